@@ -1,0 +1,68 @@
+"""The signatures that everything else is built on."""
+
+from kd2deploy.core.artifact import Artifact, made, sha256_of
+from kd2deploy.core.parts import (
+    Method,
+    Networks,
+    Part,
+    Sizes,
+    TaskLoss,
+    Term,
+    View,
+    Weight,
+    Weighted,
+    compose,
+    scaled,
+)
+from kd2deploy.core.session import Feed, Session, open_session
+from kd2deploy.core.step import (
+    TEACHER_PREFIX,
+    Batch,
+    Look,
+    Observation,
+    Pair,
+    Progress,
+    Step,
+    clean_look,
+    counted_logits,
+)
+from kd2deploy.core.target import Gates, Target, Variant, Workload
+from kd2deploy.core.task import Features, Port, Row, Scores, Task
+
+__all__ = [
+    "TEACHER_PREFIX",
+    "Artifact",
+    "Batch",
+    "Features",
+    "Feed",
+    "Gates",
+    "Look",
+    "Method",
+    "Networks",
+    "Observation",
+    "Pair",
+    "Part",
+    "Port",
+    "Progress",
+    "Row",
+    "Scores",
+    "Session",
+    "Sizes",
+    "Step",
+    "Target",
+    "Task",
+    "TaskLoss",
+    "Term",
+    "Variant",
+    "View",
+    "Weight",
+    "Weighted",
+    "Workload",
+    "clean_look",
+    "compose",
+    "counted_logits",
+    "made",
+    "open_session",
+    "scaled",
+    "sha256_of",
+]

@@ -1,0 +1,192 @@
+"""The parts that a distillation method is made of: views that look at the batch, terms that are added up.
+
+A `View` makes another look at the batch (mixup, adversarial text, a second augmentation). A `Term` is a scalar of what
+was seen. A `Method` is some views and some weighted terms; a method file is a plain function that returns one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from kd2deploy.core.step import Batch, Look, Progress, Step
+
+if TYPE_CHECKING:
+    from kd2deploy.core.task import Task
+
+NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels"})
+"""All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled."""
+
+Weight = float | Callable[[Progress], float]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A network's sizes, read off one observation rather than off its configuration."""
+
+    hidden: tuple[int, ...]
+    """Width of every hidden state: the embedding's first, then one per block."""
+    classes: int
+    """Width of the logits."""
+    embedding: int
+    """Width of what the classification head reads."""
+    heads: tuple[int, ...] = ()
+    """Attention heads per block; empty for a network without attention."""
+    positions: int = 0
+    """Positions of the last hidden state in the probe (equal where they can be compared one by one)."""
+
+    @property
+    def blocks(self) -> int:
+        return len(self.hidden) - 1
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a part may learn about the two networks when it is bound, before the optimizer exists.
+
+    A part that keeps a network must not register it as a submodule: keep it inside a tuple.
+    """
+
+    task: "Task"
+    student: nn.Module
+    student_sizes: Sizes
+    teacher: nn.Module | None = None
+    teacher_sizes: Sizes | None = None
+    rows: int = 0
+    """Rows of the training set, for banks sized by it."""
+    shares_inputs: bool = True
+    """False where the teacher reads other inputs than the student (another tokenizer)."""
+    epochs: float = 1.0
+    steps: int = 1
+
+    def need_teacher(self, part: str) -> tuple[nn.Module, Sizes]:
+        """The teacher and its sizes, or an error that names the part that cannot do without."""
+        if self.teacher is None or self.teacher_sizes is None:
+            raise ValueError(f"{part} needs a teacher; name one under `teacher` or use task_only")
+        return self.teacher, self.teacher_sizes
+
+
+class Part(nn.Module, ABC):
+    """A view or a term. Its parameters, banks and generators are trained and checkpointed, never deployed."""
+
+    needs: frozenset[str] = frozenset()
+    optimizes_itself: ClassVar[bool] = False
+    """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling."""
+
+    def bind(self, nets: Networks) -> None:
+        """Build heads from the networks' sizes. Called once, before the optimizer is made. Raises ValueError with the
+        remedy where the networks cannot be distilled this way."""
+
+    def tick(self, progress: Progress) -> None:
+        """Called once per training forward, before the views."""
+
+
+class Term(Part):
+    """A scalar to be minimized."""
+
+    views: tuple[str, ...] = ("clean",)
+    """Names of the views whose pairs `forward` reads."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> Tensor: ...
+
+
+class View(Part):
+    """Another look at the batch, under a name that terms refer to."""
+
+    name: str
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Look | None:
+        """The look; None when the batch was spent on the view itself, and the student takes no step on it."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A term and its weight: a number, or a function of the progress."""
+
+    term: Term
+    weight: Weight = 1.0
+
+    def at(self, progress: Progress) -> float:
+        return self.weight(progress) if callable(self.weight) else self.weight
+
+
+class Method(nn.Module):
+    """A weighted sum of terms over views. `Method(view, ..., name=Weighted(term, weight), ...)`."""
+
+    def __init__(self, *views: View, **terms: Weighted) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("a method needs at least one term")
+        names = [view.name for view in views]
+        if len(set(names)) < len(names) or "clean" in names:
+            raise ValueError(f"views need names of their own, other than 'clean'; got {names}")
+        for name, weighted in terms.items():
+            missing = [view for view in weighted.term.views if view != "clean" and view not in names]
+            if missing:
+                raise ValueError(f"term {name!r} reads view {missing[0]!r}, and the method has {['clean', *names]}")
+        self.views = nn.ModuleList(views)
+        self.terms = nn.ModuleDict({name: weighted.term for name, weighted in terms.items()})
+        self.weights: dict[str, Weight] = {name: weighted.weight for name, weighted in terms.items()}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(part for part in (*self.views, *self.terms.values()) if isinstance(part, Part))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset().union(*(part.needs for part in self.parts))
+
+    @property
+    def weighted(self) -> Mapping[str, Weighted]:
+        found = {}
+        for name, term in self.terms.items():
+            assert isinstance(term, Term)
+            found[name] = Weighted(term, self.weights[name])
+        return found
+
+    def bind(self, nets: Networks) -> None:
+        for part in self.parts:
+            part.bind(nets)
+
+    def tick(self, progress: Progress) -> None:
+        for part in self.parts:
+            part.tick(progress)
+
+
+def compose(methods: Mapping[str, tuple[Method, float]]) -> Method:
+    """One method out of several: the sum of their losses, each times its weight. Names become `<method>_<term>`."""
+    views: list[View] = []
+    terms: dict[str, Weighted] = {}
+    for name, (method, weight) in methods.items():
+        views += [view for view in method.views if isinstance(view, View)]
+        for term, weighted in method.weighted.items():
+            terms[f"{name}_{term}"] = Weighted(weighted.term, scaled(weighted.weight, weight))
+    return Method(*views, **terms)
+
+
+def scaled(weight: Weight, by: float) -> Weight:
+    if callable(weight):
+        inner = weight
+        return lambda progress: by * inner(progress)
+    return by * weight
+
+
+class TaskLoss(Term):
+    """The task's own loss on the labels (cross-entropy, CTC, ...), as the task defines it, in one view."""
+
+    needs = frozenset({"labels"})
+
+    def __init__(self, view: str = "clean") -> None:
+        super().__init__()
+        self.view = view
+        self.views = (view,)
+
+    def forward(self, step: Step) -> Tensor:
+        loss = step.student(self.view).loss
+        if loss is None:
+            raise ValueError(f"the task loss needs labels, and view {self.view!r} has none")
+        return loss

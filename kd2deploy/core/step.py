@@ -1,0 +1,105 @@
+"""What a training step shows to the methods: the networks' answers to each look at the batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+"""The network's own argument names, plus `index` [B]: the row's place in the training set. Where teacher and student
+read different inputs (two tokenizers), the teacher's stand beside the student's under `teacher.<name>`."""
+
+TEACHER_PREFIX = "teacher."
+EMPTY: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One network's answer to one batch. What no part asked for (`Part.needs`) is left empty."""
+
+    logits: Tensor
+    """[B, ..., C]; regression [B, 1]; restoration the image [B, 3, H, W] in 0..1."""
+    hidden: tuple[Tensor, ...] = ()
+    """The embedding's output first, then one per block: each [B, L, D]; feature maps are flattened to [B, H*W, D]."""
+    attentions: tuple[Tensor, ...] = ()
+    """One per block: [B, heads, L, L] probabilities, rows sum to 1 over the positions attended to."""
+    embedding: Tensor | None = None
+    """[B, D]: what the classification head reads."""
+    mask: Tensor | None = None
+    """[B, L] bool, True where a position counts; None when all do."""
+    loss: Tensor | None = None
+    """The task's own loss, scalar; None when the look has no labels."""
+    extras: Mapping[str, Tensor] = field(default_factory=lambda: EMPTY)
+    """What one modality alone has; detection: `boxes` [B, Q, 4], cx cy w h in 0..1."""
+
+
+class Look(NamedTuple):
+    """What each network is shown in one view: equal unless the view wants them to differ."""
+
+    student: Batch
+    teacher: Batch
+
+
+class Pair(NamedTuple):
+    """Both networks' answers to one look; the teacher's is None where no part needs it."""
+
+    student: Observation
+    teacher: Observation | None
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands. `step` counts the training forwards (mini-batches) that are done."""
+
+    step: int
+    steps: int
+    epoch: float
+    epochs: float
+
+    @property
+    def done(self) -> float:
+        """The share of the training that is done, 0..1."""
+        return min(1.0, self.step / max(1, self.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All that a term may read: the batch, each view's pair, and where training stands."""
+
+    batch: Batch
+    pairs: Mapping[str, Pair]
+    progress: Progress
+
+    def student(self, view: str = "clean") -> Observation:
+        return self.pairs[view].student
+
+    def teacher(self, view: str = "clean") -> Observation:
+        teacher = self.pairs[view].teacher
+        assert teacher is not None, f"a term reads the teacher in view {view!r} without 'teacher' in its needs"
+        return teacher
+
+    def logits(self, view: str = "clean") -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
+        """Student's and teacher's logits as [N, C] float32, positions that do not count left out."""
+        return counted_logits(self.student(view)), counted_logits(self.teacher(view))
+
+
+def counted_logits(seen: Observation) -> Float[Tensor, "N C"]:
+    """[B, ..., C] -> [N, C] float32; where there is one answer per position, those outside the mask are left out."""
+    logits = seen.logits.float()
+    if seen.mask is not None and logits.shape[:-1] == seen.mask.shape:
+        return logits[seen.mask]
+    return logits.flatten(0, -2)
+
+
+def clean_look(batch: Batch) -> Look:
+    """The batch as it stands: the student's own inputs, and the teacher's where they differ."""
+    student = {name: value for name, value in batch.items() if not name.startswith(TEACHER_PREFIX)}
+    own = {name.removeprefix(TEACHER_PREFIX): value for name, value in batch.items() if name.startswith(TEACHER_PREFIX)}
+    if not own:
+        return Look(student, student)
+    own.update({name: student[name] for name in ("labels", "index") if name in student})
+    return Look(student, own)

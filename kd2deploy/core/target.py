@@ -1,0 +1,68 @@
+"""A deployment target as data: the device, its runtimes, the work it does and the gates a student must pass there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one request looks like, and how many of the evaluation set's inputs are drawn to time it."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    batch: int = 1
+    inputs: int = 256
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The limits of the verdict. What is None does not gate; points are in the metric's own unit (0.01 = 1 point)."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    max_drop: float | None = None
+    """Largest allowed loss of the task's metric against the teacher, absolute."""
+    min_retention: float | None = None
+    """Smallest allowed student / teacher ratio of the metric, 0..1."""
+    min_gap_closed: float | None = None
+    """Smallest allowed (student - control) / (teacher - control)."""
+    min_speedup: float | None = None
+    """Smallest allowed ratio of median latencies, teacher / student, against `baseline`."""
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    max_size_mb: float | None = None
+    """Largest allowed size of the deployed file."""
+    baseline: Literal["eager", "same_runtime"] = "eager"
+    """Which teacher `min_speedup` divides by: the user's "before" (eager PyTorch), or the teacher exported exactly as
+    the student is. The report always shows both."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to deploy on the target: the converters to apply in order, and how its session is opened."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    steps: tuple[Mapping[str, Any], ...] = ()
+    """Converters by name with their arguments: `{use: onnx_from_torch, opset: 20}`."""
+    session: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the session, e.g. `{provider: CUDAExecutionProvider}` or `{compile: true}`."""
+    teacher: bool = True
+    """Whether the teacher is deployed this way too, as the same-runtime baseline."""
+    requires: str = ""
+    """The extra that brings the runtime (`openvino`); where it is missing the variant is left out, and said so."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device with its runtimes. `variants` are all tried; the fastest that keeps the accuracy is deployed."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    name: str
+    about: str
+    device: Literal["cpu", "cuda"]
+    variants: Mapping[str, Variant]
+    threads: int = 0
+    """Intra-op threads; 0 means every core that this process may use."""
+    workload: Workload = field(default_factory=Workload)
+    gates: Gates = field(default_factory=Gates)
+    measured: str = ""
+    """What was really run on this target, and what was not: said in `kd2deploy targets`."""

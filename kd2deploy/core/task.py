@@ -1,0 +1,128 @@
+"""A task: the only place that knows a modality. One final class per modality, in `kd2deploy/tasks/`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from kd2deploy.core.step import Batch, Observation
+
+Row = Mapping[str, Any]
+"""One example as it was read: the task's field names (`text`, `text_pair`, `label`), and `index`."""
+Features = Mapping[str, Any]
+"""One example as a network reads it: argument names to arrays without the batch axis, `labels`, `index`."""
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A named tensor at the border of a deployed network. Axes are names (dynamic) or numbers (fixed)."""
+
+    name: str
+    dtype: str
+    axes: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How an artifact did on a set of examples; per example, so that two artifacts can be compared in pairs."""
+
+    truth: Array
+    """[N, ...] what was right."""
+    predictions: Array
+    """[N, ...] what was answered."""
+    correct: Array
+    """[N] 0/1 for classification, else a per-example score where higher is better."""
+    metrics: Mapping[str, float]
+    """All metrics of the task by name; the headline is `Task.metric`."""
+    classes: Mapping[str, float] = field(default_factory=dict)
+    """The metric per class where there are classes (recall)."""
+
+
+class Task(ABC):
+    """What is to be done, with everything that depends on the modality.
+
+    Tasks are rebuilt in other processes from `spec`, so their state is a few plain values.
+    """
+
+    name: ClassVar[str]
+    auto: ClassVar[str]
+    """Name of the transformers auto class that loads a network for it."""
+    metric: str
+    """The headline metric, a key of `Scores.metrics`; higher is better."""
+    binary: bool
+    """True when `Scores.correct` is 0/1 and its mean is the headline metric: pairs are then compared by McNemar."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Plain values to rebuild it: `{"use": name, ...}`, the arguments of its class."""
+
+    # networks -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load(self, folder: Path) -> nn.Module:
+        """The network in a folder, from safetensors only, in eval mode. Raises ModelError with the remedy."""
+
+    @abstractmethod
+    def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        """Run a network on a batch. Ignores the keys that are not the network's arguments."""
+
+    @abstractmethod
+    def head(self, net: nn.Module) -> nn.Module:
+        """The layer whose input is the embedding."""
+
+    @abstractmethod
+    def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
+        """The network's input as a tensor that can be mixed or differentiated, and the argument it replaces."""
+
+    # data ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
+        """Rows as the network in `folder` reads them (its tokenizer or image processor lies there too)."""
+
+    @abstractmethod
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """One batch, padded as needed; keys under `teacher.` are padded by the teacher's rules."""
+
+    @abstractmethod
+    def feed(self, features: Sequence[Features]) -> dict[str, Array]:
+        """One batch as a session reads it: exactly the names of `inputs`."""
+
+    @abstractmethod
+    def length(self, features: Features) -> int:
+        """What rows are grouped by so that little is padded; 1 where all are equal."""
+
+    # export -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def deployed(self, net: nn.Module) -> nn.Module:
+        """The network as exported: positional tensors in the order of `inputs`, a tuple in the order of `outputs`."""
+
+    @abstractmethod
+    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
+        """Seeded inputs for tracing, timing and checks; `sizes` set the dynamic axes by name."""
+
+    # judging ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
+        """Score a session's outputs, concatenated over the examples, against the rows."""
+
+    @abstractmethod
+    def headline(self, truth: Array, predictions: Array) -> float:
+        """The headline metric of any subset of examples: what the paired bootstrap calls."""
+
+    @abstractmethod
+    def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
+        """How alike two artifacts answer: `top1` (share of equal answers) and `cosine` (mean over examples)."""
+
+    @abstractmethod
+    def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
+        """Each example's answer for a person: label and probability, or the value."""

@@ -1,0 +1,55 @@
+"""The errors a user may meet. Each message says what was given, what is accepted and where to change it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class Kd2DeployError(Exception):
+    """Parent of every error that is the user's to fix; the command line prints it without a traceback."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a recipe: where it stands in the file (`distill[0].method.dim`) and what to do about it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class RecipeError(Kd2DeployError):
+    """A recipe that cannot run. Carries all its faults, not just the first."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class DataError(Kd2DeployError):
+    """Data that cannot be read or cannot be trained on or judged by."""
+
+
+class ModelError(Kd2DeployError):
+    """A model folder that cannot be loaded, or a pair of models that cannot be distilled."""
+
+
+class TrainError(Kd2DeployError):
+    """Training that cannot go on, such as a loss that is no longer finite."""
+
+
+class ConvertError(Kd2DeployError):
+    """A converter that cannot turn one artifact into the next."""
+
+
+class SessionError(Kd2DeployError):
+    """A runtime that is not the one asked for, or an artifact that is not the one that was made."""
+
+
+class MeasureError(Kd2DeployError):
+    """A measurement that would not be worth its number."""
+
+
+class RunError(Kd2DeployError):
+    """A run folder that cannot be used: locked, read-only, full, or changed by another hand."""
