@@ -1,6 +1,7 @@
 """The signatures that everything else is built on."""
 
 from kd2deploy.core.artifact import Artifact, made, sha256_of
+from kd2deploy.core.convert import Converter
 from kd2deploy.core.parts import (
     Method,
     Networks,
@@ -27,12 +28,13 @@ from kd2deploy.core.step import (
     counted_logits,
 )
 from kd2deploy.core.target import Gates, Target, Variant, Workload
-from kd2deploy.core.task import Features, Port, Row, Scores, Task
+from kd2deploy.core.task import Features, Port, Row, Scores, Task, build_task
 
 __all__ = [
     "TEACHER_PREFIX",
     "Artifact",
     "Batch",
+    "Converter",
     "Features",
     "Feed",
     "Gates",
@@ -58,6 +60,7 @@ __all__ = [
     "Weight",
     "Weighted",
     "Workload",
+    "build_task",
     "clean_look",
     "compose",
     "counted_logits",

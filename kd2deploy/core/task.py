@@ -1,5 +1,6 @@
 """A task: the only place that knows a modality. One final class per modality, in `kd2deploy/tasks/`."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,3 +127,18 @@ class Task(ABC):
     @abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         """Each example's answer for a person: label and probability, or the value."""
+
+
+def build_task(spec: Mapping[str, Any]) -> Task:
+    """The task that `Task.spec` describes: `use` names a module of `kd2deploy.tasks`, or is a dotted class name."""
+    arguments = dict(spec)
+    use = str(arguments.pop("use"))
+    if "." in use:
+        module, _, name = use.rpartition(".")
+        task = getattr(importlib.import_module(module), name)
+    else:
+        found = vars(importlib.import_module(f"kd2deploy.tasks.{use}")).values()
+        task = next(kind for kind in found if isinstance(kind, type) and getattr(kind, "name", None) == use)
+    built = task(**arguments)
+    assert isinstance(built, Task), f"{use} is not a task"
+    return built
