@@ -2,6 +2,7 @@
 
 from kd2deploy.core.artifact import Artifact, made, sha256_of
 from kd2deploy.core.convert import Converter
+from kd2deploy.core.masked_lm import MaskedLm
 from kd2deploy.core.parts import (
     Method,
     Networks,
@@ -39,6 +40,7 @@ __all__ = [
     "Feed",
     "Gates",
     "Look",
+    "MaskedLm",
     "Method",
     "Networks",
     "Observation",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from kd2deploy.core.masked_lm import MaskedLm
 from kd2deploy.core.step import Batch, Look, Progress, Step
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class Networks:
     """False where the teacher reads other inputs than the student (another tokenizer)."""
     epochs: float = 1.0
     steps: int = 1
+    masked_lm: Callable[[str | None], MaskedLm] | None = None
+    """A masked language model over the teacher's vocabulary: from a folder, or (None) derived from the teacher. None
+    where the training side offers no such thing."""
 
     def need_teacher(self, part: str) -> tuple[nn.Module, Sizes]:
         """The teacher and its sizes, or an error that names the part that cannot do without."""
@@ -157,7 +161,7 @@ class Method(nn.Module):
             part.tick(progress)
 
 
-def compose(methods: Mapping[str, tuple[Method, float]]) -> Method:
+def compose(methods: Mapping[str, tuple[Method, Weight]]) -> Method:
     """One method out of several: the sum of their losses, each times its weight. Names become `<method>_<term>`."""
     views: list[View] = []
     terms: dict[str, Weighted] = {}
@@ -168,11 +172,17 @@ def compose(methods: Mapping[str, tuple[Method, float]]) -> Method:
     return Method(*views, **terms)
 
 
-def scaled(weight: Weight, by: float) -> Weight:
-    if callable(weight):
-        inner = weight
-        return lambda progress: by * inner(progress)
-    return by * weight
+def scaled(weight: Weight, by: Weight) -> Weight:
+    """The product of two weights, each a number or a function of the progress."""
+    if not callable(weight) and not callable(by):
+        return weight * by
+
+    def product(progress: Progress) -> float:
+        one = weight(progress) if callable(weight) else weight
+        other = by(progress) if callable(by) else by
+        return one * other
+
+    return product
 
 
 class TaskLoss(Term):

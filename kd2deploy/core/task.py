@@ -64,6 +64,10 @@ class Task(ABC):
     def spec(self) -> dict[str, Any]:
         """Plain values to rebuild it: `{"use": name, ...}`, the arguments of its class."""
 
+    @abstractmethod
+    def at(self, folder: Path) -> "Task":
+        """The same task with the ports of the network in `folder`: teacher and student may read different inputs."""
+
     # networks -----------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -81,6 +85,10 @@ class Task(ABC):
     @abstractmethod
     def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
         """The network's input as a tensor that can be mixed or differentiated, and the argument it replaces."""
+
+    def token_table(self, net: nn.Module) -> Tensor | None:
+        """[V, D]: the network's own word embeddings, one row per token id; None where it reads no tokens."""
+        return None
 
     # data ---------------------------------------------------------------------------------------------------
 
@@ -127,6 +135,14 @@ class Task(ABC):
     @abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         """Each example's answer for a person: label and probability, or the value."""
+
+    @abstractmethod
+    def row(self, given: str, other: str | None = None) -> Row:
+        """One unlabelled row out of what a person typed: a text (and the second of a pair), or a file's path."""
+
+    @abstractmethod
+    def snippet(self, file: str) -> str:
+        """Python code that serves the bundle's `file` with its runtime and the preprocessing library alone."""
 
 
 def build_task(spec: Mapping[str, Any]) -> Task:

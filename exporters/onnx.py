@@ -1,0 +1,429 @@
+"""ONNX: export from PyTorch, fusion for ONNX Runtime, conversion to fp16, and the session that runs any of them.
+
+What exports which network, and which tool fuses which graph, differs between versions; so each route is tried in a
+fixed order, its result is checked against the network at a shape that was not traced, and the artifact says which one
+made it.
+"""
+
+import inspect
+import logging
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import chain, count
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd2deploy.core import Artifact, Feed, Port, Target, Task, made
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters import _parity
+from kd2deploy.exporters._cpu import intra_op_threads, isa
+
+if TYPE_CHECKING:
+    import onnx
+
+OPENED_BY = "kd2deploy.exporters.onnx.OnnxSession"
+LARGEST_BYTES = 1_900_000_000
+"""One protobuf message holds 2 GiB; a deployed student is far below."""
+HEAVY = frozenset(
+    {"MatMul", "Gemm", "Conv", "Attention", "MultiHeadAttention", "MatMulInteger", "QAttention", "QLinearMatMul"}
+    | {"QLinearConv", "ConvInteger", "FusedMatMul", "FusedConv", "FusedGemm", "DynamicQuantizeMatMul"}
+)
+"""Operations that must run on the provider that was asked for; shape arithmetic may stay on the host."""
+
+Route = Literal["dynamo", "dynamo_eager", "torchscript"]
+ROUTES: tuple[Route, ...] = ("dynamo", "dynamo_eager", "torchscript")
+Outputs = Mapping[str, np.ndarray[Any, Any]]
+
+
+# from PyTorch -----------------------------------------------------------------------------------------------
+
+
+def onnx_from_torch(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    opset: int = 20,
+    route: Literal["auto"] | Route = "auto",
+) -> Artifact:
+    """`model.onnx` with named dynamic axes, made by the first route that agrees with the network.
+
+    Opset 23 keeps attention in one operation, which ONNX Runtime alone can run; 20 is what every runtime reads.
+    """
+    net = task.load(source.path)
+    if sum(tensor.nbytes for tensor in net.state_dict().values()) > LARGEST_BYTES:
+        raise ConvertError("the network is larger than one ONNX file may be (2 GB); deploy a smaller student")
+    traced = task.example(net, 2)
+    feeds = [_another_shape(task, net, traced), *samples]
+    reference = _reference(task.deployed(net).eval(), task, feeds)
+    _refuse_useless(reference)
+    path, failures = folder / "model.onnx", {}
+    for name in ROUTES if route == "auto" else (route,):
+        try:
+            _export(task, source, traced, name, opset, path)
+            check_agreement(reference, path, task, target, feeds)
+        # Each exporter fails in its own way (torch.export, ONNX functions, tracing); the next route may still work, and
+        # if none does all that was said is shown.
+        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, ConvertError) as error:
+            failures[name] = _first_line(error)
+            path.unlink(missing_ok=True)
+            continue
+        return _made(
+            path,
+            source,
+            "onnx_from_torch",
+            {"route": name, "opset": opset, "failed_routes": failures, "torch": torch.__version__},
+        )
+    said = "; ".join(f"{name}: {why}" for name, why in failures.items())
+    raise ConvertError(f"no exporter could turn the network into ONNX ({said}); try another opset or architecture")
+
+
+def _another_shape(task: Task, net: nn.Module, traced: Mapping[str, Tensor]) -> Feed:
+    """Seeded inputs with every dynamic axis of another size than was traced: where a wrong export shows itself."""
+    sizes: dict[str, int] = {}
+    for port in task.inputs:
+        for axis, size in zip(port.axes[1:], traced[port.name].shape[1:], strict=True):
+            if isinstance(axis, str):
+                sizes[axis] = max(1, size * 2 // 3 + 1)
+    example = task.example(net, 3, **sizes)
+    return {port.name: example[port.name].numpy() for port in task.inputs}
+
+
+def _reference(module: nn.Module, task: Task, feeds: Sequence[Feed]) -> list[Outputs]:
+    with torch.no_grad():
+        answers = [module(*(torch.from_numpy(feed[port.name]) for port in task.inputs)) for feed in feeds]
+    return [{port.name: out.numpy() for port, out in zip(task.outputs, outs, strict=True)} for outs in answers]
+
+
+def _refuse_useless(reference: Sequence[Outputs]) -> None:
+    for outputs in reference:
+        for name, array in outputs.items():
+            if why := _parity.refusal(array):
+                raise ConvertError(f"output {name!r}: {why}")
+    if not any(_parity.varies([outputs[name] for outputs in reference]) for name in reference[0]):
+        raise ConvertError("the network answers alike to every input, so its export cannot be checked: train it first")
+
+
+def _export(task: Task, source: Artifact, traced: Mapping[str, Tensor], route: Route, opset: int, path: Path) -> None:
+    net = task.load(source.path)
+    if route != "dynamo":
+        net.set_attn_implementation("eager")
+    module = task.deployed(net).eval()
+    inputs = tuple(traced[port.name] for port in task.inputs)
+    names = {
+        "input_names": [port.name for port in task.inputs],
+        "output_names": [port.name for port in task.outputs],
+        "opset_version": opset,
+    }
+    # The exporters warn about their own deprecated internals, which no caller can change; what they get wrong is found
+    # by the agreement check. Whatever they write beside the model goes into a folder that is thrown away.
+    with quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
+        if route == "torchscript":
+            axes = {port.name: _dynamic(port) for port in (*task.inputs, *task.outputs)}
+            torch.onnx.export(module, inputs, str(path), dynamo=False, dynamic_axes=axes, **names)
+            model = _load(path)
+        else:
+            shapes: tuple[Any, ...] = tuple(_dynamic(port) for port in task.inputs)
+            if _takes_any_number(module):
+                shapes = (shapes,)
+            program = torch.onnx.export(
+                module, inputs, dynamo=True, verbose=False, dynamic_shapes=shapes, artifacts_dir=scratch, **names
+            )
+            assert program is not None, "the dynamo exporter returns a program"
+            model = program.model_proto
+    name_nodes(model)
+    save(model, path, {"source": source.sha256, "route": route})
+
+
+def _takes_any_number(module: nn.Module) -> bool:
+    """True for `forward(self, *inputs)`: torch.export then expects the shapes one level deeper."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
+
+
+def _dynamic(port: Port) -> dict[int, str]:
+    return {place: axis for place, axis in enumerate(port.axes) if isinstance(axis, str)}
+
+
+def name_nodes(model: "onnx.ModelProto") -> None:
+    """Give every node a unique name that says where in the network it stands, and drop the exporter's stack traces.
+
+    Quantization addresses nodes by name, and a person must recognize the one that is left out.
+    """
+    taken: set[str] = set()
+    for node in model.graph.node:
+        said = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = said.get("pkg.torch.onnx.name_scopes", "").strip("[]").replace("'", "").split(", ")
+        if len(scopes) > 2:
+            node.name = f"{scopes[-2]}/{node.op_type}"
+        stem = node.name.strip("/") or node.op_type
+        node.name = next(name for name in chain([stem], map(f"{stem}_{{}}".format, count(1))) if name not in taken)
+        taken.add(node.name)
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+# from ONNX --------------------------------------------------------------------------------------------------
+
+
+def fused_from_onnx(
+    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
+) -> Artifact:
+    """Attention, GELU and LayerNorm as single operations of ONNX Runtime, which alone can run them.
+
+    What fuses is counted in the details. onnxscript's patterns read what the dynamo route makes; ONNX Runtime's own
+    offline optimizer was tried and fuses no attention of today's transformers. Raises ConvertError where nothing fuses
+    (a convolutional network): leave the variant out.
+    """
+    before = len(_load(source.path).graph.node)
+    model = _fused(source.path)
+    counts = Counter(node.op_type for node in model.graph.node if node.domain == "com.microsoft")
+    if not counts:
+        raise ConvertError("no attention, GELU or LayerNorm to fuse in this graph: leave the fused variants out")
+    name_nodes(model)
+    path = folder / "model.onnx"
+    save(model, path, {"source": source.sha256})
+    check_agreement(run_all(source.path, task, target, samples), path, task, target, samples)
+    return _made(path, source, "fused_from_onnx", {"fused": dict(counts), "nodes_before": before})
+
+
+def _fused(path: Path) -> "onnx.ModelProto":
+    import onnx_ir
+    from onnxscript.rewriter.ort_fusions import optimize_for_ort
+
+    with quiet():
+        model, _ = optimize_for_ort(onnx_ir.load(path))
+    proto: onnx.ModelProto = onnx_ir.to_proto(model)
+    return proto
+
+
+def fp16_from_onnx(
+    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
+) -> Artifact:
+    """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():  # it names each weight that it rounds to zero
+        model = convert_float_to_float16(_load(source.path), keep_io_types=True)
+    path = folder / "model.onnx"
+    save(model, path, {"source": source.sha256})
+    check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
+    return _made(path, source, "fp16_from_onnx", {}, "fp16")
+
+
+# what the converters share ----------------------------------------------------------------------------------
+
+
+def check_agreement(
+    reference: Sequence[Outputs],
+    path: Path,
+    task: Task,
+    target: Target,
+    feeds: Sequence[Feed],
+    precision: str = "fp32",
+) -> None:
+    """Raise ConvertError where the file at `path` answers otherwise than `reference` does to the same feeds."""
+    for place, (expected, found) in enumerate(zip(reference, run_all(path, task, target, feeds), strict=True)):
+        name, distance = _parity.worst(expected, found, precision)
+        if distance > 1:
+            shape = "x".join(map(str, next(iter(feeds[place].values())).shape))
+            raise ConvertError(
+                f"the converted graph disagrees with its source: output {name!r} is {distance:.3g} times as far off as "
+                f"{precision} explains, on inputs of shape {shape}; take another route, opset or architecture"
+            )
+
+
+def run_all(path: Path, task: Task, target: Target, feeds: Sequence[Feed]) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """The answers of the file at `path` to each feed, on the host."""
+    if not feeds:
+        raise ConvertError("a converter needs samples of real inputs to check its result on; give it at least one")
+    session = _open(path, {"intra_op_num_threads": intra_op_threads(target)}, ["CPUExecutionProvider"])
+    wanted = [entry.name for entry in session.get_inputs()]
+    outputs = [port.name for port in task.outputs]
+    return [
+        dict(zip(outputs, session.run(outputs, {name: feed[name] for name in wanted}), strict=True)) for feed in feeds
+    ]
+
+
+def save(model: "onnx.ModelProto", path: Path, properties: Mapping[str, str]) -> None:
+    """Write the graph with its origin in the metadata, and have ONNX's own checker read it back."""
+    import onnx
+
+    onnx.helper.set_model_props(model, {f"kd2deploy.{key}": value for key, value in properties.items()})
+    model.doc_string = model.graph.doc_string = ""
+    onnx.save(model, path)
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        raise ConvertError(f"the converted graph is not valid ONNX: {_first_line(error)}") from error
+
+
+def domains(path: Path) -> list[str]:
+    """The operator sets a graph uses; anything but `ai.onnx` ties it to one runtime."""
+    return sorted({node.domain or "ai.onnx" for node in _load(path).graph.node})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a tool's warnings and log lines from the user: the result is checked, and errors still raise."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _load(path: Path) -> "onnx.ModelProto":
+    import onnx
+
+    return onnx.load(path)
+
+
+def _made(path: Path, source: Artifact, by: str, details: Mapping[str, Any], precision: str = "fp32") -> Artifact:
+    model = _load(path)
+    facts = {
+        **details,
+        "nodes": len(model.graph.node),
+        "domains": domains(path),
+        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "versions": {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")},
+    }
+    return made(path, OPENED_BY, parent=source, made_by=by, precision=precision, details=facts)
+
+
+def _first_line(error: BaseException) -> str:
+    """What lies at the root of an error, in one line: the exporters wrap theirs in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+# running ----------------------------------------------------------------------------------------------------
+
+
+class OnnxSession:
+    """An ONNX file in ONNX Runtime, on exactly the provider that was asked for.
+
+    With `io_binding` the inputs and outputs are buffers on the device, copied explicitly. Raises SessionError where the
+    provider is missing, was silently replaced, or left heavy operations to the host.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        *,
+        provider: str = "CPUExecutionProvider",
+        io_binding: bool | None = None,
+    ) -> None:
+        self.provider, self.threads = provider, intra_op_threads(target)
+        self.device = "cuda" if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider") else "cpu"
+        self.io_binding = self.device == "cuda" if io_binding is None else io_binding
+        self.precision = artifact.precision
+        providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
+        self._session = _open(artifact.path, {"intra_op_num_threads": self.threads}, providers)
+        self._placement = _assert_placement(self._session, provider)
+        self._outputs = [port.name for port in task.outputs]
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        if unknown:
+            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {task.name} does not feed")
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        wanted = {name: feed[name] for name in self._inputs}
+        answers = self._run_bound(wanted) if self.io_binding else self._session.run(self._outputs, wanted)
+        return dict(zip(self._outputs, answers, strict=True))
+
+    def _run_bound(self, feed: Feed) -> list[np.ndarray[Any, Any]]:
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, array in feed.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0))
+        for name in self._outputs:
+            binding.bind_output(name, self.device)
+        binding.synchronize_inputs()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        answers: list[np.ndarray[Any, Any]] = binding.copy_outputs_to_cpu()
+        return answers
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "runtime": f"onnxruntime {version('onnxruntime-gpu' if self.device == 'cuda' else 'onnxruntime')}",
+            "provider": self._session.get_providers()[0],
+            "device": self.device,
+            "precision": self.precision,
+            "threads": str(self.threads),
+            "io_binding": str(self.io_binding).lower(),
+            "placement": ", ".join(f"{name}: {nodes}" for name, nodes in self._placement.items()),
+            "isa": isa(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._session
+
+
+def _open(path: Path, settings: Mapping[str, int], providers: Sequence[str]) -> Any:
+    """An `onnxruntime.InferenceSession` that records where its nodes run and prints errors alone."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise SessionError("ONNX Runtime is not installed: pip install 'kd2deploy[cpu]' (or [gpu], never both)") from error
+    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
+    if missing:
+        raise SessionError(
+            f"{missing[0]} is not part of the installed ONNX Runtime ({onnxruntime.get_available_providers()}): "
+            "pip uninstall onnxruntime && pip install 'kd2deploy[gpu]', or set the variant's session.provider"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+
+
+def _assert_placement(session: Any, provider: str) -> dict[str, int]:
+    """Nodes per provider; SessionError if the provider is not the active one or heavy operations run elsewhere."""
+    if session.get_providers()[0] != provider:
+        raise SessionError(
+            f"{provider} was asked for and ONNX Runtime fell back to {session.get_providers()[0]}: its libraries or "
+            "driver are missing or too old (see `kd2deploy doctor`), or set the variant's session.provider"
+        )
+    placed: Counter[str] = Counter()
+    strays: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        for node in part.get_nodes():
+            placed[part.ep_name] += 1
+            if part.ep_name != provider and node.op_type in HEAVY:
+                strays[node.op_type] += 1
+    if strays:
+        said = ", ".join(f"{count} {kind}" for kind, count in strays.items())
+        raise SessionError(f"{provider} leaves {said} to another provider: its figures would not be its own")
+    return dict(placed)
+
+

@@ -1,0 +1,119 @@
+"""OpenVINO: an intermediate representation made from ONNX, and the session that runs it on the processor."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters import _parity
+from kd2deploy.exporters._cpu import intra_op_threads, isa
+from kd2deploy.exporters.onnx import domains, run_all
+
+OPENED_BY = "kd2deploy.exporters.openvino.OpenVinoSession"
+MODEL = "openvino_model.xml"
+"""The name that optimum-intel looks for; the weights lie beside it in openvino_model.bin."""
+
+
+def openvino_from_onnx(
+    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
+) -> Artifact:
+    """A folder with `openvino_model.xml` and `.bin`, of a plain fp32 graph or of one with static int8 pairs."""
+    openvino = _openvino()
+    foreign = [name for name in domains(source.path) if name != "ai.onnx"]
+    if foreign:
+        raise ConvertError(f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one")
+    # fp16 weights would change the answers without being asked for.
+    openvino.save_model(openvino.convert_model(source.path), folder / MODEL, compress_to_fp16=False)
+    artifact = made(
+        folder,
+        OPENED_BY,
+        parent=source,
+        made_by="openvino_from_onnx",
+        precision=source.precision,
+        details={"versions": {"openvino": version("openvino")}, "from": dict(source.details)},
+    )
+    reference = run_all(source.path, task, target, samples)
+    with OpenVinoSession(artifact, task, target) as session:
+        found = [session.run(feed) for feed in samples]
+    if source.precision != "int8":
+        for expected, answer in zip(reference, found, strict=True):
+            name, distance = _parity.worst(expected, answer, source.precision)
+            if distance > 1:
+                raise ConvertError(f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far")
+    return artifact
+
+
+class OpenVinoSession:
+    """A model in OpenVINO's CPU plugin: one stream, threads fixed, and exactly the precision that was asked for.
+
+    `precision` is what unquantized operations compute in. It is always set: left alone, the plugin takes bf16 by itself
+    on processors that have it. Raises SessionError where OpenVINO is missing or settles on something else.
+    """
+
+    def __init__(
+        self, artifact: Artifact, task: Task, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"
+    ) -> None:
+        openvino = _openvino()
+        self.threads = intra_op_threads(target)
+        self._model = openvino.Core().compile_model(
+            artifact.path / MODEL,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": self.threads,
+                "INFERENCE_PRECISION_HINT": precision,
+            },
+        )
+        self.precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if self.precision != precision:
+            raise SessionError(
+                f"OpenVINO computes in {self.precision}, not {precision}, on this processor ({isa()}); "
+                "set the variant's session.precision to f32"
+            )
+        active = int(self._model.get_property("INFERENCE_NUM_THREADS"))
+        if active != self.threads:
+            raise SessionError(f"OpenVINO runs {active} threads, not {self.threads}; set the target's threads to {active}")
+        self.weights = artifact.precision
+        self._outputs = [port.name for port in task.outputs]
+        self._request = self._model.create_infer_request()
+        self._inputs = [entry.get_any_name() for entry in self._model.inputs]
+        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        if unknown:
+            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {task.name} does not feed")
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        # The request writes into buffers of its own that the next run reuses, so the answers are copied out.
+        answers = self._request.infer({name: feed[name] for name in self._inputs}, share_inputs=True)
+        return {name: np.array(answers[name]) for name in self._outputs}
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "runtime": f"openvino {version('openvino')}",
+            "device": str(self._model.get_property("EXECUTION_DEVICES")[0]),
+            "precision": self.precision if self.weights != "int8" else f"int8, else {self.precision}",
+            "threads": str(self.threads),
+            "streams": str(self._model.get_property("NUM_STREAMS")),
+            "isa": isa(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._request, self._model
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise SessionError("OpenVINO is not installed: pip install 'kd2deploy[openvino]'") from error
+    return openvino

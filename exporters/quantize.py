@@ -1,0 +1,230 @@
+"""Weights and activations of ONNX graphs in 8 bits, and which operations pay for it with accuracy."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._cpu import isa, saturates_int8
+from kd2deploy.exporters.onnx import OPENED_BY, Outputs, domains, quiet, run_all, save
+
+if TYPE_CHECKING:
+    import onnx
+
+Mode = Literal["dynamic", "static"]
+Layout = Literal["onnxruntime", "tensorrt"]
+
+QUANTIZABLE: dict[Mode, frozenset[str]] = {
+    "dynamic": frozenset({"MatMul", "Gemm", "Attention"}),
+    "static": frozenset({"MatMul", "Gemm", "Conv"}),
+}
+"""Operations with weights that gain from bytes. Dynamic convolutions (ConvInteger) are slower than fp32 ones."""
+FUSED_DYNAMIC = frozenset({"MatMul", "Attention"})
+"""A fused graph's Gemm holds a bias that the dynamic quantizer cannot follow."""
+
+
+def int8_from_onnx(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    mode: Mode = "dynamic",
+    layout: Layout = "onnxruntime",
+    exclude: Sequence[str] = (),
+    per_channel: bool = True,
+    reduce_range: bool | None = None,
+    embeddings: bool = False,
+) -> Artifact:
+    """`model.onnx` with 8-bit weights, on a plain or a fused graph.
+
+    `dynamic` scales activations at run time; `static` calibrates them on `samples` and writes quantize / dequantize
+    pairs. `layout="tensorrt"` writes what TensorRT reads: symmetric int8 activations, float biases, a pair per
+    consumer. `exclude` names nodes that stay in floating point (`rank_sensitivity` tells which). `reduce_range` keeps
+    weights to 7 bits; None decides it from the processor, since without VNNI full-range products saturate.
+    `embeddings` also stores the embedding tables in 8 bits (a smaller file, not a faster one).
+    """
+    if layout == "tensorrt" and mode == "dynamic":
+        raise ConvertError("TensorRT cannot run dynamic int8: set mode: static")
+    foreign = [name for name in domains(source.path) if name != "ai.onnx"]
+    if layout == "tensorrt" and foreign:
+        raise ConvertError(f"TensorRT cannot run {foreign} operations: quantize the plain export, not the fused one")
+    candidates = quantizable_nodes(source.path, mode, embeddings)
+    unknown = sorted(set(exclude) - set(candidates))
+    if unknown:
+        raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
+    chosen = [name for name in candidates if name not in set(exclude)]
+    if not chosen:
+        raise ConvertError("no operation is left to quantize: the graph has none with weights, or all are excluded")
+    narrow = saturates_int8() if reduce_range is None else reduce_range
+    path = folder / "model.onnx"
+    model = quantized(source.path, samples, chosen, mode=mode, layout=layout, per_channel=per_channel, narrow=narrow)
+    save(model, path, {"source": source.sha256, "quantized": mode})
+    reference, found = run_all(source.path, task, target, samples), run_all(path, task, target, samples)
+    _refuse_nan(found)
+    return made(
+        path,
+        OPENED_BY,
+        parent=source,
+        made_by="int8_from_onnx",
+        precision="int8",
+        details={
+            "mode": mode,
+            "layout": layout,
+            "quantized": chosen,
+            "excluded": list(exclude),
+            "operations": dict(Counter(node.op_type for node in model.graph.node if _is_integer(node.op_type))),
+            "per_channel": per_channel,
+            "reduce_range": narrow,
+            "isa": isa(),
+            "calibrated_on": len(samples) if mode == "static" else 0,
+            "domains": domains(path),
+            "nodes": len(model.graph.node),
+            "agreement": agreement(task, reference, found),
+        },
+    )
+
+
+def rank_sensitivity(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    samples: Sequence[Feed],
+    *,
+    mode: Mode = "dynamic",
+    layout: Layout = "onnxruntime",
+    per_channel: bool = True,
+    embeddings: bool = False,
+) -> list[tuple[str, float]]:
+    """Each quantizable node with the damage done when it alone is in 8 bits, worst first.
+
+    The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
+    """
+    reference = run_all(source.path, task, target, samples)
+    damages = []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for name in quantizable_nodes(source.path, mode, embeddings):
+            model = quantized(
+                source.path,
+                samples,
+                [name],
+                mode=mode,
+                layout=layout,
+                per_channel=per_channel,
+                narrow=saturates_int8(),
+            )
+            save(model, path, {})
+            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
+    """`|found - reference| / |reference|`, L2 over every output of every example; infinite when something is NaN."""
+    one = np.concatenate([array.ravel() for outputs in reference for array in outputs.values()]).astype(np.float64)
+    other = np.concatenate([array.ravel() for outputs in found for array in outputs.values()]).astype(np.float64)
+    if not np.isfinite(other).all():
+        return float("inf")
+    return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-12))
+
+
+def agreement(task: Task, reference: Sequence[Outputs], found: Sequence[Outputs]) -> dict[str, float]:
+    """The task's measures of agreement, mean over the samples."""
+    each = [task.agreement(one, other) for one, other in zip(reference, found, strict=True)]
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+
+
+def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[str]:
+    """Names of the operations with a constant weight that `mode` can hold in 8 bits, in the graph's order."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    fused = any(node.domain == "com.microsoft" for node in graph.node)
+    kinds = FUSED_DYNAMIC if mode == "dynamic" and fused else QUANTIZABLE[mode]
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    return [
+        node.name
+        for node in graph.node
+        if (node.op_type in kinds and len(node.input) > 1 and node.input[1] in weights)
+        or (embeddings and node.op_type == "Gather" and node.input[0] in weights)
+    ]
+
+
+def quantized(
+    path: Path,
+    samples: Sequence[Feed],
+    nodes: Sequence[str],
+    *,
+    mode: Mode,
+    layout: Layout,
+    per_channel: bool,
+    narrow: bool,
+) -> "onnx.ModelProto":
+    """The graph at `path` with `nodes` in 8 bits."""
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+    kinds = sorted({node.op_type for node in onnx.load(path).graph.node if node.name in set(nodes)})
+    # Shape inference stops at fused operations, so the type of what lies behind them must be said.
+    options: dict[str, Any] = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    common: dict[str, Any] = {
+        "op_types_to_quantize": kinds,
+        "nodes_to_quantize": list(nodes),
+        "per_channel": per_channel,
+        "reduce_range": narrow,
+        "weight_type": QuantType.QInt8,
+    }
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        written = Path(scratch) / "model.onnx"
+        if mode == "dynamic":
+            quantize_dynamic(path, written, extra_options=options, **common)
+        else:
+            if layout == "tensorrt":
+                options |= {
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                    "DedicatedQDQPair": True,
+                }
+            quantize_static(
+                path,
+                written,
+                _reader(samples),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QInt8 if layout == "tensorrt" else QuantType.QUInt8,
+                extra_options=options,
+                **common,
+            )
+        return onnx.load(written)
+
+
+def _reader(samples: Sequence[Feed]) -> Any:
+    """The samples as ONNX Runtime's calibration asks for them: one at a time, then None."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Samples(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.feeds: Iterator[Feed] = iter(samples)
+
+        def get_next(self) -> dict[str, Any] | None:
+            feed = next(self.feeds, None)
+            return dict(feed) if feed is not None else None
+
+    return Samples()
+
+
+def _is_integer(op_type: str) -> bool:
+    return "Integer" in op_type or op_type.startswith("Q") or op_type == "DequantizeLinear"
+
+
+def _refuse_nan(found: Sequence[Outputs]) -> None:
+    for outputs in found:
+        for name, array in outputs.items():
+            if not np.isfinite(array).all():
+                raise ConvertError(f"output {name!r} is NaN or infinite in 8 bits: exclude the worst operations")

@@ -1,0 +1,92 @@
+"""The network as PyTorch runs it: eager, as users have it before deployment, or through `torch.compile`."""
+
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.errors import SessionError
+from kd2deploy.exporters._cpu import intra_op_threads, isa
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchSession:
+    """A folder with config.json and model.safetensors, run without autograd in eval mode on the target's device.
+
+    `compile` runs it through `torch.compile` (the first run compiles, and is done here). Raises SessionError where the
+    device or the compiler is missing.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        *,
+        compile: bool = False,
+        dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+    ) -> None:
+        if target.device == "cuda" and not torch.cuda.is_available():
+            raise SessionError(f"target {target.name} is a CUDA device and PyTorch sees none here; run on such a machine")
+        self.inputs, self.outputs = task.inputs, task.outputs
+        self.device, self.dtype, self.compiled = torch.device(target.device), dtype, compile
+        self.threads, self._threads_before = intra_op_threads(target), torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        net = task.load(artifact.path).to(self.device, DTYPES[dtype])
+        self._module = task.deployed(net).eval()
+        training = [name for name, module in self._module.named_modules() if module.training]
+        if training:
+            raise SessionError(f"{training[0]} is in training mode: its dropout would be timed and scored")
+        self._call: Any = torch.compile(self._module) if compile else self._module
+        self._warm_up(task, net, target.workload.batch)
+
+    def _warm_up(self, task: Task, net: nn.Module, batch: int) -> None:
+        example = task.example(net, batch)
+        feed = {port.name: example[port.name].cpu().numpy() for port in self.inputs}
+        if not self.compiled:
+            self.run(feed)
+            return
+        from torch._inductor.exc import InductorError, InvalidCxxCompiler
+
+        try:
+            self.run(feed)
+        except (InductorError, InvalidCxxCompiler) as error:
+            raise SessionError(f"torch.compile could not build the network: install a C++ compiler (g++). {error}") from error
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        with torch.inference_mode():
+            outputs = self._call(*(self._placed(feed[port.name]) for port in self.inputs))
+            # Copying to the host waits for the device, so the run ends when the answers are there.
+            return {port.name: _to_numpy(output) for port, output in zip(self.outputs, outputs, strict=True)}
+
+    def _placed(self, array: np.ndarray[Any, Any]) -> Tensor:
+        tensor = torch.from_numpy(array).to(self.device)
+        return tensor.to(DTYPES[self.dtype]) if tensor.is_floating_point() else tensor
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "runtime": f"torch {torch.__version__}",
+            "mode": "torch.compile" if self.compiled else "eager",
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "precision": self.dtype,
+            "threads": str(self.threads),
+            "isa": isa(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        torch.set_num_threads(self._threads_before)
+
+
+def _to_numpy(output: Tensor) -> np.ndarray[Any, Any]:
+    tensor = output.float() if output.is_floating_point() else output
+    array: np.ndarray[Any, Any] = tensor.cpu().numpy()
+    return array

@@ -1,0 +1,173 @@
+"""Single steps on their own inputs: export a network, time networks side by side, ask a bundle."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.core import Features, Feed, Target, Task, build_task
+from kd2deploy.data.files import files
+from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError
+from kd2deploy.exporters.bundle import open_bundle, read_bundle
+from kd2deploy.flags import guessed, set_only
+from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.measure.latency import full, race, speedup
+from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.timing import Contender
+from kd2deploy.pipeline import flat, write
+from kd2deploy.report import Contender as Shown
+from kd2deploy.report import Report, Speedup
+from kd2deploy.resolve import load_target
+from kd2deploy.run import readable_os_errors, versions
+from kd2deploy.stages.export import convert
+from kd2deploy.stages.job import Model, model_at, numbered
+from kd2deploy.stages.judge import plain, shown, timing_shown, weights_mb
+from kd2deploy.tasks._folder import read_config
+from kd2deploy.train.checkpoint import locate
+
+SYNTHETIC = 32
+"""Seeded inputs where no data is given."""
+ROWS = 512
+
+
+def export_alone(
+    model: str,
+    out: Path,
+    target_name: str,
+    variants: Sequence[str] | None,
+    data: str | None,
+    task_name: str,
+    columns: Mapping[str, str | None],
+) -> list[str]:
+    """Write a target's variants of a network to a folder; a line for each. Raises ConvertError if none can be made."""
+    target = load_target(target_name, "--target")
+    unknown = [name for name in variants or () if name not in target.variants]
+    if unknown:
+        raise ConvertError(f"target {target.name} has no variant {unknown[0]!r}: {', '.join(target.variants)}")
+    found = network(model, task_name)
+    samples = feeds_of(found, target, data, columns, batch=8)
+    lines, failed = [], []
+    with readable_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name in variants or target.variants:
+            try:
+                one = convert(found, target, name, target.variants[name], out, samples)
+                lines.append(f"{name}: {one.artifact.path} ({one.artifact.size_mb:.1f} MB, {one.artifact.precision})")
+            except ConvertError as error:
+                failed.append(f"{name}: left out, {error}")
+    if not lines:
+        raise ConvertError("\n".join(failed))
+    return lines + failed
+
+
+def profile_alone(
+    models: Sequence[str],
+    target_name: str,
+    data: str | None,
+    task_name: str,
+    columns: Mapping[str, str | None],
+    out: Path | None,
+) -> Report:
+    """Race networks and bundles on a target; speedups are against the first. Nothing is judged."""
+    target = load_target(target_name, "--target")
+    named = {name: opened(name, task_name) for name in models}
+    first = next(iter(named.values()))
+    feeds = feeds_of(first[1], target, data, columns, batch=target.workload.batch)
+    checked, before = preflight(target), state()
+    if checked.breaches:
+        raise MeasureError("; ".join(checked.breaches))
+    timings = race([contender for contender, _ in named.values()], first[1].task.spec(), target, feeds, full())
+    failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
+    if len(failures) == len(timings):
+        raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
+    baseline = timings[models[0]]
+    report = Report(
+        title=f"latency on {target.name}",
+        target=target.name,
+        target_about=target.about,
+        workload=f"batch {target.workload.batch}, " + ("real inputs" if data else "seeded inputs of a middling size"),
+        contenders=tuple(
+            Shown(
+                name=name,
+                role="teacher" if name == models[0] else "variant",
+                precision=timings[name].describe.get("precision", contender.artifact.precision),
+                runtime=timings[name].describe.get("runtime", ""),
+                sha256=contender.artifact.sha256,
+                size_mb=weights_mb(contender.artifact),
+                timing=None if name in failures else timing_shown(timings[name]),
+                note=failures.get(name, ""),
+            )
+            for name, (contender, _) in named.items()
+        ),
+        speedups=tuple(
+            Speedup("eager", shown(speedup(baseline, timings[name]).interval), f"{models[0]} / {name}")
+            for name in models[1:]
+            if name not in failures and models[0] not in failures
+        ),
+        machine={key: plain(value) for key, value in flat(describe_machine().to_json()).items()},
+        warnings=(*checked.notes, *changed(before, state())),
+        versions=versions(),
+    )
+    if out is not None:
+        with readable_os_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            write(report, out)
+    return report
+
+
+def predict_alone(folder: Path, given: Sequence[str], other: str | None) -> list[dict[str, Any]]:
+    """The deployed file's answers, one by one as they would be served."""
+    bundle = read_bundle(folder)
+    answers = []
+    with open_bundle(folder) as session:
+        for text in given:
+            features = numbered(bundle.task.encode([{**bundle.task.row(text, other), "index": 0}], folder))
+            answers += bundle.task.answer(session.run(bundle.task.feed(features)))
+    return answers
+
+
+def network(name: str, task_name: str) -> Model:
+    """A fine-tuned network with the task that its own configuration describes. Raises ModelError."""
+    folder = locate(name)
+    config = read_config(folder)
+    labels = config.get("id2label") or {}
+    ordered = [str(labels[key]) for key in sorted(labels, key=int)]
+    if config.get("problem_type") == "regression":
+        ordered = []
+    try:
+        return model_at(folder, build_task({"use": task_name, "labels": ordered}))
+    except (ValueError, TypeError, ModuleNotFoundError, StopIteration) as error:
+        raise ModelError(f"{name} does not fit the task {task_name!r}: {error}; choose another with --task") from error
+
+
+def opened(name: str, task_name: str) -> tuple[Contender, Model]:
+    """A bundle's deployed file, or a network as PyTorch runs it."""
+    if Path(name, "bundle.json").is_file():
+        bundle = read_bundle(Path(name))
+        model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
+        return Contender(name, bundle.artifact, bundle.session), model
+    model = network(name, task_name)
+    return Contender(name, model.artifact), model
+
+
+def feeds_of(
+    model: Model, target: Target, data: str | None, columns: Mapping[str, str | None], batch: int
+) -> list[Feed]:
+    """Real inputs where there is data, else seeded ones of a middling size."""
+    if data is None:
+        return synthetic(model, batch)
+    return timing_feeds(model.task, rows_of(model.task, data, columns, model.folder), batch, target.workload.inputs)
+
+
+def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> list[Features]:
+    named = guessed(Path(data), columns) if task.name == "text_classification" else set_only(columns)
+    rows = files(data, data, **named).eval[:ROWS]
+    if not rows:
+        raise DataError(f"{data} holds no rows; give a file with at least one")
+    unlabelled = [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
+    return numbered(task.encode(unlabelled, folder))
+
+
+def synthetic(model: Model, batch: int) -> list[Feed]:
+    net = model.task.load(model.folder)
+    example = model.task.example(net, batch)
+    return [{port.name: example[port.name].numpy() for port in model.task.inputs} for _ in range(SYNTHETIC)]

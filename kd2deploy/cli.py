@@ -1,0 +1,291 @@
+"""The command line. Exit codes: 0 PASS (or done), 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From a big model to a small, fast, deployed one, with proof. "
+    "Exit codes: 0 PASS, 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID.",
+)
+
+RecipePath = Annotated[Path | None, typer.Argument(help="A recipe; `kd2deploy init` writes one.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the recipe's name.")]
+TeacherName = Annotated[str | None, typer.Option(help="Folder, hub id or package:MODULE of the fine-tuned teacher.")]
+Train = Annotated[str | None, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")]
+Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judging alone.")]
+Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
+TargetName = Annotated[list[str] | None, typer.Option(help="Target by name (`kd2deploy targets`) or YAML file.")]
+
+
+@app.command()
+def compress(
+    recipe: RecipePath = None,
+    teacher: TeacherName = None,
+    train: Train = None,
+    eval: Eval = None,
+    task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
+    text: Column = None,
+    text_pair: Column = None,
+    label: Column = None,
+    target: TargetName = None,
+    speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, absolute: 0.01.")] = None,
+    p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
+    method: Annotated[str, typer.Option(help="Distillation method (`kd2deploy methods`).")] = "logit",
+    epochs: Annotated[float, typer.Option(help="Epochs of distillation.")] = 5.0,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
+    ] = False,
+) -> None:
+    """One command from teacher to judged bundle: plan, distill, export, measure, judge, report."""
+    flags = {
+        "teacher": teacher,
+        "train": train,
+        "eval": eval,
+        "task": task,
+        "columns": {"text": text, "text_pair": text_pair, "label": label},
+        "targets": target,
+        "gates": {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms},
+        "method": method,
+        "epochs": epochs,
+        "seeds": seed,
+    }
+    with errors_shown():
+        from kd2deploy.flags import recipe_from
+
+        found, name = recipe_from(recipe, flags)
+        if dry_run:
+            from kd2deploy.overview import overview
+
+            overview(found)
+            return
+        carry_out(found, out or Path("runs") / name)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with `student: {plan: ...}`.")], out: Out = None
+) -> None:
+    """Profile before training: time untrained candidates on the target and show which could pass."""
+    with errors_shown():
+        carry_out(read(recipe), out or default_folder(recipe), "plan")
+
+
+@app.command()
+def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None) -> None:
+    """Train the students (and controls) of a recipe, and stop there."""
+    with errors_shown():
+        for result in carry_out(read(recipe), out or default_folder(recipe), "distill", leave=False):
+            for folder in result.students:
+                typer.echo(folder)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A fine-tuned network: folder, hub id or package:MODULE.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the artifacts to.")],
+    target: Annotated[str, typer.Option(help="Target by name or YAML file.")] = "cpu",
+    variant: Annotated[list[str] | None, typer.Option(help="Only these variants of the target.")] = None,
+    data: Annotated[str | None, typer.Option(help="Rows to calibrate on and to check agreement with.")] = None,
+    task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
+    text: Column = None,
+    label: Column = None,
+) -> None:
+    """Export a network for a target, each link checked for agreement, without training or judging."""
+    with errors_shown():
+        from kd2deploy.alone import export_alone
+
+        for line in export_alone(model, out, target, variant, data, task, {"text": text, "label": label}):
+            typer.echo(line)
+
+
+@app.command()
+def profile(
+    models: Annotated[list[str], typer.Argument(help="Networks or bundles; the first is the baseline.")],
+    target: Annotated[str, typer.Option(help="Target by name or YAML file.")] = "cpu",
+    data: Annotated[str | None, typer.Option(help="Rows to draw real inputs from.")] = None,
+    task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
+    text: Column = None,
+    label: Column = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and report.md.")] = None,
+) -> None:
+    """Time networks and bundles side by side on a target, with intervals."""
+    with errors_shown():
+        from kd2deploy.alone import profile_alone
+        from kd2deploy.report import print_report
+
+        print_report(profile_alone(models, target, data, task, {"text": text, "label": label}, out))
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")]) -> None:
+    """Show a run's verdict again and render its pages anew; exits as the run did."""
+    with errors_shown():
+        from kd2deploy.measure.verdict import EXIT_CODES, Outcome
+        from kd2deploy.pipeline import write
+        from kd2deploy.report import print_report
+        from kd2deploy.report.report import Report
+
+        file = run / "report.json" if run.is_dir() else run
+        found = Report.read(file)
+        write(found, file.parent)
+        print_report(found)
+        if found.verdict is not None:
+            raise typer.Exit(EXIT_CODES[Outcome(found.verdict.outcome)])
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    inputs: Annotated[list[str], typer.Argument(help="Texts, or image files; `-` reads lines from standard input.")],
+    pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs.")] = None,
+) -> None:
+    """Answer with the deployed file of a bundle."""
+    with errors_shown():
+        import json
+
+        from kd2deploy.alone import predict_alone
+
+        given = [line.rstrip("\n") for line in sys.stdin] if inputs == ["-"] else inputs
+        for answer in predict_alone(bundle, given, pair):
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+@app.command()
+def demo(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few hundred rows, about a minute; proves the machinery.")
+    ] = False,
+    out: Out = None,
+) -> None:
+    """The main job on real news text: fine-tune, plan, distill, export, measure, judge."""
+    with errors_shown():
+        from importlib import resources
+
+        name = "demo_quick" if quick else "demo"
+        file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
+        carry_out(read(file), out or Path("runs") / name)
+
+
+@app.command()
+def init(
+    teacher: Annotated[str, typer.Option(help="Folder, hub id or package:MODULE of the teacher.")],
+    train: Annotated[str, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")],
+    eval: Annotated[str, typer.Option(help="Evaluation data.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a commented recipe for a teacher and data."""
+    with errors_shown():
+        from kd2deploy.flags import written_recipe
+
+        if out.exists():
+            from kd2deploy.errors import Fault, RecipeError
+
+            raise RecipeError([Fault("--out", f"{out} exists already; name another file")])
+        out.write_text(written_recipe(teacher, train, eval), encoding="utf-8")
+        typer.echo(f"wrote {out}; now: kd2deploy compress {out}")
+
+
+@app.command()
+def methods() -> None:
+    """List the distillation methods with their arguments and sources."""
+    with errors_shown():
+        from kd2deploy.overview import methods_table
+
+        methods_table()
+
+
+@app.command()
+def targets() -> None:
+    """List the deployment targets, with what was really run on them."""
+    with errors_shown():
+        from kd2deploy.overview import targets_table
+
+        targets_table()
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which runtimes really work here, and what this machine can do, in about five seconds."""
+    with errors_shown():
+        from kd2deploy.doctor import examine
+
+        raise typer.Exit(0 if examine() else USER_ERROR)
+
+
+def carry_out(
+    recipe: Any, folder: Path, until: Literal["plan", "distill", "export", "bundle"] = "bundle", leave: bool = True
+) -> list[Any]:
+    """Run a recipe under progress bars, show the report, and leave with the verdict's exit code."""
+    from kd2deploy.pipeline import compress as run
+    from kd2deploy.pipeline import worst
+    from kd2deploy.progress import on_terminal
+    from kd2deploy.report import print_report
+
+    with on_terminal() as watcher:
+        results = run(recipe, folder, watcher, until)
+    for result in results:
+        print_report(result.report)
+        pages = result.folder
+        typer.echo(f"report  {pages / 'report.html'}  (also .md and .json)")
+        if result.bundle is not None:
+            typer.echo(f"bundle  {result.bundle}")
+    if leave:
+        raise typer.Exit(worst(results))
+    return results
+
+
+def read(recipe: Path) -> Any:
+    from kd2deploy.recipe import Recipe
+
+    return Recipe.read(recipe)
+
+
+def default_folder(recipe: Path) -> Path:
+    return Path("runs") / recipe.stem
+
+
+@contextlib.contextmanager
+def errors_shown() -> Iterator[None]:
+    """One clear message and the documented exit code for whatever is the user's to fix; never a traceback."""
+    from kd2deploy.errors import Kd2DeployError
+
+    try:
+        yield
+    except Kd2DeployError as error:
+        from kd2deploy.errors import RecipeError
+
+        if isinstance(error, RecipeError):
+            typer.echo(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''} to mend:", err=True)
+            for fault in error.faults:
+                typer.echo(f"  {fault}", err=True)
+        else:
+            typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """The console script."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    app()

@@ -1,0 +1,75 @@
+"""Data sets of the hub, or any folder that the library `datasets` reads."""
+
+from typing import Any
+
+from kd2deploy.data._columns import renamed, suggestion
+from kd2deploy.data.tables import Tables
+from kd2deploy.errors import DataError
+
+
+def hub(
+    name: str,
+    config: str | None = None,
+    train: str = "train",
+    eval: str = "validation",
+    *,
+    validation: str | None = None,
+    unlabelled: str | None = None,
+    **columns: str,
+) -> Tables:
+    """Splits of a data set by name; `columns` say which column a field is read from. Pictures stay encoded until used.
+
+    Raises DataError for a name, configuration, split or column that is not there, and without a network.
+    """
+    import datasets
+
+    try:
+        found: Any = datasets.load_dataset(name, config)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"data set {name!r} cannot be loaded: {str(error).splitlines()[0]}; check the name and the network, or "
+            "download it once and read it with `data: {use: files, ...}`"
+        ) from error
+    asked = {"train": train, "eval": eval, "validation": validation, "unlabelled": unlabelled}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    labels: tuple[str, ...] | None = None
+    for split, title in asked.items():
+        if title is None:
+            continue
+        if title not in found:
+            raise DataError(f"data set {name!r} has no split {title!r}; {suggestion(title, found)}")
+        wanted = {f: c for f, c in columns.items() if f != "label"} if split == "unlabelled" else columns
+        rows[split] = renamed(plain(found[title]), wanted, f"{name}[{title}]")
+        if split == "train":
+            labels = class_names(found[title], columns.get("label", "label"))
+    return Tables(
+        train=rows["train"],
+        eval=rows["eval"],
+        validation=rows.get("validation"),
+        unlabelled=rows.get("unlabelled"),
+        labels=labels,
+        about=f"{name}{f'/{config}' if config else ''}",
+        names={split: f"{name}[{title}]" for split, title in asked.items() if title},
+    )
+
+
+def class_names(split: Any, column: str) -> tuple[str, ...] | None:
+    names = getattr(split.features.get(column), "names", None)
+    return None if names is None else tuple(names)
+
+
+def plain(split: Any) -> list[dict[str, Any]]:
+    """Rows as dicts: pictures as their encoded bytes or path, the class -1 (hidden labels) as None."""
+    import datasets
+
+    pictures = [name for name, kind in split.features.items() if isinstance(kind, datasets.Image)]
+    classes = [name for name, kind in split.features.items() if isinstance(kind, datasets.ClassLabel)]
+    for name in pictures:
+        split = split.cast_column(name, datasets.Image(decode=False))
+    rows: list[dict[str, Any]] = split.to_list()
+    for row in rows:
+        for name in pictures:
+            row[name] = row[name]["bytes"] or row[name]["path"]
+        for name in classes:
+            row[name] = None if row[name] == -1 else row[name]
+    return rows

@@ -1,0 +1,360 @@
+"""From what a source returned to splits that can be trained on and judged by, with every doubt raised before training.
+
+Rows come out with the task's fields, `label` as a class index (a number for regression, None for unlabelled rows) and
+`index`, their place in their split.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from kd2deploy.data._columns import suggestion
+from kd2deploy.data.tables import Rows, Tables
+from kd2deploy.errors import DataError
+
+Row = dict[str, Any]
+INPUTS = {"text_classification": "text", "image_classification": "image"}
+"""The field that a classification task reads; other tasks check their rows themselves."""
+SHOWN = 5
+"""Rows named in a message."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on (`train`), chooses by (`validation`) and is judged by (`eval`)."""
+
+    train: list[Row]
+    """Labelled rows, then those whose label is None."""
+    validation: list[Row]
+    eval: list[Row]
+    labels: tuple[str, ...]
+    """The classes in the order of the networks' outputs; empty for regression."""
+    warnings: tuple[str, ...]
+    overlap: int
+    """Evaluation rows whose input also stands in the training or validation rows."""
+    sha256: str
+    """Hash of all rows in their order."""
+
+
+def prepare(
+    tables: Tables,
+    task_use: str,
+    *,
+    labels: Sequence[str] | None = None,
+    pair: bool = False,
+    validation_share: float = 0.1,
+    limit_train: int | None = None,
+    limit_eval: int | None = None,
+    limit_labels: int | None = None,
+    missing: Literal["error", "drop"] = "error",
+    seed: int = 0,
+) -> Splits:
+    """Checked, split and limited rows.
+
+    `labels`: the classes in the networks' order; None takes the source's or, sorted, those of the training rows; empty
+    means regression. `validation_share` of the training rows is held out, class by class, where the source has no
+    validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so many
+    training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their input or
+    label instead of refusing them. Raises DataError that names split, rows and remedy.
+    """
+    warnings: list[str] = []
+    inputs = [INPUTS[task_use]] if task_use in INPUTS else []
+    inputs += ["text_pair"] if pair else []
+    labelled = {
+        split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
+    }
+    kept: dict[str, list[Row]] = {}
+    for split, rows in labelled.items():
+        kept[split] = complete(rows, [*inputs, "label"] if inputs else [], tables.name(split), missing, warnings)
+    free = complete(tables.unlabelled or [], inputs, tables.name("unlabelled"), missing, warnings, empty=True)
+
+    names: tuple[str, ...] = ()
+    if inputs and labels is not None and not labels:
+        for split, rows in kept.items():
+            kept[split] = with_numbers(rows, tables.name(split))
+    elif inputs:
+        names = tuple(labels or tables.labels or class_names(kept["train"]))
+        for split, rows in kept.items():
+            kept[split] = with_indices(rows, names, tables, tables.name(split))
+        check_classes(kept, names, tables, warnings)
+
+    generator = np.random.default_rng(seed)
+    train, judged = kept["train"], drawn(kept["eval"], limit_eval, generator)
+    train = drawn(train, limit_train, generator)
+    held = kept.get("validation")
+    if held is None:
+        train, held = held_out(train, validation_share, generator, tables.name("train"))
+    if limit_labels is not None:
+        train = with_few_labels(train, limit_labels, generator, len(names))
+    train = train + [{**row, "label": None} for row in free]
+
+    fields = [*inputs, "label"] if inputs else None
+    train, held, judged = (indexed(rows, fields) for rows in (train, held, judged))
+    overlap = count_overlap([*train, *held], judged, inputs)
+    if overlap:
+        warnings.append(
+            f"{overlap} of {len(judged)} evaluation rows also stand in the training data; the scores flatter by up to "
+            f"{100 * overlap / len(judged):.2g} points"
+        )
+    return Splits(train, held, judged, names, tuple(warnings), overlap, hash_of(train, held, judged))
+
+
+# rows -----------------------------------------------------------------------------------------------------------
+
+
+def complete(
+    rows: Rows, fields: Sequence[str], name: str, missing: str, warnings: list[str], *, empty: bool = False
+) -> list[Row]:
+    """The rows that have all `fields`. Raises DataError for none, and for lacking ones unless they are dropped."""
+    found = [dict(row) for row in rows]
+    if not found:
+        if empty:
+            return []
+        raise DataError(f"{name} has no rows; check the file, or its filter")
+    columns = sorted({column for row in found[:100] for column in row})
+    for field in fields:
+        if field not in columns:
+            raise DataError(
+                f"{name} has no column {field!r}; {suggestion(field, columns)} Name it under `data`: `{field}: COLUMN`"
+            )
+    for field in fields:
+        lacking = [place for place, row in enumerate(found) if is_missing(row.get(field))]
+        if not lacking:
+            continue
+        if missing == "error":
+            also = "; rows without a label belong into `unlabelled`" if field == "label" else ""
+            raise DataError(f"{name}: {places(lacking)} no {field}; fill them in or set `missing: drop`{also}")
+        warnings.append(f"{name}: {len(lacking)} rows without {field} were left out")
+        gone = set(lacking)
+        found = [row for place, row in enumerate(found) if place not in gone]
+        if not found:
+            raise DataError(f"{name}: no row has a {field}")
+    return found
+
+
+def is_missing(value: Any) -> bool:
+    """None, not-a-number, or a text of nothing but white space."""
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and not value.strip())
+    )
+
+
+def places(rows: Sequence[int]) -> str:
+    """`row 3 has` or `rows 3, 5, 8 ... (12 in all) have`, counted from 1."""
+    shown = ", ".join(str(row + 1) for row in rows[:SHOWN])
+    if len(rows) == 1:
+        return f"row {shown} has"
+    return f"rows {shown}{f' ... ({len(rows)} in all)' if len(rows) > SHOWN else ''} have"
+
+
+def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
+    """Rows with their place as `index`, and nothing but the fields that the task reads."""
+    return [
+        {**(row if fields is None else {field: row[field] for field in fields}), "index": place}
+        for place, row in enumerate(rows)
+    ]
+
+
+# labels ---------------------------------------------------------------------------------------------------------
+
+
+def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The labels that occur, sorted; numbers by size."""
+    found = {label_name(row["label"]) for row in rows}
+    if all(name.lstrip("-").isdigit() for name in found):
+        return tuple(sorted(found, key=int))
+    return tuple(sorted(found))
+
+
+def label_name(label: Any) -> str:
+    """1.0 as a file of numbers reads a class called 1."""
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label).strip()
+
+
+def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, split: str) -> list[Row]:
+    """Rows with the class's place among `names`. Where the source names its classes, numbers are places already."""
+    known = {name: place for place, name in enumerate(names)}
+    own = tables.labels or ()
+    found, strange = [], []
+    for place, row in enumerate(rows):
+        label = row["label"]
+        if own and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(own):
+            label = own[label]
+        if label_name(label) in known:
+            found.append({**row, "label": known[label_name(label)]})
+        else:
+            strange.append((place, label_name(label)))
+    if strange:
+        odd = sorted({label for _, label in strange})
+        raise DataError(
+            f"{split}: {places([place for place, _ in strange])} a label that is not among the classes "
+            f"({', '.join(map(repr, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
+            "or from `labels` of the task"
+        )
+    return found
+
+
+def check_classes(kept: Mapping[str, Sequence[Row]], names: Sequence[str], tables: Tables, warnings: list[str]) -> None:
+    """Raises DataError for a single class, and for classes that are judged and were never trained."""
+    trained = {row["label"] for row in kept["train"]}
+    if len(trained) < 2:
+        only = names[next(iter(trained))]
+        raise DataError(f"{tables.name('train')}: every row has the label {only!r}; a classifier needs two classes")
+    for split, rows in kept.items():
+        unseen = sorted({row["label"] for row in rows} - trained)
+        if unseen:
+            raise DataError(
+                f"{tables.name(split)}: the class {names[unseen[0]]!r} has no training row, and can only be answered "
+                "wrongly; add rows to the training split or leave the class out"
+            )
+    idle = [name for place, name in enumerate(names) if place not in trained]
+    if idle:
+        warnings.append(f"no row at all has the class {', '.join(map(repr, idle[:SHOWN]))}")
+
+
+def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
+    """Rows with the label as a number. Raises DataError for what is none."""
+    found, strange = [], []
+    for place, row in enumerate(rows):
+        try:
+            value = float(row["label"])
+        except (TypeError, ValueError):
+            value = math.nan
+        if math.isfinite(value):
+            found.append({**row, "label": value})
+        else:
+            strange.append(place)
+    if strange:
+        raise DataError(
+            f"{split}: {places(strange)} a label that is not a finite number ({rows[strange[0]]['label']!r}), as "
+            "regression needs; name the task's `labels` to classify"
+        )
+    return found
+
+
+# drawing --------------------------------------------------------------------------------------------------------
+
+
+def by_class(rows: Sequence[Row]) -> dict[Any, list[int]]:
+    """Places of the rows of each class; all in one where labels are not classes."""
+    found: dict[Any, list[int]] = {}
+    for place, row in enumerate(rows):
+        label = row.get("label")
+        found.setdefault(label if isinstance(label, int) else None, []).append(place)
+    return {label: found[label] for label in sorted(found, key=lambda label: (label is None, label or 0))}
+
+
+def quotas(sizes: Sequence[int], wanted: int) -> list[int]:
+    """How many to draw of each class: in proportion, `wanted` in all, each class once as far as that goes.
+
+    What rounding leaves over goes to the largest remainders; ties to the first.
+    """
+    wanted = min(wanted, sum(sizes))
+    least = 1 if wanted >= len(sizes) else 0
+    exact = [size * wanted / sum(sizes) for size in sizes]
+    found = [min(size, max(least, math.floor(share))) for size, share in zip(sizes, exact, strict=True)]
+    while sum(found) != wanted:
+        step = 1 if sum(found) < wanted else -1
+        able = [c for c in range(len(sizes)) if (found[c] < sizes[c] if step > 0 else found[c] > least)]
+        best = max(able, key=lambda c: step * (exact[c] - found[c]))
+        found[best] += step
+    return found
+
+
+def chosen(rows: Sequence[Row], wanted: int, generator: np.random.Generator) -> set[int]:
+    """Places of `wanted` rows, every class in proportion."""
+    classes = list(by_class(rows).values())
+    found: set[int] = set()
+    for members, quota in zip(classes, quotas([len(members) for members in classes], wanted), strict=True):
+        found.update(members[place] for place in generator.permutation(len(members))[:quota])
+    return found
+
+
+def drawn(rows: list[Row], limit: int | None, generator: np.random.Generator) -> list[Row]:
+    """At most `limit` rows, every class in proportion, in their order."""
+    if limit is None or limit >= len(rows):
+        return rows
+    places_kept = chosen(rows, limit, generator)
+    return [row for place, row in enumerate(rows) if place in places_kept]
+
+
+def held_out(rows: list[Row], share: float, generator: np.random.Generator, name: str) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows: `share` of each class is held out, and at least one row stays to train on."""
+    if not 0 < share < 1:
+        raise DataError(f"validation_share must lie between 0 and 1, got {share}")
+    held: set[int] = set()
+    for members in by_class(rows).values():
+        quota = min(len(members) - 1, round(share * len(members)))
+        held.update(members[place] for place in generator.permutation(len(members))[:quota])
+    if not held:
+        # every class is so small that its share rounds to none: one row of the largest
+        largest = max(by_class(rows).values(), key=len)
+        if len(largest) < 2:
+            raise DataError(f"{name} has too few rows to hold any out; add rows, or name a validation file")
+        held = {largest[int(generator.integers(len(largest)))]}
+    return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
+
+
+def with_few_labels(rows: list[Row], labels: int, generator: np.random.Generator, classes: int) -> list[Row]:
+    """`labels` labelled rows, every class in proportion and at least once; then the others without their label."""
+    if labels < classes:
+        raise DataError(f"limit_labels {labels} is less than one label for each of {classes} classes; raise it")
+    places_kept = chosen(rows, labels, generator)
+    kept = [row for place, row in enumerate(rows) if place in places_kept]
+    return kept + [{**row, "label": None} for place, row in enumerate(rows) if place not in places_kept]
+
+
+# what was read --------------------------------------------------------------------------------------------------
+
+
+def count_overlap(train: Sequence[Row], judged: Sequence[Row], fields: Sequence[str]) -> int:
+    """Rows of `judged` whose input is, to the byte, that of a training row."""
+    seen = {content_hash(row, fields) for row in train} if fields else set()
+    return sum(times for found, times in Counter(content_hash(row, fields) for row in judged).items() if found in seen)
+
+
+def content_hash(row: Row, fields: Iterable[str]) -> bytes:
+    whole = hashlib.sha256()
+    for part in content(row, fields):
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.digest()
+
+
+def content(row: Row, fields: Iterable[str]) -> Iterator[bytes]:
+    """The values of some fields as bytes: arrays with their shape, pictures' files by what is in them."""
+    for field in fields:
+        value = row.get(field)
+        if isinstance(value, np.ndarray):
+            yield json.dumps([value.dtype.str, value.shape]).encode()
+            yield value.tobytes()
+        elif isinstance(value, bytes):
+            yield value
+        elif field == "image" and isinstance(value, str | Path):
+            try:
+                yield Path(value).read_bytes()
+            except OSError as error:
+                raise DataError(f"{value} cannot be read: {error}") from error
+        elif field == "image" and value is not None:
+            yield np.asarray(value).tobytes()
+        else:
+            yield json.dumps(value, default=str, sort_keys=True).encode()
+
+
+def hash_of(*splits: Sequence[Row]) -> str:
+    whole = hashlib.sha256()
+    for rows in splits:
+        whole.update(len(rows).to_bytes(8, "big"))
+        for row in rows:
+            whole.update(content_hash(row, sorted(row.keys() - {"index"})))
+    return whole.hexdigest()

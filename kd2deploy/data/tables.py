@@ -1,0 +1,27 @@
+"""What a data source returns: rows as they were read, under the task's own field names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The splits of a data set. `eval` judges and nothing else; `validation` is split off `train` where it is None."""
+
+    train: Rows
+    eval: Rows
+    validation: Rows | None = None
+    unlabelled: Rows | None = None
+    """Rows to distil on that need no label."""
+    labels: tuple[str, ...] | None = None
+    """The classes' names in their order, where the source knows them."""
+    about: str = ""
+    """Where it comes from, in a line."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What each split is called in messages, such as its file: `{"train": "data/train.csv"}`."""
+
+    def name(self, split: str) -> str:
+        return self.names.get(split, split)

@@ -1,0 +1,107 @@
+"""doctor: what is installed, which runtimes really work here, and what this machine can do."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gflops
+
+Check = tuple[bool, str, str]
+
+
+def examine() -> bool:
+    """Print what was found; False where something that is installed does not work."""
+    console = Console()
+    machine = describe_machine()
+    table = Table("", "", title="This machine", show_header=False)
+    table.add_row("processor", f"{machine.cpu}, {machine.cores} cores usable of {machine.cores_in_all}")
+    table.add_row("instructions", " ".join(machine.isa) or "none of those that speed up inference")
+    table.add_row("memory", f"{machine.memory_gb:.0f} GB")
+    table.add_row("system", f"{machine.system}, Python {machine.python}")
+    table.add_row("matrix product", f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {machine.cores} threads")
+    table.add_row("memory copy", f"{copy_gb_per_s(seconds=0.5):.1f} GB/s")
+    for name, version in machine.packages.items():
+        table.add_row(name, version)
+    console.print(table)
+    results = [check() for check in (onnxruntime_builds, *provider_checks(), openvino_works, cuda_works)]
+    shown = Table("check", "found", title="Runtimes")
+    for good, name, found in results:
+        shown.add_row(f"[green]ok[/]   {name}" if good else f"[red]FAIL[/] {name}", found)
+    console.print(shown)
+    return all(good for good, _, _ in results)
+
+
+def onnxruntime_builds() -> Check:
+    """The CPU and GPU builds of ONNX Runtime overwrite each other's folder without a word."""
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed(name)]
+    if len(found) == 2:
+        remedy = (
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one extra: kd2deploy[cpu] or kd2deploy[gpu]"
+        )
+        return False, "ONNX Runtime", f"both builds are installed and overwrite each other: {remedy}"
+    if not found:
+        return True, "ONNX Runtime", "not installed: pip install 'kd2deploy[cpu]' (or [gpu])"
+    return True, "ONNX Runtime", f"{found[0]} {metadata.version(found[0])}"
+
+
+def provider_checks() -> Iterator[Callable[[], Check]]:
+    """One check per provider that ONNX Runtime claims: only a session that was created tells the truth."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return
+    import onnxruntime
+
+    for provider in onnxruntime.get_available_providers():
+        if provider != "AzureExecutionProvider":
+            yield partial(provider_works, provider)
+
+
+def provider_works(provider: str) -> Check:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("MatMul", ["a", "b"], ["c"])
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [8, 8]) for name in "abc"]
+    graph = helper.make_graph([node], "check", ports[:2], ports[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    one = np.eye(8, dtype=np.float32)
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
+        answer = session.run(None, {"a": one, "b": one})[0]
+    except Exception as error:  # whatever a provider's library raises is the finding
+        return False, provider, " ".join(str(error).split())[:200]
+    active = session.get_providers()[0]
+    if active != provider:
+        return True, provider, f"claimed by this build, not usable here: sessions fall back to {active}"
+    return bool(np.array_equal(answer, one)), provider, "active in a created session, right answer"
+
+
+def openvino_works() -> Check:
+    if importlib.util.find_spec("openvino") is None:
+        return True, "OpenVINO", "not installed: pip install 'kd2deploy[openvino]'"
+    import openvino
+
+    return True, "OpenVINO", f"{metadata.version('openvino')}, devices {', '.join(openvino.Core().available_devices)}"
+
+
+def cuda_works() -> Check:
+    import torch
+
+    if not torch.cuda.is_available():
+        return True, "CUDA in PyTorch", "no device"
+    one = torch.eye(8, device="cuda")
+    return bool((one @ one == one).all()), "CUDA in PyTorch", torch.cuda.get_device_name()
+
+
+def installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

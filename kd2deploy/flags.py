@@ -1,0 +1,129 @@
+"""The command line's flags as a recipe, and the commented recipe that `init` writes."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.errors import DataError, Fault, RecipeError
+from kd2deploy.recipe import Recipe
+from kd2deploy.resolve import suggestion
+
+TEXTS = ("text", "sentence", "sentence1", "premise", "question", "review", "content", "body")
+PAIRS = ("text_pair", "sentence2", "hypothesis", "answer", "passage")
+LABELS = ("label", "labels", "class", "category", "target", "intent", "score")
+
+
+def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, str]:
+    """The recipe that a file or the flags describe, and a name for its run. Raises RecipeError, DataError."""
+    needed = ("teacher", "train", "eval")
+    if path is not None:
+        given = [name for name in needed if flags[name] is not None]
+        if given:
+            raise RecipeError([Fault(f"--{given[0]}", f"stands in {path} already; give a recipe or flags, not both")])
+        return with_gates(Recipe.read(path), flags), path.stem
+    missing = [f"--{name}" for name in needed if flags[name] is None]
+    if missing:
+        raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
+    columns = flags["columns"]
+    if flags["task"] == "text_classification":
+        columns = guessed(Path(flags["train"]), columns)
+    found: dict[str, Any] = {
+        "task": {"use": flags["task"], **({"pair": True} if columns.get("text_pair") else {})},
+        "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **set_only(columns)},
+        "teacher": {"from": flags["teacher"]},
+        "student": {"plan": {}},
+        "distill": [{"method": flags["method"], "epochs": flags["epochs"], "learning_rate": 2e-4, "precision": "auto"}],
+        "targets": flags["targets"] or ["cpu"],
+        "seeds": flags["seeds"] or [0],
+        "gates": set_only(flags["gates"]),
+    }
+    return Recipe.parse(found), Path(flags["train"]).stem
+
+
+def with_gates(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
+    """Limits and targets that are given as flags replace the recipe's."""
+    spec = recipe.spec()
+    spec["gates"] = {**spec.get("gates", {}), **set_only(flags["gates"])}
+    if flags["targets"]:
+        spec["targets"] = flags["targets"]
+    if flags["seeds"]:
+        spec["seeds"] = flags["seeds"]
+    return Recipe.parse(spec)
+
+
+def guessed(file: Path, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """The columns that were named, and the usual names for those that were not. Raises DataError."""
+    names = column_names(file)
+    found = {key: value for key, value in columns.items() if value}
+    for key, usual in (("text", TEXTS), ("text_pair", PAIRS), ("label", LABELS)):
+        if key not in found:
+            near = next((name for name in usual if name in names), None)
+            if near is not None:
+                found[key] = near
+            elif key != "text_pair":
+                raise DataError(
+                    f"{file} has no column that is plainly the {key}; name it with --{key}: {', '.join(names)}"
+                )
+    for key, name in found.items():
+        if name not in names:
+            raise DataError(f"{file} has no column {name!r} (--{key.replace('_', '-')}); {suggestion(name, names)}")
+    return found
+
+
+def column_names(file: Path) -> list[str]:
+    """The columns of a csv, tsv, json lines or parquet file, from its first line or its schema. Raises DataError."""
+    try:
+        if file.suffix == ".parquet":
+            import pyarrow.parquet
+
+            return list(pyarrow.parquet.read_schema(file).names)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            if file.suffix in (".jsonl", ".json", ".ndjson"):
+                first = json.loads(stream.readline() or "{}")
+                return list(first) if isinstance(first, dict) else []
+            return next(csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ","), [])
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{file} is not a {file.suffix or 'csv'} file: {error}") from None
+
+
+def set_only(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def written_recipe(teacher: str, train: str, eval: str) -> str:
+    """A recipe with every common choice in it, and what the others would be. Raises DataError."""
+    columns = guessed(Path(train), {})
+    task = "{use: text_classification, pair: true}" if "text_pair" in columns else "text_classification"
+    named = ", ".join(f"{key}: {quoted(value)}" for key, value in columns.items())
+    return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
+task: {task}                  # metric: accuracy by default; macro_f1, matthews; labels: [] for a regression
+data: {{use: files, train: {quoted(train)}, eval: {quoted(eval)}, {named}}}
+teacher:
+  from: {quoted(teacher)}               # a folder, a hub id where there is a network, or package:MODULE
+  # fine_tune: {{epochs: 3, learning_rate: 2.0e-5, batch: 32}}     # for a teacher that is not trained on this task yet
+student:
+  plan: {{}}                            # time untrained candidates, train the largest that clears the speed gate
+  # shrink: {{layers: 4, hidden: 256}}  # or say the shape
+  # from: DIR                         # or start from a checkpoint
+distill:
+  - method: {{use: logit, temperature: 4.0, alpha: 0.5}}           # `kd2deploy methods` lists them all
+    epochs: 5
+    learning_rate: 2.0e-4
+    batch: 32
+    precision: auto                   # bf16 where the machine computes in it, else fp32
+control: true                         # the same student without a teacher: what did distillation bring?
+seeds: [0]                            # several give a spread
+targets: [cpu]                        # `kd2deploy targets` lists them; or name a YAML file
+gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also p50_ms, p99_ms, min_retention, max_size_mb
+"""
+
+
+def quoted(text: str) -> str:
+    """As YAML writes it."""
+    import yaml
+
+    return str(yaml.safe_dump(text, width=10_000).strip().removesuffix("...").strip())

@@ -1,0 +1,238 @@
+"""Why a student is not faster, and what to do about it: read off what the sessions say and what the timings show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.machine import Machine
+from kd2deploy.measure.statistics import Ratio, noise
+from kd2deploy.measure.timing import Timing
+
+HOST_BOUND = 0.8
+"""Enqueue time over GPU time above which the host, not the GPU, sets the pace."""
+COPY_BOUND = 0.5
+"""Share of a run spent on copies above which computing faster gains little. Ours."""
+MEMORY_BOUND = 0.5
+"""Share of the machine's bandwidth at which reading the weights alone sets the pace. Ours."""
+FIXED_OVERHEAD = 0.7
+"""Time of the smallest inputs over that of inputs three times as large, above which size hardly matters. Ours."""
+SIZE_RATIO = 3
+IDLE_THREADS = 0.6
+"""Processor time over wall time and threads below which threads wait for each other. Ours."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One finding: a word to sort by, a sentence with the numbers, and the remedy."""
+
+    word: str
+    sentence: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a diagnosis may look at."""
+
+    student: Timing
+    teacher: Timing
+    ratio: Interval | None
+    limit: float
+    machine: Machine | None
+    precision: str
+    size_mb: float | None
+    bandwidth_gb_per_s: float | None
+
+
+def diagnose(
+    student: Timing,
+    teacher: Timing,
+    ratio: Ratio | None,
+    limit: float,
+    *,
+    machine: Machine | None = None,
+    precision: str = "fp32",
+    size_mb: float | None = None,
+    bandwidth_gb_per_s: float | None = None,
+) -> tuple[Diagnosis, ...]:
+    """The findings that explain a speedup whose pessimistic end is below `limit`, gravest first; empty when it clears.
+
+    Reads these keys of `Session.describe()` where a session gives them: provider, asked_provider, unfused_qdq (count),
+    enqueue_ms, gpu_ms, copy_ms.
+    """
+    interval = ratio.interval if ratio else None
+    if interval is not None and interval.low >= limit:
+        return ()
+    case = Case(student, teacher, interval, limit, machine, precision, size_mb, bandwidth_gb_per_s)
+    if student.failure or teacher.failure:
+        failed = student if student.failure else teacher
+        return (
+            Diagnosis("failed", f"{failed.name} was not timed: {failed.failure}", "mend what the session names first"),
+        )
+    return tuple(found for check in CHECKS if (found := check(case)) is not None)
+
+
+def fell_back(case: Case) -> Diagnosis | None:
+    said = case.student.describe
+    asked, active = said.get("asked_provider", ""), said.get("provider", "")
+    if not asked or asked == active:
+        return None
+    return Diagnosis(
+        "provider fell back",
+        f"{asked} was asked for and {active} is active",
+        "install the runtime that has the provider (onnxruntime-gpu for CUDA, never beside onnxruntime)",
+    )
+
+
+def quantization_unfused(case: Case) -> Diagnosis | None:
+    left = _number(case.student, "unfused_qdq")
+    if not left:
+        return None
+    return Diagnosis(
+        "quantize/dequantize not fused",
+        f"{left:.0f} quantize or dequantize nodes run on their own",
+        "quantize an unfused graph, or use dynamic int8; a fused graph hides the pairs from the runtime",
+    )
+
+
+def int8_without_support(case: Case) -> Diagnosis | None:
+    if case.machine is None or case.precision != "int8" or case.machine.gpus or case.machine.has_int8:
+        return None
+    return Diagnosis(
+        "int8 without VNNI",
+        f"{case.machine.cpu} has no instructions for int8 dot products ({', '.join(case.machine.isa) or 'none known'})",
+        "measure int8 on a processor with VNNI or AMX, or deploy fp32 with fused attention here",
+    )
+
+
+def host_bound(case: Case) -> Diagnosis | None:
+    enqueue, gpu = _number(case.student, "enqueue_ms"), _number(case.student, "gpu_ms")
+    if not enqueue or not gpu or enqueue / gpu <= HOST_BOUND:
+        return None
+    return Diagnosis(
+        "host-bound",
+        f"enqueueing takes {enqueue / gpu:.0%} of the GPU time ({enqueue:.2f} of {gpu:.2f} ms)",
+        "use a CUDA graph or a larger batch: a smaller network alone will not be faster",
+    )
+
+
+def copy_bound(case: Case) -> Diagnosis | None:
+    copies, whole = _number(case.student, "copy_ms"), _median(case.student)
+    if not copies or copies / whole <= COPY_BOUND:
+        return None
+    return Diagnosis(
+        "copy-bound",
+        f"copies to and from the device take {copies:.2f} of {whole:.2f} ms",
+        "bind inputs and outputs on the device, or send smaller inputs (uint8 images)",
+    )
+
+
+def too_small_for_device(case: Case) -> Diagnosis | None:
+    gpu, whole = _number(case.student, "gpu_ms"), _median(case.student)
+    if not gpu or gpu / whole >= 1 - HOST_BOUND:
+        return None
+    return Diagnosis(
+        "too small for the device",
+        f"the GPU works {gpu:.2f} of {whole:.2f} ms",
+        "raise the batch, or deploy on a smaller device or a CPU",
+    )
+
+
+def memory_bound(case: Case) -> Diagnosis | None:
+    if not case.size_mb or not case.bandwidth_gb_per_s:
+        return None
+    reached = case.size_mb / _median(case.student)  # MB per ms = GB per s
+    if reached < MEMORY_BOUND * case.bandwidth_gb_per_s:
+        return None
+    return Diagnosis(
+        "memory-bound",
+        f"reading {case.size_mb:.0f} MB of weights per run takes {reached:.1f} of {case.bandwidth_gb_per_s:.1f} GB/s",
+        "fewer bytes help, fewer operations do not: int8 or fp16 weights, or a larger batch",
+    )
+
+
+def fixed_overhead(case: Case) -> Diagnosis | None:
+    share = _small_over_large(case.student)
+    if share is None or share < FIXED_OVERHEAD:
+        return None
+    return Diagnosis(
+        "fixed overhead dominates",
+        f"the smallest inputs take {share:.0%} of the time of inputs {SIZE_RATIO} times as large",
+        "a larger batch, or fewer and wider layers: what is left is the cost of each call and each operation",
+    )
+
+
+def threads_wait(case: Case) -> Diagnosis | None:
+    wall = sum(block.wall_s for block in case.student.blocks)
+    busy = sum(block.cpu_s for block in case.student.blocks) / wall / max(1, case.student.threads) if wall else 1.0
+    on_gpu = _number(case.student, "gpu_ms") is not None or bool(case.machine and case.machine.gpus)
+    if case.student.threads < 2 or on_gpu or busy >= IDLE_THREADS:
+        return None
+    return Diagnosis(
+        "threads wait",
+        f"its {case.student.threads} threads are busy {busy:.0%} of the time",
+        "fewer threads may be as fast: set `threads` in the target, and serve several requests side by side",
+    )
+
+
+def noisy(case: Case) -> Diagnosis | None:
+    steadiness = [noise(timing.samples_ms, timing.inputs) for timing in (case.student, case.teacher)]
+    inconclusive = case.ratio is not None and case.ratio.low < case.limit <= case.ratio.high
+    flags = [flag for each in steadiness for flag in each.flags]
+    if not inconclusive or not flags:
+        return None
+    return Diagnosis(
+        "noisy machine", f"the limit lies inside the interval, and {flags[0]}", "measure again on a quiet machine"
+    )
+
+
+def not_smaller(case: Case) -> Diagnosis | None:
+    if case.ratio is None or case.ratio.high >= case.limit:
+        return None
+    return Diagnosis(
+        "too large",
+        f"nothing else explains it: the student runs at {case.ratio.estimate:.2f}x where {case.limit:g}x is asked",
+        "a smaller student (let `plan` choose one), or a faster way to deploy it",
+    )
+
+
+def _not_smaller_unless_explained(case: Case) -> Diagnosis | None:
+    return None if any(check(case) for check in CHECKS[:-1]) else not_smaller(case)
+
+
+CHECKS: tuple[Callable[[Case], Diagnosis | None], ...] = (
+    fell_back,
+    quantization_unfused,
+    int8_without_support,
+    host_bound,
+    copy_bound,
+    too_small_for_device,
+    memory_bound,
+    fixed_overhead,
+    threads_wait,
+    noisy,
+    _not_smaller_unless_explained,
+)
+"""Gravest first; the last speaks only where no other does."""
+
+
+def _small_over_large(timing: Timing) -> float | None:
+    """Median time of the smallest inputs over that of inputs `SIZE_RATIO` times as large; None without both."""
+    sizes = np.array(timing.sizes)[timing.inputs]
+    small, large = np.quantile(sizes, 0.1), np.quantile(sizes, 0.9)
+    if large < SIZE_RATIO * small:
+        return None
+    samples = timing.samples_ms
+    return float(np.median(samples[sizes <= small]) / np.median(samples[sizes >= large]))
+
+
+def _median(timing: Timing) -> float:
+    return float(np.median(timing.samples_ms))
+
+
+def _number(timing: Timing, key: str) -> float | None:
+    """A figure that a session describes itself by; sessions speak in strings."""
+    said = timing.describe.get(key, "")
+    return float(said) if said else None

@@ -1,0 +1,269 @@
+"""What machine this is, what else it is doing, and how fast it multiplies matrices."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from kd2deploy.core import Target
+from kd2deploy.measure.processes import usable_cores
+
+DECIDING_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+)
+"""Instruction sets that decide how fast fp32, bf16 and int8 run."""
+INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+PACKAGES = (
+    "kd2deploy",
+    "torch",
+    "transformers",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+)
+BUSY_SHARE = 0.5
+"""A load above this share of the usable cores is someone else's work, and is flagged. Ours."""
+SLOWED_SHARE = 0.9
+"""A clock below this share of what it was has been throttled. Ours."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What does not change while the program runs."""
+
+    cpu: str
+    isa: tuple[str, ...]
+    cores: int
+    """Cores that this process may use."""
+    cores_in_all: int
+    memory_gb: float
+    system: str
+    python: str
+    packages: Mapping[str, str] = field(default_factory=dict)
+    gpus: tuple[Mapping[str, Any], ...] = ()
+    driver: str = ""
+
+    @property
+    def has_int8(self) -> bool:
+        """Whether the processor multiplies bytes natively; without, int8 saves memory and little time."""
+        return bool(INT8_FLAGS & set(self.isa))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the machine is doing at one moment. Read before and after a race, never inside it."""
+
+    load: float
+    """One-minute load average."""
+    memory_free_gb: float
+    governor: str = ""
+    mhz: float | None = None
+    """Mean of the usable cores' clocks, where the system tells."""
+    throttled_us: int | None = None
+    """Time for which the container's processor quota has stopped its processes, so far."""
+    gpus: tuple[Mapping[str, Any], ...] = ()
+    """Per GPU: clocks, power, temperature, throttle reasons, process ids that hold it."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """`breaches` make a verdict INVALID; `notes` are printed beside the figures."""
+
+    breaches: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def describe_machine() -> Machine:
+    """The processor, memory, system, packages and GPUs found."""
+    gpus = tuple(_gpu(place) for place in range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
+    return Machine(
+        cpu=_cpuinfo().get("model name") or platform.processor() or platform.machine(),
+        isa=tuple(flag for flag in DECIDING_FLAGS if flag in cpu_flags()),
+        cores=usable_cores(),
+        cores_in_all=os.cpu_count() or 1,
+        memory_gb=psutil.virtual_memory().total / 1e9,
+        system=platform.platform(),
+        python=platform.python_version(),
+        packages=versions(),
+        gpus=gpus,
+        driver=f"CUDA {torch.version.cuda}" if gpus else "",
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a figure; those not installed are left out."""
+    found = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    return {name: found[name] for name in PACKAGES if name in found}
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets as Linux names them; empty where it does not say."""
+    found = _cpuinfo()
+    return frozenset((found.get("flags") or found.get("Features") or "").split())
+
+
+def state() -> State:
+    """Load, clocks and throttling as they are now."""
+    clocks = [float(text) for text in _cpuinfo_all("cpu MHz")]
+    governor = _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+    throttled = dict(line.split() for line in _text(Path("/sys/fs/cgroup/cpu.stat")).splitlines() if " " in line)
+    return State(
+        load=os.getloadavg()[0],
+        memory_free_gb=psutil.virtual_memory().available / 1e9,
+        governor=governor,
+        mhz=sum(clocks) / len(clocks) if clocks else None,
+        throttled_us=int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
+        gpus=tuple(_gpu_state(place) for place in range(torch.cuda.device_count()))
+        if torch.cuda.is_available()
+        else (),
+    )
+
+
+def preflight(target: Target, now: State | None = None) -> Preflight:
+    """What speaks against measuring here and now."""
+    now = now or state()
+    breaches, notes = [], []
+    cores = usable_cores()
+    if now.load > BUSY_SHARE * cores:
+        notes.append(f"the load is {now.load:.1f} on {cores} cores before anything is timed: something else runs here")
+    if target.threads > cores:
+        breaches.append(
+            f"target {target.name} asks for {target.threads} threads and this process may use {cores} cores; "
+            "set `threads` to what the deployed machine has, and measure there"
+        )
+    if now.governor == "powersave":
+        notes.append("the processor's governor is powersave: clocks rise only after a while under load")
+    if target.device == "cuda" and not now.gpus:
+        breaches.append(f"target {target.name} needs a CUDA device, and torch finds none here")
+    if target.device == "cuda":
+        for gpu in now.gpus:
+            others = [pid for pid in gpu.get("pids", ()) if pid != os.getpid()]
+            if others:
+                breaches.append(f"GPU {gpu['name']} is held by other processes ({', '.join(map(str, others))})")
+    return Preflight(tuple(breaches), tuple(notes))
+
+
+def changed(before: State, after: State) -> tuple[str, ...]:
+    """What happened to the machine between two states, one sentence each: throttling, lower clocks, a neighbour."""
+    found = []
+    if before.throttled_us is not None and after.throttled_us is not None and after.throttled_us > before.throttled_us:
+        stopped = (after.throttled_us - before.throttled_us) / 1e6
+        found.append(f"the container's processor quota stopped its processes for {stopped:.1f} s: raise the quota")
+    if before.mhz and after.mhz and after.mhz < SLOWED_SHARE * before.mhz:
+        found.append(f"the processor's clock fell from {before.mhz:.0f} to {after.mhz:.0f} MHz: it was throttled")
+    for one, other in zip(before.gpus, after.gpus, strict=False):
+        if other.get("throttled"):
+            found.append(f"GPU {other['name']} throttled its clock ({other['throttled']})")
+        elif one.get("sm_mhz") and other.get("sm_mhz", 0) < SLOWED_SHARE * one["sm_mhz"]:
+            found.append(f"GPU {other['name']} clock fell from {one['sm_mhz']} to {other['sm_mhz']} MHz")
+    return tuple(found)
+
+
+def matmul_gflops(threads: int = 0, seconds: float = 0.5, size: int = 768) -> float:
+    """Measured fp32 matrix multiplication on the CPU, in GFLOP/s: the best of the runs that fit in `seconds`."""
+    was = torch.get_num_threads()
+    torch.set_num_threads(threads or usable_cores())
+    one, other = torch.ones(size, size), torch.ones(size, size)
+    try:
+        fastest = _fastest_s(lambda: torch.mm(one, other), seconds)
+    finally:
+        torch.set_num_threads(was)
+    return 2 * size**3 / fastest / 1e9
+
+
+def copy_gb_per_s(seconds: float = 0.5, size_mb: int = 128) -> float:
+    """Measured memory bandwidth in GB/s, read and write counted, by copying more than the caches hold."""
+    source = np.ones(size_mb * 1_000_000 // 8)
+    goal = np.empty_like(source)
+    return 2 * source.nbytes / _fastest_s(lambda: np.copyto(goal, source), seconds) / 1e9
+
+
+def _fastest_s(work: Any, seconds: float) -> float:
+    work()
+    fastest, begun = float("inf"), time.perf_counter_ns()
+    while time.perf_counter_ns() - begun < seconds * 1e9:
+        before = time.perf_counter_ns()
+        work()
+        fastest = min(fastest, (time.perf_counter_ns() - before) / 1e9)
+    return fastest
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first core's entries."""
+    found: dict[str, str] = {}
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _cpuinfo_all(name: str) -> list[str]:
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # not every system has it, and a container may hide it
+        return ""
+
+
+def _gpu(place: int) -> dict[str, Any]:
+    found = torch.cuda.get_device_properties(place)
+    return {
+        "name": found.name,
+        "memory_gb": found.total_memory / 1e9,
+        "compute": f"{found.major}.{found.minor}",
+        "multiprocessors": found.multi_processor_count,
+    }
+
+
+def _gpu_state(place: int) -> dict[str, Any]:
+    """Clocks and the rest through NVML where its package is installed, else the name alone."""
+    name = {"name": torch.cuda.get_device_name(place)}
+    try:
+        import pynvml  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return name
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(place)
+    reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+    slowing = {
+        "power cap": pynvml.nvmlClocksThrottleReasonSwPowerCap,
+        "hardware": pynvml.nvmlClocksThrottleReasonHwSlowdown,
+        "temperature": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown,
+    }
+    return {
+        **name,
+        "sm_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+        "memory_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
+        "watts": pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+        "celsius": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+        "throttled": ", ".join(word for word, bit in slowing.items() if reasons & bit),
+        "pids": [process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
+    }

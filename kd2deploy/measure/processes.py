@@ -1,0 +1,123 @@
+"""The coordinator's end of a worker: start it, ask it, end it; whatever goes wrong becomes one clear error."""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kd2deploy import errors
+from kd2deploy.core import Target
+from kd2deploy.errors import Kd2DeployError, MeasureError
+from kd2deploy.measure.timing import Contender
+
+Reply = dict[str, Any]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+LAST_WORDS = 600
+"""Characters of a dead worker's standard error that are shown."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_threads(target: Target) -> Target:
+    """The target with its thread count said: 0 becomes the number of usable cores."""
+    return replace(target, threads=target.threads or usable_cores())
+
+
+class WorkerProcess:
+    """A fresh process that holds one contender. A context manager: leaving it ends the process."""
+
+    def __init__(self, contender: Contender, task_spec: Mapping[str, Any], target: Target, timeout_s: float) -> None:
+        self.contender, self.task_spec, self.timeout_s = contender, task_spec, timeout_s
+        self.target = with_threads(target)
+
+    def __enter__(self) -> Self:
+        threads = {name: str(self.target.threads) for name in THREAD_VARIABLES}
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+        self._said = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kd2deploy.measure.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env={**os.environ, **threads, "PYTHONPATH": paths},
+        )
+        self._read = b""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            _close(stream)
+
+    def open(self) -> Reply:
+        """Open the contender's artifact. Raises the session's own error."""
+        return self.ask(
+            "open",
+            artifact=self.contender.artifact.to_json(),
+            task=dict(self.task_spec),
+            target=asdict(self.target),
+            options=dict(self.contender.options),
+        )
+
+    def ask(self, do: str, **arguments: Any) -> Reply:
+        """One request, one reply. Raises what the worker raised, or MeasureError if it died or did not answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write((json.dumps({"do": do, **arguments}, default=str) + "\n").encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._dead(do) from None
+        reply: Reply = json.loads(self._line(do))
+        if "error" in reply:
+            kind = getattr(errors, str(reply["kind"]), MeasureError)
+            raise kind(reply["error"]) if kind is not errors.RecipeError else MeasureError(reply["error"])
+        return reply
+
+    def _line(self, do: str) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + self.timeout_s
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._read:
+                if not ready.select(max(0.0, deadline - time.monotonic())):
+                    raise MeasureError(
+                        f"{self.contender.name} did not answer {do!r} within {self.timeout_s:.0f} s; "
+                        "give it fewer inputs or a longer timeout"
+                    )
+                found = os.read(self._process.stdout.fileno(), 1 << 20)
+                if not found:
+                    raise self._dead(do)
+                self._read += found
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def _dead(self, do: str) -> Kd2DeployError:
+        code = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()[-LAST_WORDS:]
+        manner = f"was killed by signal {-code} (9: out of memory?)" if code < 0 else f"ended with exit code {code}"
+        return MeasureError(f"the process of {self.contender.name} {manner} at {do!r}: {said or 'it said nothing'}")
+
+
+def _close(stream: Any) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        return

@@ -1,0 +1,101 @@
+"""When to stop timing: enough samples, enough time, a narrow enough median; or a cap; or noise that will not shrink."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from kd2deploy.measure.intervals import TooFew
+from kd2deploy.measure.statistics import percentile, samples_needed
+from kd2deploy.measure.timing import Doubles
+
+
+class State(Enum):
+    CONTINUE = "continue"
+    SETTLED = "settled"
+    CAPPED = "capped"
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """All of the first three must hold; `cap_s` of wall clock ends it anyway, and the verdict is INCONCLUSIVE."""
+
+    percentile: float = 0.5
+    """The percentile that gates: its sample count is the least."""
+    min_s: float = 3.0
+    """Least host time spent in timed runs."""
+    relative: float = 0.01
+    """Largest half-width of the median's 95 % interval, as a share of the median."""
+    cap_s: float = 120.0
+    noise_change: float = 0.05
+    """The noise estimate is stable when its last two updates moved it by less than this share."""
+
+    def share(self, processes: int) -> "ShareRule":
+        """The rule for one of several processes, which together satisfy this one."""
+        return ShareRule(
+            least=math.ceil(samples_needed(self.percentile, allowed=1) / processes),
+            min_s=self.min_s / processes,
+            relative=self.relative * math.sqrt(processes),
+            cap_s=self.cap_s / processes,
+            noise_change=self.noise_change,
+        )
+
+
+@dataclass(frozen=True)
+class ShareRule:
+    """What one process must bring."""
+
+    least: int
+    min_s: float
+    relative: float
+    cap_s: float
+    noise_change: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    state: State
+    reason: str
+
+
+def decide(blocks: Sequence[Doubles], elapsed_s: float, rule: ShareRule) -> Decision:
+    """Whether to go on, given the samples so far (milliseconds, by block) and the wall clock spent.
+
+    Stops as settled also when the noise estimate itself no longer moves although the median is not yet narrow: more of
+    the same samples would only wait, and the verdict reads the interval anyway.
+    """
+    samples = np.concatenate([np.zeros(0), *blocks])
+    timed_s = float(samples.sum()) / 1e3
+    short = _short_of(samples, timed_s, rule)
+    if not short:
+        median = percentile(blocks, 0.5)
+        if not isinstance(median, TooFew) and median.relative <= rule.relative:
+            return Decision(State.SETTLED, f"the median is known within {median.relative:.2%}")
+        if _noise_is_stable(blocks, rule.noise_change) and timed_s >= 2 * rule.min_s:
+            width = "unknown" if isinstance(median, TooFew) else f"{median.relative:.2%}"
+            return Decision(State.SETTLED, f"the noise no longer changes; the median is known within {width}")
+        short = f"the median is not yet known within {rule.relative:.2%}"
+    if elapsed_s >= rule.cap_s:
+        return Decision(State.CAPPED, f"stopped at the cap of {rule.cap_s:.0f} s: {short}")
+    return Decision(State.CONTINUE, short)
+
+
+def _short_of(samples: Doubles, timed_s: float, rule: ShareRule) -> str:
+    if len(samples) < rule.least:
+        return f"{len(samples)} of {rule.least} samples"
+    if timed_s < rule.min_s:
+        return f"{timed_s:.1f} of {rule.min_s:.1f} s of timed runs"
+    return ""
+
+
+def _noise_is_stable(blocks: Sequence[Doubles], change: float) -> bool:
+    """Whether the spread of the block medians moved by less than `change` over either of the last two thirds."""
+    medians = np.array([np.median(block) for block in blocks if len(block)])
+    if len(medians) < 12:
+        return False
+    thirds = [len(medians) // 3, 2 * len(medians) // 3, len(medians)]
+    spreads = [float(np.std(medians[:end], ddof=1)) for end in thirds]
+    return all(abs(after - before) <= change * after for before, after in itertools.pairwise(spreads))

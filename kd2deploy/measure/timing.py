@@ -1,0 +1,117 @@
+"""What the race keeps of one contender: every raw sample with its input, process and block, and what surrounds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd2deploy.core import Artifact, Feed
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One artifact as it is to be opened: `options` are the session's own arguments (`Variant.session`)."""
+
+    name: str
+    artifact: Artifact
+    options: Mapping[str, Any] = field(default_factory=dict)
+    task_spec: Mapping[str, Any] | None = None
+    """Its own task where its network reads other inputs than the rest (another tokenizer); None: the race's."""
+    feeds: Sequence[Feed] | None = None
+    """The race's requests as this network reads them, the same examples in the same order; None: the race's own."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of runs without a pause. Blocks of one `round` stand beside those of the other contenders: ABBA."""
+
+    process: int
+    round: int
+    position: int
+    """Place in the round's order of blocks, over all contenders: 0, 1, 2, 3 for two contenders."""
+    ns: tuple[int, ...]
+    inputs: tuple[int, ...]
+    cpu_s: float
+    wall_s: float
+    load_before: float
+    """One-minute load average of the machine."""
+    load_after: float
+
+
+@dataclass(frozen=True)
+class Cold:
+    """The cold start of one process: opening the artifact, and the first run. Never mixed with latency."""
+
+    open_s: float
+    first_run_ms: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contender's part of a race. `failure` says why there are no figures, in the session's own words."""
+
+    name: str
+    blocks: tuple[Block, ...] = ()
+    cold: tuple[Cold, ...] = ()
+    rows_per_s: tuple[float, ...] = ()
+    """Throughput per process: requests back to back, no clock between them."""
+    batch: int = 1
+    peak_rss_mb: float = 0.0
+    """Largest resident memory of any of its processes."""
+    threads: int = 0
+    describe: Mapping[str, str] = field(default_factory=dict)
+    """What the session says is really active."""
+    sizes: tuple[int, ...] = ()
+    """Elements of each input, by the places in `Block.inputs`."""
+    decision: str = ""
+    """Why the race ended: settled or capped, in a sentence."""
+    settled: bool = False
+    failure: str = ""
+
+    @property
+    def samples_ms(self) -> Doubles:
+        """Every sample, in the order taken."""
+        return _ms(self.blocks)
+
+    @property
+    def inputs(self) -> NDArray[np.int64]:
+        """The input of every sample, in the same order."""
+        return np.array([place for block in self.blocks for place in block.inputs], dtype=np.int64)
+
+    @property
+    def cpu_ms_per_run(self) -> float:
+        """Mean processor time of one run, all threads together."""
+        runs = sum(len(block.ns) for block in self.blocks)
+        return 1e3 * sum(block.cpu_s for block in self.blocks) / runs if runs else 0.0
+
+    def by_process(self) -> list[list[Doubles]]:
+        """Milliseconds per process and block, in the order taken."""
+        processes = sorted({block.process for block in self.blocks})
+        return [[_ms([b]) for b in self.blocks if b.process == process] for process in processes]
+
+    def by_round(self) -> list[list[Doubles]]:
+        """Milliseconds per process and ABBA round: a round's two blocks joined."""
+        grouped: dict[int, dict[int, list[Block]]] = {}
+        for block in self.blocks:
+            grouped.setdefault(block.process, {}).setdefault(block.round, []).append(block)
+        return [[_ms(grouped[p][r]) for r in sorted(grouped[p])] for p in sorted(grouped)]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Timing":
+        blocks = tuple(
+            Block(**{**block, "ns": tuple(block["ns"]), "inputs": tuple(block["inputs"])}) for block in found["blocks"]
+        )
+        cold = tuple(Cold(**each) for each in found["cold"])
+        plain = {name: tuple(found[name]) for name in ("rows_per_s", "sizes")}
+        return cls(**{**found, "blocks": blocks, "cold": cold, **plain})
+
+
+def _ms(blocks: Sequence[Block]) -> Doubles:
+    return np.array([ns for block in blocks for ns in block.ns], dtype=np.float64) / 1e6

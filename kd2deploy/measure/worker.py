@@ -1,0 +1,146 @@
+"""One artifact in a process of its own: `python -m kd2deploy.measure.worker`, JSON lines in, JSON lines out.
+
+Commands (`do`): open, warm, time, throughput, outputs, describe, close. Every reply is one object; a user's error comes
+back as `{"error": message, "kind": class}`, anything else ends the process with its traceback on standard error.
+Whatever libraries print on standard output goes to standard error, so that it cannot fall between two replies.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from kd2deploy.core import Artifact, Feed, Session, Target, build_task, open_session
+from kd2deploy.errors import Kd2DeployError, MeasureError
+from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
+from kd2deploy.measure.loop import timed, warm_up
+
+Reply = dict[str, Any]
+
+
+class Worker:
+    """The state of one worker: the session that was opened and the inputs it was given."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.feeds: list[Feed] = []
+
+    def answer(self, request: Mapping[str, Any]) -> Reply:
+        """Carry out one request. Raises Kd2DeployError for what is the user's to fix."""
+        commands: dict[str, Callable[..., Reply]] = {
+            "open": self.open,
+            "warm": self.warm,
+            "time": self.time,
+            "throughput": self.throughput,
+            "outputs": self.outputs,
+            "describe": self.describe,
+            "close": self.close,
+        }
+        arguments = dict(request)
+        return commands[str(arguments.pop("do"))](**arguments)
+
+    def open(
+        self,
+        artifact: Mapping[str, Any],
+        task: Mapping[str, Any],
+        target: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Reply:
+        """Seconds to open, which is the cold start without the first run."""
+        built, place = build_task(task), TypeAdapter(Target).validate_python(target)
+        begun = time.perf_counter_ns()
+        session = open_session(Artifact.from_json(artifact), built, place, options)
+        self.session = session.__enter__()
+        return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
+
+    def warm(self, feeds: str, seconds: float, runs: int) -> Reply:
+        """Read the inputs, run each shape once, warm up until settled. `feeds` is a folder of 000000.npz, ..."""
+        self.feeds = read_feeds(Path(feeds))
+        begun = time.perf_counter_ns()
+        self._opened().run(self.feeds[0])
+        first_ms = (time.perf_counter_ns() - begun) / 1e6
+        shapes: dict[tuple[tuple[str, tuple[int, ...]], ...], Feed] = {}
+        for feed in self.feeds:
+            shapes.setdefault(tuple((name, array.shape) for name, array in sorted(feed.items())), feed)
+        for feed in shapes.values():
+            self._opened().run(feed)
+        ns = warm_up(self._opened().run, self.feeds, seconds=seconds, runs=runs, settle=True)
+        return {"first_run_ms": first_ms, "run_ns": float(np.median(ns)), "shapes": len(shapes)}
+
+    def time(self, start: int, runs: int, warm_s: float, warm_runs: int) -> Reply:
+        """One block: a short warm-up (other processes just ran), then `runs` timed runs from input `start` on."""
+        run, load = self._opened().run, os.getloadavg()[0]
+        warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start)
+        taken = timed(run, self.feeds, runs=runs, start=start)
+        return {**asdict(taken), "load_before": load, "load_after": os.getloadavg()[0]}
+
+    def throughput(self, seconds: float) -> Reply:
+        """Requests per second, back to back, over whole walks of the inputs cut off after `seconds`."""
+        run, done, begun = self._opened().run, 0, time.perf_counter_ns()
+        while True:
+            run(self.feeds[done % len(self.feeds)])
+            done += 1
+            spent = (time.perf_counter_ns() - begun) / 1e9
+            if spent >= seconds:
+                return {"per_s": done / spent, "requests": done}
+
+    def outputs(self, feed: str, to: str) -> Reply:
+        """Run one input file and write the outputs beside it. Raises MeasureError for outputs that are not finite."""
+        found = self._opened().run(read_feed(Path(feed)))
+        for name, array in found.items():
+            check_finite(name, array)
+        write_feed(found, Path(to))
+        return {"outputs": sorted(found)}
+
+    def describe(self) -> Reply:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"describe": dict(self._opened().describe()), "peak_rss_mb": peak}
+
+    def close(self) -> Reply:
+        if self.session is not None:
+            self.session.__exit__(None, None, None)
+        self.session = None
+        return {}
+
+    def _opened(self) -> Session:
+        assert self.session is not None, "the coordinator opens before it asks"
+        return self.session
+
+
+def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
+    """MeasureError if an output holds NaN or infinity: its score would be a number about nothing."""
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        share = 1 - np.isfinite(array).mean()
+        raise MeasureError(
+            f"output {name!r} is not finite in {share:.1%} of its values; in fp16 this is overflow: "
+            "deploy in bf16 or fp32, or keep the operations that overflow in fp32"
+        )
+
+
+def serve(requests: IO[str], replies: IO[str]) -> None:
+    """Answer requests line by line until `close` or the end of input."""
+    worker = Worker()
+    for line in requests:
+        request = json.loads(line)
+        try:
+            reply = worker.answer(request)
+        except Kd2DeployError as error:
+            reply = {"error": str(error), "kind": type(error).__name__}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+        if request["do"] == "close":
+            return
+
+
+if __name__ == "__main__":
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin, own)

@@ -1,0 +1,130 @@
+"""Mathematics that several methods share: reductions over what counts, distances, schedules, checks of arguments."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kd2deploy.core import Networks, Sizes
+
+TINY = 1e-8
+"""Keeps a norm, a standard deviation or a probability from being exactly zero; far below float32's resolution of 1."""
+
+
+# reductions and distances ---------------------------------------------------------------------------------------
+
+
+def mean_over_positions(
+    values: Float[Tensor, "B L *D"], mask: Bool[Tensor, "B L"] | None = None
+) -> Float[Tensor, "B *D"]:
+    """Mean over the positions that count, per row; all count where there is no mask. A row without any gives 0."""
+    if mask is None:
+        return values.mean(1)
+    counts = mask.reshape(*mask.shape, *(1 for _ in values.shape[2:]))
+    return values.masked_fill(~counts, 0).sum(1) / counts.sum(1).clamp(min=1)
+
+
+def normalized(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+    """Vectors of length 1 along the last axis; a zero vector stays zero."""
+    return F.normalize(vectors, dim=-1, eps=TINY)
+
+
+def squared_distance(one: Float[Tensor, "*B D"], other: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+    """|one - other|^2, summed over the last axis. For vectors of length 1 it is 2 - 2 cos, in 0..4."""
+    return (one - other).square().sum(-1)
+
+
+def probability_kl(student: Float[Tensor, "*B C"], teacher: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+    """KL(teacher || student) in nats of distributions given as probabilities; zeros are allowed in both."""
+    return torch.xlogy(teacher, teacher).sum(-1) - (teacher * student.clamp(min=TINY).log()).sum(-1)
+
+
+def pearson(one: Float[Tensor, "*B D"], other: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+    """Pearson's correlation over the last axis, -1..1; 0 where either side is constant."""
+    one, other = one - one.mean(-1, keepdim=True), other - other.mean(-1, keepdim=True)
+    return F.cosine_similarity(one, other, dim=-1, eps=TINY)
+
+
+# schedules ------------------------------------------------------------------------------------------------------
+
+
+def annealing_factor(epoch: int, epochs: float | int, t_max: int) -> float:
+    """phi = 1 - (T - 1) / t_max, rising by 1 / t_max every floor(epochs / t_max) epochs, from 1 / t_max to 1.
+
+    `epoch` counts from 0. T starts at t_max and is held at 1, so phi is never above 1. Where there are fewer epochs
+    than t_max, one step is taken per epoch: phi runs from 1 / epochs to 1.
+    """
+    whole = max(1, math.ceil(epochs))
+    t_max = min(t_max, whole)
+    temperature = max(1, t_max - epoch // (whole // t_max))
+    return 1 - (temperature - 1) / t_max
+
+
+# checks of arguments --------------------------------------------------------------------------------------------
+
+
+def need_positive(**values: float | int) -> None:
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def need_weight(**values: float | int) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be 0 or more and finite, got {value}")
+
+
+def need_share(**values: float | int) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in 0..1, got {value}")
+
+
+def need_sum_of_one(**weights: float | int) -> None:
+    need_share(**weights)
+    if not math.isclose(math.fsum(weights.values()), 1, abs_tol=1e-6):
+        given = ", ".join(f"{name} = {value:g}" for name, value in weights.items())
+        raise ValueError(f"{', '.join(weights)} must sum to 1, got {given} (sum {math.fsum(weights.values()):g})")
+
+
+def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
+    """Student's and teacher's sizes where both show hidden states, or an error that says what to use instead."""
+    _, teacher = nets.need_teacher(method)
+    for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
+        if sizes.blocks < 1:
+            raise ValueError(
+                f"{method} compares hidden states, and the {name} gives {'logits only' if not sizes.hidden else 'none'}"
+                "; use a method that reads logits (logit, dkd, dist), or another teacher"
+            )
+    return nets.student_sizes, teacher
+
+
+def need_classes(nets: Networks, method: str, least: int) -> None:
+    """An error where there are fewer than `least` classes to compare."""
+    if nets.student_sizes.classes < least:
+        raise ValueError(
+            f"{method} needs {least} classes or more, and the student has {nets.student_sizes.classes}; "
+            "use logit (2 classes) or continuation_kd (any output, regression too)"
+        )
+
+
+def need_equal_classes(nets: Networks, method: str) -> None:
+    """An error where the two networks' logits have different widths."""
+    _, teacher = nets.need_teacher(method)
+    if teacher.classes != nets.student_sizes.classes:
+        raise ValueError(
+            f"{method} compares logits: the student has {nets.student_sizes.classes} classes and the teacher "
+            f"{teacher.classes}; give the student the teacher's labels, or use hidden or contrastive"
+        )
+
+
+def need_one_answer_per_row(nets: Networks, method: str) -> None:
+    """An error where the logits are not [B, C], so that a row has no one label."""
+    axes = next((port.axes for port in nets.task.outputs if port.name == "logits"), ())
+    if len(axes) != 2:
+        raise ValueError(
+            f"{method} needs one label per row, and this task's logits have the axes {list(axes)}; use logit or dist"
+        )

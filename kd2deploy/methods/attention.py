@@ -1,0 +1,145 @@
+"""Where the networks look: normalized maps of activation strength, or the last block's relations between positions.
+
+Sources: Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, arXiv:1612.03928, section 3.1 (`maps`);
+Wang et al., "MiniLM: Deep Self-Attention Distillation", 2020, arXiv:2002.10957, section 3 (`relations`).
+Departs from it: `maps`: the squared distance, mean over the pairs of layers; resolutions are not interpolated.
+`relations`: an observation holds no values, so the relation of the last hidden states stands in for that of the values;
+where the networks have different numbers of heads, the attention is averaged over heads first. Beta 1 is ours.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.methods._maths import (
+    mean_over_positions,
+    need_hidden,
+    need_weight,
+    normalized,
+    probability_kl,
+    squared_distance,
+)
+from kd2deploy.methods.hidden import Layers, layer_pairs, need_layers
+
+
+def activation_map(hidden: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B L"]:
+    """Mean squared activation at each position that counts, as a vector of length 1; 0 elsewhere."""
+    strength = hidden.square().mean(-1)
+    return normalized(strength if mask is None else strength.masked_fill(~mask, 0))
+
+
+def relation_kl(
+    student: Float[Tensor, "B S L L"], teacher: Float[Tensor, "B T L L"], mask: Bool[Tensor, "B L"] | None
+) -> Float[Tensor, "B"]:
+    """KL(teacher || student) in nats between rows of attention; mean over heads and over the positions that count."""
+    if student.shape[1] != teacher.shape[1]:
+        student, teacher = student.mean(1, keepdim=True), teacher.mean(1, keepdim=True)
+    return mean_over_positions(probability_kl(student, teacher).mean(1), mask)
+
+
+def state_relation(hidden: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 L L"]:
+    """softmax(H H^T / sqrt(D)) over the positions that count."""
+    scores = hidden @ hidden.transpose(-1, -2) / hidden.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None], -torch.inf)
+    return F.softmax(scores, dim=-1)[:, None]
+
+
+def need_same_positions(nets: Networks, method: str) -> None:
+    """An error where the two networks' positions are not the same ones."""
+    student, teacher = need_hidden(nets, method)
+    if not nets.shares_inputs or student.positions != teacher.positions:
+        raise ValueError(
+            f"{method} compares positions one by one: the student has {student.positions}, the teacher "
+            f"{teacher.positions}, of {'the same' if nets.shares_inputs else 'different'} inputs; "
+            "use rail_kd, or hidden with compare: pooled"
+        )
+
+
+class ActivationMaps(Term):
+    """Squared distance of the activation maps, mean over pairs of layers. `layer_map` holds them once it is bound."""
+
+    needs = frozenset({"teacher", "hidden"})
+
+    def __init__(self, layers: Layers = "uniform") -> None:
+        super().__init__()
+        need_layers(layers)
+        self.layers = layers
+        self.layer_map: list[tuple[int, int]] = []
+
+    def bind(self, nets: Networks) -> None:
+        need_same_positions(nets, "attention")
+        student, teacher = need_hidden(nets, "attention")
+        self.layer_map = layer_pairs(self.layers, student.blocks, teacher.blocks)
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        student, teacher = step.student(), step.teacher()
+        found = []
+        for one, other in self.layer_map:
+            mine = activation_map(student.hidden[one].float(), student.mask)
+            theirs = activation_map(teacher.hidden[other].float(), teacher.mask)
+            if mine.shape != theirs.shape:
+                raise ValueError(
+                    f"layers: student layer {one} has {mine.shape[1]} positions and teacher layer {other} "
+                    f"{theirs.shape[1]}; pair layers of one resolution"
+                )
+            found.append(squared_distance(mine, theirs).mean())
+        return torch.stack(found).mean()
+
+
+class AttentionRelations(Term):
+    """`relation_kl` of the two networks' last attentions in one view, mean over the batch."""
+
+    needs = frozenset({"teacher", "attentions"})
+
+    def __init__(self, view: str = "clean") -> None:
+        super().__init__()
+        self.view, self.views = view, (view,)
+
+    def bind(self, nets: Networks) -> None:
+        need_same_positions(nets, "attention relations")
+        _, teacher = nets.need_teacher("attention relations")
+        for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
+            if not sizes.heads:
+                raise ValueError(
+                    f"the {name} has no self-attention to compare; use attention with kind: maps, or hidden"
+                )
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        student, teacher = step.student(self.view), step.teacher(self.view)
+        return relation_kl(student.attentions[-1].float(), teacher.attentions[-1].float(), student.mask).mean()
+
+
+class StateRelations(Term):
+    """`relation_kl` of the relations of the two networks' last hidden states, of any width, mean over the batch."""
+
+    needs = frozenset({"teacher", "hidden"})
+
+    def bind(self, nets: Networks) -> None:
+        need_same_positions(nets, "state relations")
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        mine, theirs = (state_relation(seen.hidden[-1].float(), seen.mask) for seen in (step.student(), step.teacher()))
+        return relation_kl(mine, theirs, step.student().mask).mean()
+
+
+def attention(kind: Literal["maps", "relations"] = "maps", layers: Layers = "uniform", beta: float = 1.0) -> Method:
+    """task loss + beta * distance of what the two networks attend to.
+
+    `maps`: the strength of the activations at each position, for any network, over `layers`. `relations`: the last
+    block's self-attention and the relations of its outputs, for transformers; `layers` is not read.
+    """
+    need_weight(beta=beta)
+    if kind == "maps":
+        return Method(task=Weighted(TaskLoss()), maps=Weighted(ActivationMaps(layers), beta))
+    if kind != "relations":
+        raise ValueError(f"kind must be 'maps' or 'relations', got {kind!r}")
+    return Method(
+        task=Weighted(TaskLoss()),
+        attention=Weighted(AttentionRelations(), beta),
+        states=Weighted(StateRelations(), beta),
+    )

@@ -1,0 +1,93 @@
+"""CR-ILD: consistency-regularized distillation of the last layer on mixed inputs, then of the logits.
+
+Source: Ko, Park, Jeong, Hong, Ahn, Chang, Yun, "Revisiting Intermediate Layer Distillation for Compressing Language
+Models: An Overfitting Perspective", Findings of EACL 2023, arXiv:2302.01530, section 4, and the authors' code.
+Departs from it: the task's continuous input is mixed (word embeddings, before positions and normalization are added),
+not the output of the whole embedding block; the cross-entropy of attentions is given less its target's entropy, as KL,
+which has the same gradient and vanishes where the two agree; where the numbers of heads differ, attentions are averaged
+over heads; the consistency with an unmixed row counts that row's own positions; no moving average of the student (off
+in the authors' code too). The two stages are two entries under `distill` of a recipe.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from kd2deploy.core import Method, Observation, Progress, Step, Term, Weighted
+from kd2deploy.methods._maths import mean_over_positions, need_weight
+from kd2deploy.methods.attention import AttentionRelations, relation_kl
+from kd2deploy.methods.hidden import HiddenStates
+from kd2deploy.methods.logit import SoftTargets
+from kd2deploy.methods.mix_kd import KEPT, PARTNER, Draw, InputMixup
+
+
+def reversed_pairs() -> Draw:
+    """One share for the batch, uniform in 0.5..1; the partner is the batch in reversed order."""
+
+    def draw(rows: int) -> tuple[Tensor, Tensor]:
+        share = torch.rand(())
+        return torch.maximum(share, 1 - share).expand(rows), torch.arange(rows).flip(0)
+
+    return draw
+
+
+def state_distance(
+    one: Float[Tensor, "B L D"], other: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None
+) -> Float[Tensor, "B"]:
+    """Mean squared difference over features, then over the positions that count, per row."""
+    return mean_over_positions((one - other).square().mean(-1), mask)
+
+
+def consistency(
+    mixed: Observation, unmixed: Observation, kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
+) -> Float[Tensor, ""]:
+    """kept * d(mixed_i, x_i) + (1 - kept) * d(mixed_i, x_partner), mean over the batch, with d the distance of the last
+    attentions plus that of the last hidden states. No gradient flows through the unmixed side."""
+    attention, state, mask = unmixed.attentions[-1].detach().float(), unmixed.hidden[-1].detach().float(), unmixed.mask
+    own = last_layer_distance(mixed, attention, state, mask)
+    other = last_layer_distance(mixed, attention[partner], state[partner], None if mask is None else mask[partner])
+    return (kept * own + (1 - kept) * other).mean()
+
+
+def last_layer_distance(
+    mixed: Observation,
+    attention: Float[Tensor, "B H L L"],
+    state: Float[Tensor, "B L D"],
+    mask: Bool[Tensor, "B L"] | None,
+) -> Float[Tensor, "B"]:
+    of_attention = relation_kl(mixed.attentions[-1].float(), attention, mask)
+    return of_attention + state_distance(mixed.hidden[-1].float(), state, mask)
+
+
+class Consistency(Term):
+    """`consistency` of the student's answers to the mixed and to the unmixed batch."""
+
+    needs = frozenset({"hidden", "attentions"})
+    views = ("clean", "mix")
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        shown = step.pairs["mix"].look.student
+        return consistency(step.student("mix"), step.student("clean"), shown[KEPT], shown[PARTNER])
+
+
+def cr_ild(stage: Literal[1, 2] = 1, w_max: float = 0.1, temperature: float = 2.0) -> Method:
+    """Stage 1: last attentions + last hidden states + w * consistency, on mixed inputs, without labels or logits; w is
+    w_max * epoch / epochs, 0 in the first epoch. Stage 2: soft targets alone, at `temperature`.
+    """
+    need_weight(w_max=w_max)
+    if stage == 2:
+        return Method(soft=Weighted(SoftTargets(temperature)))
+    if stage != 1:
+        raise ValueError(f"stage must be 1 (last layer) or 2 (logits), got {stage!r}")
+
+    def ramp(progress: Progress) -> float:
+        return w_max * int(progress.epoch) / progress.epochs
+
+    return Method(
+        InputMixup(reversed_pairs()),
+        attention=Weighted(AttentionRelations("mix")),
+        hidden=Weighted(HiddenStates("top", "always", view="mix")),
+        consistency=Weighted(Consistency(), ramp),
+    )

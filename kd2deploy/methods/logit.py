@@ -1,0 +1,52 @@
+"""Logit distillation: the student matches the teacher's softened class distribution.
+
+Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.
+Departs from it: none; the temperature of 4 and the equal weights are ours.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+
+
+def softened_kl(
+    student: Float[Tensor, "*B C"], teacher: Float[Tensor, "*B C"], temperature: float
+) -> Float[Tensor, "*B"]:
+    """KL(teacher || student) in nats at `temperature`, times its square so that gradients keep their scale."""
+    s = F.log_softmax(student / temperature, dim=-1)
+    t = F.log_softmax(teacher / temperature, dim=-1)
+    return F.kl_div(s, t, reduction="none", log_target=True).sum(-1) * temperature**2
+
+
+class SoftTargets(Term):
+    """Mean of `softened_kl` over the positions that count in one view."""
+
+    needs = frozenset({"teacher"})
+
+    def __init__(self, temperature: float = 4.0, view: str = "clean") -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.temperature, self.view = temperature, view
+        self.views = (view,)
+
+    def bind(self, nets: Networks) -> None:
+        _, teacher = nets.need_teacher("soft targets")
+        if teacher.classes != nets.student_sizes.classes:
+            raise ValueError(
+                f"soft targets need equal classes; the teacher has {teacher.classes}, "
+                f"the student {nets.student_sizes.classes}: train both on the same labels"
+            )
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        student, teacher = step.logits(self.view)  # [N, C] each, masked positions gone
+        return softened_kl(student, teacher, self.temperature).mean()
+
+
+def logit(temperature: float = 4.0, alpha: float = 0.5) -> Method:
+    """(1 - alpha) * task loss + alpha * soft targets."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in 0..1, got {alpha}")
+    return Method(task=Weighted(TaskLoss(), 1 - alpha), soft=Weighted(SoftTargets(temperature), alpha))

@@ -1,0 +1,120 @@
+"""MixKD: the student also imitates the teacher, and learns mixed labels, on interpolations of pairs of rows.
+
+Source: Liang, Hao, Shen, Zhou, Chen, Chen, Carin, "MixKD: Towards Efficient Distillation of Large-scale Language
+Models", ICLR 2021, arXiv:2011.00593, section 3.
+Departs from it: no back-translated rows. The input that is mixed is the task's own continuous one: word embeddings
+(each network's own) for text, pixels for images. We could not confirm the paper's values: Beta(0.4, 0.4), one draw per
+row, and both weights 1 are ours, as is the mean over classes in the squared distance of logits. Segment ids stay the
+row's own.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from kd2deploy.core import Batch, Look, Method, Networks, Step, TaskLoss, Term, View, Weighted, clean_look
+from kd2deploy.methods._maths import need_equal_classes, need_one_answer_per_row, need_positive, need_weight
+
+KEPT, PARTNER = "mix.kept", "mix.partner"
+"""In a mixed look: the share [B] of the row itself, and which row [B] the rest came from."""
+MASKS = ("attention_mask", "pixel_mask")
+
+Draw = Callable[[int], tuple[Tensor, Tensor]]
+"""From the rows of a batch to KEPT and PARTNER."""
+
+
+def beta_pairs(concentration: float) -> Draw:
+    """Every row's own share from Beta(concentration, concentration), and a random partner."""
+    shares = torch.distributions.Beta(concentration, concentration)
+    return lambda rows: (shares.sample((rows,)), torch.randperm(rows))
+
+
+def mixed(
+    values: Float[Tensor, "B *D"], kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
+) -> Float[Tensor, "B *D"]:
+    """kept * x + (1 - kept) * x[partner], row by row."""
+    share = kept.to(values.dtype).reshape(-1, *(1 for _ in values.shape[1:]))
+    return share * values + (1 - share) * values[partner]
+
+
+def mixed_label_loss(
+    logits: Float[Tensor, "B C"], labels: Tensor, kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy (nats) with the mixed labels, mean over the batch; for real-valued labels the squared error."""
+    if labels.is_floating_point():
+        return F.mse_loss(logits, mixed(labels.to(logits.dtype), kept, partner).reshape(logits.shape))
+    own, other = (F.cross_entropy(logits, target, reduction="none") for target in (labels, labels[partner]))
+    return (kept * own + (1 - kept) * other).mean()
+
+
+class InputMixup(View):
+    """Mixes each network's continuous input with one draw for both; masks are united; the look has no labels."""
+
+    def __init__(self, draw: Draw, name: str = "mix") -> None:
+        super().__init__()
+        self.draw, self.name = draw, name
+
+    def bind(self, nets: Networks) -> None:
+        nets.need_teacher("mixup")
+        self.nets = nets
+
+    def forward(self, batch: Batch) -> Look:
+        look = clean_look(batch)
+        first = next(iter(batch.values()))
+        kept, partner = (drawn.to(first.device) for drawn in self.draw(len(first)))
+        teacher, _ = self.nets.need_teacher("mixup")
+        shown = self.mix(self.nets.student, look.student, kept, partner)
+        with torch.no_grad():
+            return Look(shown, self.mix(teacher, look.teacher, kept, partner))
+
+    def mix(self, net: nn.Module, batch: Batch, kept: Tensor, partner: Tensor) -> Batch:
+        name, values = self.nets.task.continuous_input(net, batch)
+        replaced = self.nets.task.inputs[0].name
+        shown = {key: value for key, value in batch.items() if key not in (replaced, "labels")}
+        united = {key: torch.maximum(shown[key], shown[key][partner]) for key in MASKS if key in shown}
+        return shown | united | {name: mixed(values, kept, partner), KEPT: kept, PARTNER: partner}
+
+
+class MixedLabels(Term):
+    """`mixed_label_loss` of the student in the mixed view."""
+
+    needs = frozenset({"labels"})
+    views = ("mix",)
+
+    def bind(self, nets: Networks) -> None:
+        need_one_answer_per_row(nets, "mix_kd with student_mixup above 0")
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        shown = step.pairs["mix"].look.student
+        return mixed_label_loss(step.student("mix").logits.float(), step.batch["labels"], shown[KEPT], shown[PARTNER])
+
+
+class MixedLogits(Term):
+    """Mean squared difference between the two networks' logits on the mixed input."""
+
+    needs = frozenset({"teacher"})
+    views = ("mix",)
+
+    def bind(self, nets: Networks) -> None:
+        need_equal_classes(nets, "mix_kd")
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        return F.mse_loss(*step.logits("mix"))
+
+
+def mix_kd(student_mixup: float = 1.0, teacher_mixup: float = 1.0, concentration: float = 0.4) -> Method:
+    """task loss + student_mixup * loss of the mixed labels + teacher_mixup * distance to the teacher on mixed inputs.
+
+    `concentration`: of the Beta distribution of the mixing share.
+    """
+    need_weight(student_mixup=student_mixup, teacher_mixup=teacher_mixup)
+    need_positive(concentration=concentration)
+    terms = {"task": Weighted(TaskLoss())}
+    if student_mixup:
+        terms["student_mixup"] = Weighted(MixedLabels(), student_mixup)
+    if teacher_mixup:
+        terms["teacher_mixup"] = Weighted(MixedLogits(), teacher_mixup)
+    return Method(InputMixup(beta_pairs(concentration)), **terms)

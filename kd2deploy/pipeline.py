@@ -1,0 +1,281 @@
+"""The pipeline: prepare -> plan -> distill -> export -> measure -> judge -> report and bundle."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from kd2deploy.core import Target
+from kd2deploy.measure.timing import Contender as TimedContender
+from kd2deploy.measure.verdict import EXIT_CODES, Outcome
+from kd2deploy.progress import Silent, Watcher
+from kd2deploy.recipe import Recipe
+from kd2deploy.report import Candidate, DataInfo, Report, StageTime, TaskInfo, Verdict, render_html, render_markdown
+from kd2deploy.run import Run, readable_os_errors, versions
+from kd2deploy.stages import judge
+from kd2deploy.stages.bundle import bundle
+from kd2deploy.stages.distill import Distilled, best, forget_cache, train
+from kd2deploy.stages.export import Exported, Exports, export, export_one
+from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.measure import Entry, Measured, measure
+from kd2deploy.stages.plan import Planned, plan
+from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.student import Started, start
+from kd2deploy.stages.teacher import Taught, teach
+
+Until = Literal["plan", "distill", "export", "bundle"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one target came to."""
+
+    target: str
+    report: Report
+    folder: Path
+    """Where report.json, report.html and report.md lie."""
+    bundle: Path | None
+    students: tuple[Path, ...] = ()
+    """The trained students' folders, one per seed."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """None for a run that was asked to stop before the verdict."""
+        return Outcome(self.report.verdict.outcome) if self.report.verdict else None
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.outcome] if self.outcome else 0
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Every student and control, and the one that is deployed."""
+
+    students: tuple[Distilled, ...]
+    controls: tuple[Distilled, ...]
+    chosen: Distilled
+    control: Distilled | None
+
+
+def compress(
+    recipe: Recipe, folder: Path, watcher: Watcher | None = None, until: Until = "bundle", command: str = ""
+) -> list[Result]:
+    """Run a recipe in a folder, once per target; what an earlier run there has done is not done again.
+
+    Raises Kd2DeployError for whatever is the user's to fix; everything finished by then is kept.
+    """
+    watcher = watcher or Silent()
+    targets = recipe.resolved_targets()
+    run = Run(folder, watcher.stage)
+    with readable_os_errors(folder), run.locked():
+        started = datetime.now(UTC)
+        task, splits, about = prepare(recipe)
+        for warning in splits.warnings:
+            watcher.say(f"[yellow]warning[/] {warning}")
+        job = Job(recipe, run, watcher, splits, task, about)
+        taught = teach(job)
+        results = []
+        for target in targets.values():
+            run.done = [stage for stage in run.done if stage.name == "teacher"]
+            place = folder if len(targets) == 1 else folder / target.name
+            place.mkdir(exist_ok=True)
+            result = compress_for(job, taught, target, place, until)
+            report = replace(
+                result.report,
+                command=command or shlex.join(sys.argv),
+                started=started.isoformat(timespec="seconds"),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                stages=tuple(StageTime(stage.name, stage.seconds, stage.reused) for stage in run.done),
+            )
+            write(report, place)
+            results.append(replace(result, report=report))
+        forget_cache(folder)
+    return results
+
+
+def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: Until) -> Result:
+    teacher = taught.model
+    planned = plan(job, teacher, target) if job.recipe.student.plan is not None else None
+    facts = described(job, target, planned)
+    if planned is not None and planned.chosen is None:
+        verdict = Verdict("FAIL", "FAIL: " + nothing_fits(planned.candidates, target))
+        return Result(target.name, replace(facts, verdict=verdict), place, None)
+    if until == "plan":
+        return Result(target.name, facts, place, None)
+    started = start(job, teacher, planned.chosen if planned else job.recipe.student.shrink)
+    trainings = train_all(job, started.model, teacher)
+    folders = tuple(one.model.folder for one in trainings.students)
+    everyone = (*trainings.students, *trainings.controls)
+    facts = replace(
+        facts,
+        curves=judge.curves(taught.trained, everyone),
+        layer_map=judge.layer_map(started, trainings.chosen),
+        warnings=(*facts.warnings, *started.notes),
+    )
+    if until == "distill":
+        return Result(target.name, facts, place, None, folders)
+    exports = export(job, trainings.chosen.model, target)
+    facts = replace(facts, left_out=exports.left_out)
+    if until == "export":
+        return Result(target.name, facts, place, None, folders)
+    entries, names = field_of(job, teacher, trainings, exports, target)
+    measured = measure(job, entries, target)
+    report = full_report(job, facts, measured, entries, names, exports, trainings, started, target)
+    shipped = bundle(job, report, trainings.chosen, exports, target, place)
+    return Result(target.name, report, place, shipped, folders)
+
+
+def train_all(job: Job, start: Model, teacher: Model) -> Trainings:
+    students = [train(job, "student", seed, start, teacher) for seed in job.recipe.seeds]
+    controls = [train(job, "control", seed, start, teacher) for seed in job.recipe.seeds] if job.recipe.control else []
+    chosen = best(students)
+    control = next((one for one in controls if one.seed == chosen.seed), None)
+    return Trainings(tuple(students), tuple(controls), chosen, control)
+
+
+def field_of(
+    job: Job, teacher: Model, trainings: Trainings, exports: Exports, target: Target
+) -> tuple[list[Entry], judge.Names]:
+    """Who is measured: the teacher as it was and as the student is deployed, students, controls, every variant."""
+    chosen = exports.variants[exports.chosen]
+    student, control = trainings.chosen, trainings.control
+    entries = [Entry(eager("teacher (eager)", teacher), teacher, "teacher")]
+    same: Exported | None = None
+    if target.variants[exports.chosen].teacher:
+        same = export_one(job, teacher, target, exports.chosen, f"export-teacher-{target.name}")
+        entries.append(Entry(replace(same.contender, name=f"teacher ({same.name})"), teacher, "teacher_same_runtime"))
+    entries.append(Entry(eager("student (eager)", student.model), student.model, "student"))
+    for one in trainings.students:
+        if one is not student:
+            entries.append(Entry(eager(f"student (seed {one.seed})", one.model), one.model, "variant", timed=False))
+    for one in trainings.controls:
+        name = "control" if one is control else f"control (seed {one.seed})"
+        entries.append(Entry(eager(name, one.model), one.model, "control", timed=one is control))
+    entries += [Entry(one.contender, student.model, "variant") for one in exports.variants.values()]
+    names = judge.Names(
+        teacher="teacher (eager)",
+        teacher_same=f"teacher ({same.name})" if same else None,
+        control="control" if control else None,
+        student="student (eager)",
+        deployed=chosen.name,
+    )
+    return entries, names
+
+
+def eager(name: str, model: Model) -> TimedContender:
+    return TimedContender(name, model.artifact)
+
+
+def full_report(
+    job: Job,
+    facts: Report,
+    measured: Measured,
+    entries: Sequence[Entry],
+    names: judge.Names,
+    exports: Exports,
+    trainings: Trainings,
+    started: Started,
+    target: Target,
+) -> Report:
+    deployed = exports.variants[exports.chosen].artifact
+    judged = judge.decide(job, measured, names, deployed, target)
+    chain = judge.drop_chain(job, measured, names, measured.scores)
+    order = {one.seed: one for one in trainings.students}
+    students = [entry for seed in order for entry in entries if entry.model is order[seed].model and is_eager(entry)]
+    controls = [entry for one in trainings.controls for entry in entries if entry.model is one.model]
+    methods = ", then ".join(method_name(entry.method) for entry in job.recipe.distill)
+    findings = judge.findings(judged, measured, names, target, deployed)
+    return replace(
+        facts,
+        verdict=judge.verdict_shown(judged.verdict),
+        contenders=judge.contenders(job, measured, entries, names),
+        speedups=judged.speedups,
+        drop_chain=chain,
+        distillation=judge.distillation(job, methods, measured, names, students, controls),
+        lineage=judge.lineage(entries, exports, names),
+        findings=findings,
+        warnings=(*facts.warnings, *measured.notes, judge.drop_sentence(chain)),
+        left_out={**facts.left_out, **measured.failures},
+        machine=flat(measured.machine),
+        machine_before=flat(measured.before),
+        machine_after=flat(measured.after),
+        protocol={
+            "deployed": f"{exports.chosen}: {exports.why}",
+            "seed of the deployed student": trainings.chosen.seed,
+        },
+    )
+
+
+def is_eager(entry: Entry) -> bool:
+    return entry.contender.name.startswith("student (")
+
+
+def described(job: Job, target: Target, planned: Planned | None) -> Report:
+    """What is known before anything is trained."""
+    candidates: tuple[Candidate, ...] = planned.candidates if planned else ()
+    task, splits = job.task, job.splits
+    return Report(
+        title=f"{task.name.replace('_', ' ')} on {target.name}",
+        target=target.name,
+        target_about=target.about,
+        workload=f"batch {target.workload.batch}, inputs drawn from the evaluation set",
+        task=TaskInfo(task.name, task.metric, labels=tuple(splits.labels)),
+        data=DataInfo(
+            source=job.about,
+            train_rows=len(splits.train),
+            eval_rows=len(splits.eval),
+            overlap=splits.overlap,
+            sha256=splits.sha256,
+            details={"validation rows": len(splits.validation)},
+            warnings=tuple(splits.warnings),
+        ),
+        candidates=candidates,
+        versions=versions(),
+        seeds=tuple(job.recipe.seeds),
+        recipe=job.recipe.to_yaml(),
+    )
+
+
+def nothing_fits(candidates: Sequence[Candidate], target: Target) -> str:
+    """Why no student is trained at all: said in seconds, before any training."""
+    timed = [one for one in candidates if one.speedup is not None and one.speedup.value is not None]
+    if not timed:
+        return "no candidate could be timed: " + "; ".join(f"{one.name}: {one.reason}" for one in candidates)
+    fastest = max(timed, key=lambda one: one.speedup.value if one.speedup and one.speedup.value else 0.0)
+    return (
+        f"no candidate can pass the speed gate of target {target.name}, so none was trained; the fastest, "
+        f"{fastest.name}, reaches {fastest.speedup.value if fastest.speedup else 0:.2f}x ({fastest.reason}). "
+        "Name smaller `layers` or `hidden` under student.plan, another variant, or a lower gate"
+    )
+
+
+def method_name(method: object) -> str:
+    if isinstance(method, Mapping):
+        return str(method["use"])
+    if isinstance(method, list):
+        return " + ".join(method_name(one) for one in method)
+    return str(method)
+
+
+def flat(found: Mapping[str, object]) -> dict[str, str | int | float | bool | None]:
+    return {key: judge.plain(value) for key, value in found.items() if value not in (None, (), [], {}, "")}
+
+
+def write(report: Report, folder: Path) -> None:
+    """report.json first; the pages are rendered from it."""
+
+    report.write(folder / "report.json")
+    (folder / "report.html").write_text(render_html(report), encoding="utf-8")
+    (folder / "report.md").write_text(render_markdown(report), encoding="utf-8")
+
+
+def worst(results: Sequence[Result]) -> int:
+    """The exit code of a run over several targets: INVALID, then FAIL, then INCONCLUSIVE, then PASS."""
+    ranked = (Outcome.INVALID, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+    found = {result.outcome for result in results}
+    first = next((outcome for outcome in ranked if outcome in found), None)
+    return EXIT_CODES[first] if first else 0

@@ -1,0 +1,311 @@
+"""The recipe: what to compress, on what data, how, for which targets and within which limits.
+
+Parsed strictly. Every `use:` is resolved and its arguments bound to the function's signature before anything starts;
+all faults are reported together, each with its path in the file and a suggestion.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from kd2deploy.core.parts import Method, Weight, compose
+from kd2deploy.core.step import Progress
+from kd2deploy.core.target import Gates, Target
+from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, suggestion
+from kd2deploy.train.settings import Settings
+
+STRICT = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+Block = str | dict[str, Any]
+SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
+
+
+class Teacher(pydantic.BaseModel):
+    """A folder, a hub id or `package:MODULE`; or an architecture to create. `fine_tune` trains it first."""
+
+    model_config = STRICT
+    source: str | None = pydantic.Field(None, alias="from")
+    create: dict[str, Any] | None = None
+    fine_tune: Settings | None = None
+
+    @pydantic.model_validator(mode="after")
+    def one_origin(self) -> "Teacher":
+        if (self.source is None) == (self.create is None):
+            raise ValueError("needs exactly one of `from` (a folder, hub id or package:NAME) and `create`")
+        if self.create is not None and self.fine_tune is None:
+            raise ValueError("`create` makes an untrained network; say how to train it under `fine_tune`")
+        return self
+
+
+class Shrink(pydantic.BaseModel):
+    """The student as a smaller teacher; what is not named keeps the teacher's size."""
+
+    model_config = STRICT
+    layers: int | None = pydantic.Field(None, ge=1)
+    hidden: int | None = pydantic.Field(None, ge=1)
+    heads: int | None = pydantic.Field(None, ge=1)
+    intermediate: int | None = pydantic.Field(None, ge=1)
+    depths: list[int] | None = None
+    hidden_sizes: list[int] | None = None
+    keep: Literal["uniform", "first", "last"] | list[int] = "uniform"
+    initialise: Literal["copy", "random"] = "copy"
+
+
+class Plan(pydantic.BaseModel):
+    """Profile before training: candidates are timed untrained, and the largest that clears the gate is trained."""
+
+    model_config = STRICT
+    layers: list[int] | None = None
+    hidden: list[int] | None = None
+    variant: str | None = None
+    """The target's variant that candidates are exported as; the target's own choice when left out."""
+    candidates: int = pydantic.Field(6, ge=1, le=50)
+    margin: float = pydantic.Field(1.1, ge=1)
+    """How far above the speed gate a candidate must stand to be trained."""
+    keep: Literal["uniform", "first", "last"] = "uniform"
+
+
+class Student(pydantic.BaseModel):
+    model_config = STRICT
+    source: str | None = pydantic.Field(None, alias="from")
+    shrink: Shrink | None = None
+    create: dict[str, Any] | None = None
+    plan: Plan | None = None
+
+    @pydantic.model_validator(mode="after")
+    def one_origin(self) -> "Student":
+        if sum(origin is not None for origin in (self.source, self.shrink, self.create, self.plan)) != 1:
+            raise ValueError("needs exactly one of `shrink`, `from`, `create` and `plan`")
+        return self
+
+
+class Distill(pydantic.BaseModel):
+    """One training: a method or several, and how to train. Written flat: `{method: logit, epochs: 3, ...}`."""
+
+    model_config = STRICT
+    method: Block | list[Block]
+    settings: Settings
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def flat(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "settings" in given:
+            return given
+        rest = {key: value for key, value in given.items() if key != "method"}
+        return {**{key: value for key, value in given.items() if key == "method"}, "settings": rest}
+
+
+class Recipe(pydantic.BaseModel):
+    """Everything that a run depends on. `Recipe.read` and `Recipe.parse` are the ways in."""
+
+    model_config = STRICT
+    task: Block
+    data: Block
+    teacher: Teacher
+    student: Student
+    distill: list[Distill] = pydantic.Field(min_length=1)
+    control: bool = True
+    """Train the same student at the same budget without a teacher: what the report compares with."""
+    seeds: list[int] = pydantic.Field([0], min_length=1)
+    teacher_cache: Literal["auto", "on", "off"] = "auto"
+    targets: list[str] = pydantic.Field(["cpu"], min_length=1)
+    variants: list[str] | None = None
+    """Only these of the targets' variants are tried; all of them when left out."""
+    gates: Gates = Gates()
+    """Limits that replace the target's own."""
+    validation_share: float = pydantic.Field(0.1, gt=0, lt=1)
+    """Rows held out of the training set to choose by; the evaluation set is for judging alone."""
+    limit_train: int | None = pydantic.Field(None, ge=2)
+    limit_eval: int | None = pydantic.Field(None, ge=2)
+    limit_labels: int | None = pydantic.Field(None, ge=2)
+    """Keep this many labels; the other training rows stay, unlabelled, for the methods that need none."""
+    missing: Literal["error", "drop"] = "error"
+    """What to do with rows that lack their text or label."""
+
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
+            raise ValueError(f"seeds must be distinct numbers from 0 to 2^31 - 1, got {seeds}")
+        return seeds
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """A recipe file. Relative paths in it are read from the working folder. Raises RecipeError."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError([Fault(str(path), f"cannot be read: {one_line(error)}")]) from None
+        try:
+            found = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise RecipeError([Fault(str(path), f"is not valid YAML: {one_line(error)}")]) from None
+        return cls.parse(found)
+
+    @classmethod
+    def parse(cls, found: Any) -> "Recipe":
+        """A recipe from plain values. Raises RecipeError with every fault, those of `use:` blocks included."""
+        if not isinstance(found, Mapping):
+            raise RecipeError(
+                [Fault("", f"a recipe is a mapping with {', '.join(required())}; `kd2deploy init` writes one")]
+            )
+        faults: list[Fault] = []
+        recipe = None
+        try:
+            recipe = cls.model_validate(found)
+        except pydantic.ValidationError as error:
+            fields = {"": list(cls.model_fields), **PARTS}
+            faults = [
+                Fault(fault.path.replace(".settings", ""), fault.message) for fault in faults_of(error, fields=fields)
+            ]
+        faults += block_faults(found)
+        if recipe is not None and not faults:
+            faults = recipe.method_faults()
+        if faults or recipe is None:
+            raise RecipeError(sorted(set(faults), key=lambda fault: fault.path))
+        return recipe
+
+    def spec(self) -> dict[str, Any]:
+        """Plain values, as `parse` takes them."""
+        whole = pydantic.TypeAdapter(Recipe).dump_python(self, mode="json", by_alias=True)
+        whole["distill"] = [{"method": entry["method"], **entry["settings"]} for entry in whole["distill"]]
+        found: dict[str, Any] = pruned(whole)
+        return found
+
+    def to_yaml(self) -> str:
+        return str(yaml.safe_dump(self.spec(), sort_keys=False, allow_unicode=True))
+
+    def method_faults(self) -> list[Fault]:
+        """What the methods' builders themselves refuse."""
+        faults: list[Fault] = []
+        for at, entry in enumerate(self.distill):
+            try:
+                build_method(entry.method, f"distill[{at}].method")
+            except RecipeError as error:
+                faults += error.faults
+        return faults
+
+    def resolved_targets(self) -> dict[str, Target]:
+        """The targets by name, the recipe's gates over their own. Raises RecipeError."""
+        found = {}
+        for at, name in enumerate(self.targets):
+            target = load_target(name, f"targets[{at}]")
+            own = {
+                key: value for key, value in dataclasses.asdict(self.gates).items() if value != getattr(Gates(), key)
+            }
+            variants = dict(target.variants)
+            if self.variants is not None:
+                unknown = [variant for variant in self.variants if variant not in variants]
+                if unknown:
+                    hint = suggestion(unknown[0], variants)
+                    raise RecipeError([Fault("variants", f"{target.name} has no variant {unknown[0]!r}; {hint}")])
+                variants = {variant: variants[variant] for variant in self.variants}
+            found[target.name] = dataclasses.replace(
+                target, gates=dataclasses.replace(target.gates, **own), variants=variants
+            )
+        return found
+
+
+PARTS: dict[str, list[str]] = {
+    "teacher": ["from", "create", "fine_tune"],
+    "student": ["from", "shrink", "create", "plan"],
+    "distill": ["method", *SETTINGS],
+    "gates": [field.name for field in dataclasses.fields(Gates)],
+}
+
+
+def required() -> list[str]:
+    return [name for name, field in Recipe.model_fields.items() if field.is_required()]
+
+
+def block_faults(found: Mapping[str, Any]) -> list[Fault]:
+    """Faults of the `use:` blocks, which stand open to any registered name."""
+    faults: list[Fault] = []
+    for kind in ("task", "data"):
+        if isinstance(found.get(kind), str | Mapping):
+            faults += bind(kind, found[kind], kind)[1]
+    entries = found.get("distill")
+    for at, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, Mapping) and "method" in entry:
+            faults += method_uses(entry["method"], f"distill[{at}].method")[1]
+    return faults
+
+
+def method_uses(method: Any, path: str) -> tuple[list[tuple[Use, Weight]], list[Fault]]:
+    """The methods of one training with their weights, and the faults found on the way."""
+    blocks = method if isinstance(method, list) else [method]
+    found: list[tuple[Use, Weight]] = []
+    faults: list[Fault] = []
+    if not blocks:
+        faults.append(Fault(path, "names no method"))
+    for at, block in enumerate(blocks):
+        here = f"{path}[{at}]" if isinstance(method, list) else path
+        if not isinstance(block, str | Mapping):
+            faults.append(Fault(here, f"is a name or a mapping with `use`, got {block!r}"))
+            continue
+        weight: Weight = 1.0
+        if isinstance(block, Mapping) and "weight" in block and isinstance(method, list):
+            try:
+                weight = weight_of(block["weight"])
+            except ValueError as error:
+                faults.append(Fault(f"{here}.weight", str(error)))
+            block = {key: value for key, value in block.items() if key != "weight"}
+        use, new = bind("method", block, here)
+        faults += new
+        if use is not None:
+            found.append((use, weight))
+    return found, faults
+
+
+def weight_of(given: Any) -> Weight:
+    """A method's weight: a number, or `{start: 0, end: 1, until: 0.5}`, linear until that share of the training."""
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < float("inf"):
+        return float(given)
+    if isinstance(given, Mapping) and set(given) <= {"start", "end", "until"} and {"start", "end"} <= set(given):
+        try:
+            start, end, until = float(given["start"]), float(given["end"]), float(given.get("until", 1.0))
+        except (TypeError, ValueError):
+            raise ValueError(f"start, end and until must be numbers, got {given!r}") from None
+        if not (0 <= start < float("inf") and 0 <= end < float("inf") and 0 < until <= 1):
+            raise ValueError(f"start and end must be at least 0 and until in (0, 1], got {given!r}")
+
+        def scheduled(progress: Progress) -> float:
+            return start + (end - start) * min(1.0, progress.done / until)
+
+        return scheduled
+    raise ValueError(f"must be a number of at least 0, or {{start: 0, end: 1, until: 0.5}}; got {given!r}")
+
+
+def build_method(method: Any, path: str = "method") -> Method:
+    """The method, or the sum of several, that a training names. Raises RecipeError."""
+    uses, faults = method_uses(method, path)
+    if faults:
+        raise RecipeError(faults)
+    built: dict[str, tuple[Method, Weight]] = {}
+    for use, weight in uses:
+        try:
+            name = use.name.rpartition(".")[2]
+            built[name if name not in built else f"{name}{len(built)}"] = (use(), weight)
+        except (ValueError, TypeError) as error:
+            faults.append(Fault(path, f"{use.name}: {one_line(error)}"))
+    if faults:
+        raise RecipeError(faults)
+    if len(built) == 1:
+        only, weight = next(iter(built.values()))
+        if weight == 1.0:
+            return only
+    try:
+        return compose(built)
+    except ValueError as error:
+        raise RecipeError([Fault(path, one_line(error))]) from None
+
+
+def pruned(value: Any) -> Any:
+    """Without what was not set."""
+    if isinstance(value, dict):
+        return {key: pruned(inner) for key, inner in value.items() if inner is not None}
+    return [pruned(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,141 @@
+"""Numbers as text, in one place, so that a page, a pull request and a terminal never disagree."""
+
+import math
+from datetime import datetime
+
+from kd2deploy.report.report import Estimate, Outcome, TaskInfo, Unit
+
+MISSING = "n/a"
+SUFFIX: dict[Unit, str] = {"share": " %", "points": " pp", "ratio": "x", "ms": " ms", "mb": " MB", "number": ""}
+ICONS: dict[Outcome, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘"}
+MEANING: dict[Outcome, str] = {
+    "PASS": "good enough and fast enough, even at the pessimistic end of every interval",
+    "FAIL": "at least one limit is missed, even at the optimistic end of its interval",
+    "INCONCLUSIVE": "the measurement is too noisy or too short to tell",
+    "INVALID": "the measurement breaks a rule and must not be used",
+}
+
+
+def decimals(value: float, unit: Unit) -> int:
+    """How many decimals a value is written with: two for shares and ratios, else three significant digits."""
+    if unit in ("share", "points", "ratio"):
+        return 2
+    digits = 4 if unit == "number" else 3
+    if value == 0:
+        return digits - 1
+    return min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+
+
+def bare(value: float, unit: Unit, places: int | None = None, signed: bool = False) -> str:
+    """The number without its unit; shares and points are written in hundredths."""
+    places = decimals(value, unit) if places is None else places
+    shown = value * 100 if unit in ("share", "points") else value
+    text = f"{shown:{'+' if signed else ''},.{places}f}"
+    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
+
+
+def figure(value: float | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
+    """A number with its unit: `12.3 ms`, `4.30x`, `91.32 %`, `-1.24 pp`; `suffix` is the unit of a plain number."""
+    if value is None:
+        return MISSING
+    return bare(value, unit, signed=signed) + (SUFFIX[unit] or (f" {suffix}" if suffix else ""))
+
+
+def point(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
+    """An estimate without its interval, or why there is none."""
+    if known is None:
+        return MISSING
+    return known.note or MISSING if known.value is None else figure(known.value, unit, suffix=suffix, signed=signed)
+
+
+def interval(known: Estimate | None, unit: Unit, *, signed: bool = False, places: int | None = None) -> str:
+    """The 95 % interval: `[12.1, 12.6]`; an end that is not known is written as `..`; empty if neither is."""
+    if known is None or (known.low is None and known.high is None):
+        return ""
+    scale = next(value for value in (known.value, known.low, known.high) if value is not None)
+    places = decimals(scale, unit) if places is None else places
+    ends = (".." if end is None else bare(end, unit, places, signed) for end in (known.low, known.high))
+    return f"[{', '.join(ends)}]"
+
+
+def with_interval(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
+    """An estimate and its interval: `12.3 ms [12.1, 12.6]`."""
+    ends = interval(known, unit, signed=signed)
+    return point(known, unit, suffix=suffix, signed=signed) + (f" {ends}" if ends else "")
+
+
+def metric_unit(task: TaskInfo | None) -> tuple[Unit, Unit, str]:
+    """Of the headline metric: the unit of a value, the unit of a difference, and the suffix of both."""
+    if task is not None and task.metric_unit == "number":
+        return "number", "number", task.metric_suffix
+    return "share", "points", ""
+
+
+def ratio(value: float) -> str:
+    """A ratio in running text: `4.3x`."""
+    return f"{value:,.{2 if value < 1 else 1}f}x"
+
+
+def whole_percent(share: float) -> str:
+    """A share that is known roughly: `78 %`."""
+    return f"{bare(share, 'share', places=0)} %"
+
+
+def ms(value: float | None) -> str:
+    return figure(value, "ms")
+
+
+def size(megabytes: float | None) -> str:
+    """`812 kB`, `17.4 MB` or `1.32 GB`."""
+    if megabytes is None:
+        return MISSING
+    for factor, unit in ((1e3, "GB"), (1.0, "MB")):
+        if megabytes >= factor:
+            return f"{bare(megabytes / factor, 'mb')} {unit}"
+    return f"{bare(megabytes * 1e3, 'mb')} kB"
+
+
+def seconds(value: float | None) -> str:
+    """`0.41 s`, `12.3 s`, `4 min 05 s` or `2 h 07 min`."""
+    if value is None:
+        return MISSING
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(value / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(value: float | None) -> str:
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def parameters(value: int | None) -> str:
+    """`29.1 M` parameters, `812 k` or a plain number."""
+    if value is None:
+        return MISSING
+    for factor, unit in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if value >= factor:
+            return f"{value / factor:.1f}{unit}"
+    return str(value)
+
+
+def short_hash(sha256: str) -> str:
+    """The first twelve digits: enough to tell the artifacts of a run apart."""
+    return sha256[:12]
+
+
+def moment(iso: str) -> str:
+    """`2026-11-23 19:05 UTC`; what is no ISO date is given back as it stands."""
+    try:
+        when = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
+
+
+def outcome(word: Outcome) -> str:
+    """The word with its sign, so that colour is never alone."""
+    return f"{ICONS[word]} {word}"

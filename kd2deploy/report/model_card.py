@@ -1,0 +1,55 @@
+"""The README of a deployed bundle: what it is, its measured figures and how to call it."""
+
+from collections.abc import Mapping
+
+from kd2deploy.report.formats import ICONS, metric_unit, moment, size, with_interval
+from kd2deploy.report.markdown import environment, tidy
+from kd2deploy.report.report import Report
+from kd2deploy.report.tables import drop_chain, facts, gates, pairs, speedups
+
+
+def model_card(
+    report: Report, snippet: str, *, name: str = "", license: str = "", files: Mapping[str, str] | None = None
+) -> str:
+    """Markdown for the bundle's README. `snippet` is Python code that serves it; `files` says what each file is."""
+    shipped = report.deployed
+    unit, _, suffix = metric_unit(report.task)
+    measured: dict[str, str] = {}
+    if shipped is not None:
+        if shipped.metric and report.task:
+            measured[report.task.metric] = with_interval(shipped.metric, unit, suffix=suffix)
+        if shipped.timing:
+            measured |= {
+                "median latency": with_interval(shipped.timing.median, "ms"),
+                "P99 latency": with_interval(shipped.timing.p99, "ms"),
+            }
+        measured |= {
+            "size": size(shipped.size_mb),
+            "precision": shipped.precision,
+            "runtime": shipped.runtime,
+            "sha256": shipped.sha256,
+        }
+    text = (
+        environment()
+        .get_template("model_card.md.jinja")
+        .render(
+            report=report,
+            name=name or report.title,
+            license=license,
+            icons=ICONS,
+            facts=facts(report),
+            measured=pairs(
+                "Of the deployed file, with 95 % intervals",
+                {what: value for what, value in measured.items() if value},
+            ),
+            machine=pairs("Measured on", report.machine),
+            versions=pairs("With", report.versions),
+            gates=gates(report),
+            speedups=speedups(report),
+            drop_chain=drop_chain(report),
+            files=pairs("In this folder", dict(files or {})),
+            when=moment(report.finished or report.started),
+            snippet=snippet,
+        )
+    )
+    return tidy(text)

@@ -1,0 +1,184 @@
+"""The order in which a report is told, once for every page: what each section is called, says and shows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kd2deploy.report import tables
+from kd2deploy.report.formats import count, interval, metric_unit, moment, whole_percent, with_interval
+from kd2deploy.report.report import Report
+from kd2deploy.report.tables import Table
+
+CAPTIONS = {
+    "accuracy_latency": "Accuracy against latency. Bars are 95 % intervals; the best place is the upper left corner. "
+    "The deployed artifact is outlined.",
+    "latency": "How long one request takes. Each dot is an order statistic of the timed requests, each box the middle "
+    "half of them; a percentile is marked only where enough requests were timed to state it.",
+    "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number below a point is the "
+    "change against the step before. Bars are 95 % intervals.",
+    "distillation": "Each line is one seed: the same network with the same budget, trained without and with the "
+    "teacher.",
+    "training_score": "The metric on validation rows while training. Colour and sign are the role, the dash the run.",
+    "training_losses": "The terms of the loss while training, each on its own scale; colours as above.",
+    "candidates": "Untrained candidates: a student that is too slow for the gate is rejected before it is trained.",
+}
+"""What stands below each figure, by the name of its function in `plots.py`."""
+
+
+@dataclass(frozen=True)
+class Section:
+    key: str
+    title: str
+    intro: str = ""
+    figures: tuple[str, ...] = ()
+    """Names of functions in `plots.py`; a page without figures leaves them out."""
+    notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+    """Tables that most readers skip."""
+    code: tuple[tuple[str, str], ...] = ()
+    """(what it is, text), shown as it stands."""
+
+    @property
+    def holds_something(self) -> bool:
+        return bool(self.intro or self.notes or self.tables or self.folded or self.code)
+
+
+def sections(report: Report) -> list[Section]:
+    """Every section that has something to show, after the verdict."""
+    told = (
+        diagnosis(report),
+        comparison(report),
+        latency(report),
+        drop(report),
+        distilled(report),
+        training(report),
+        plan(report),
+        Section("layers", "Layer map", tables=_there(tables.layers(report))),
+        data(report),
+        Section("lineage", "Lineage", tables=_there(tables.lineage(report))),
+        machine(report),
+        again(report),
+    )
+    return [section for section in told if section.holds_something]
+
+
+def _there(*found: Table | None) -> tuple[Table, ...]:
+    return tuple(table for table in found if table is not None)
+
+
+def _lines(*found: str | Iterable[str]) -> tuple[str, ...]:
+    return tuple(line for one in found for line in ([one] if isinstance(one, str) else one) if line)
+
+
+def diagnosis(report: Report) -> Section:
+    found = []
+    for finding in report.findings:
+        who = f"{finding.contender}: " if finding.contender else ""
+        remedy = f" What to try: {finding.remedy}" if finding.remedy else ""
+        found.append(f"{who}{finding.sentence}{remedy}")
+    left_out = [f"Left out: {name} ({reason})" for name, reason in report.left_out.items()]
+    return Section("diagnosis", "What to know", notes=_lines(found, report.warnings, left_out))
+
+
+def comparison(report: Report) -> Section:
+    return Section(
+        "comparison",
+        "Accuracy and speed",
+        figures=("accuracy_latency",),
+        tables=_there(tables.contenders(report), tables.speedups(report)),
+        folded=_there(tables.metrics(report), tables.classes(report)),
+    )
+
+
+def latency(report: Report) -> Section:
+    return Section(
+        "latency",
+        "Latency",
+        figures=("latency",),
+        tables=_there(tables.costs(report)),
+        folded=_there(tables.sessions(report)),
+    )
+
+
+def drop(report: Report) -> Section:
+    return Section("drop", "Where the drop enters", figures=("drop_chain",), tables=_there(tables.drop_chain(report)))
+
+
+def distilled(report: Report) -> Section:
+    known = report.distillation
+    if known is None:
+        return Section("distillation", "What distillation brought")
+    _, delta, suffix = metric_unit(report.task)
+    gain = (
+        f"Gain over the control: {with_interval(known.gain, delta, suffix=suffix, signed=True)}" if known.gain else ""
+    )
+    gap = ""
+    if known.gap_closed and known.gap_closed.value is not None:
+        closed, ends = whole_percent(known.gap_closed.value), interval(known.gap_closed, "share", places=0)
+        gap = f"Gap between control and teacher closed: {closed} {ends}".rstrip()
+    return Section(
+        "distillation",
+        "What distillation brought",
+        intro=" ".join(_lines(known.sentence, f"Method: {known.method}." if known.method else "")),
+        figures=("distillation",),
+        notes=_lines(gain, gap),
+        tables=_there(tables.seeds(report)),
+    )
+
+
+def training(report: Report) -> Section:
+    runs = len(report.curves)
+    return Section(
+        "training",
+        "Training",
+        intro=f"{runs} training {'run' if runs == 1 else 'runs'}." if runs else "",
+        figures=("training_score", "training_losses"),
+    )
+
+
+def plan(report: Report) -> Section:
+    return Section("plan", "The plan's candidates", figures=("candidates",), tables=_there(tables.candidates(report)))
+
+
+def data(report: Report) -> Section:
+    intro = ""
+    if report.task:
+        about = f" {report.task.about}" if report.task.about else ""
+        intro = f"Task: {report.task.name}, judged by {report.task.metric}.{about}"
+    warnings = report.data.warnings if report.data else ()
+    return Section("data", "Task and data", intro=intro, notes=_lines(warnings), tables=_there(tables.data(report)))
+
+
+def machine(report: Report) -> Section:
+    return Section(
+        "machine",
+        "Machine and method",
+        tables=_there(
+            tables.pairs("The machine", report.machine),
+            tables.pairs("How it was measured", report.protocol),
+            tables.machine_state(report),
+        ),
+        folded=_there(tables.pairs("Versions", report.versions)),
+    )
+
+
+def again(report: Report) -> Section:
+    dates = " to ".join(moment(date) for date in (report.started, report.finished) if date)
+    seeds = ", ".join(str(seed) for seed in report.seeds)
+    code = [("The exact command", report.command), ("The recipe", report.recipe)]
+    return Section(
+        "again",
+        "Run it again",
+        notes=_lines(f"Run: {dates}" if dates else "", f"Seeds: {seeds}" if seeds else ""),
+        code=tuple((what, text) for what, text in code if text),
+        tables=_there(tables.stages(report)),
+    )
+
+
+def subtitle(report: Report) -> str:
+    """The target, one request and the date, in one line."""
+    rows = report.data.eval_rows if report.data else None
+    judged = f"{count(rows)} evaluation rows" if rows is not None else ""
+    finished = moment(report.finished or report.started)
+    target = f"target {report.target}" if report.target else ""
+    return " · ".join(_lines(target, report.target_about, report.workload, judged, finished))

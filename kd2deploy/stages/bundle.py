@@ -1,0 +1,67 @@
+"""bundle: the student alone, with all that is needed to serve it, checked by opening it again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from kd2deploy.core import Target
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters.bundle import open_bundle, write_bundle
+from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.measure.agreement import agree
+from kd2deploy.report import Report, model_card
+from kd2deploy.run import versions
+from kd2deploy.stages.distill import Distilled
+from kd2deploy.stages.export import Exports
+from kd2deploy.stages.job import Job, Live, encoded
+
+CHECKED_ROWS = 16
+
+
+def bundle(job: Job, report: Report, student: Distilled, exports: Exports, target: Target, place: Path) -> Path:
+    """`place/bundle`, written aside and put in its place when it has answered as the student does."""
+    deployed = exports.variants[exports.chosen]
+    aside, folder = place / ".bundle.new", place / "bundle"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    write_bundle(
+        aside,
+        deployed=deployed.artifact,
+        student=student.model.folder,
+        task=student.model.task,
+        target=target,
+        extra_files={
+            "README.md": model_card(report, snippet(job, deployed.artifact.path.name), name=report.title),
+            "recipe.yaml": job.recipe.to_yaml(),
+            "requirements.txt": "".join(f"{name}=={version}\n" for name, version in versions().items()),
+            "report.json": report.to_json(),
+        },
+        artifacts={name: one.artifact for name, one in exports.variants.items()},
+        session=deployed.session,
+    )
+    check(job, student, aside, deployed.artifact.precision)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    return folder
+
+
+def check(job: Job, student: Distilled, folder: Path, precision: str) -> None:
+    """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the trained student does."""
+    task = student.model.task
+    features = encoded(task, job.splits.validation[:CHECKED_ROWS], student.model.folder)
+    feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
+    live = Live(task.load(student.model.folder), task)
+    with open_bundle(folder) as session:
+        ours = [session.run(feed) for feed in feeds]
+    theirs = [live.run(feed) for feed in feeds]
+    names = [port.name for port in task.outputs]
+    one, other = ({name: np.concatenate([part[name] for part in parts]) for name in names} for parts in (theirs, ours))
+    found = agree(task, one, other, precision)
+    if found.figures.get("cosine", 1.0) < found.limits.get("cosine", 0.0):
+        raise ConvertError(f"the bundle's file {found.sentence}; it was not put in place")
+
+
+def snippet(job: Job, file: str) -> str:
+    """Plain code that serves the bundle without kd2deploy, for its card."""
+    return job.task.snippet(file)

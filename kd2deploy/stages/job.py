@@ -1,0 +1,104 @@
+"""What every stage is handed: the recipe, the run folder, the data and the task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd2deploy.core import TEACHER_PREFIX, Artifact, Features, Row, Target, Task, made
+from kd2deploy.data.prepare import Splits
+from kd2deploy.measure.accuracy import score_open
+from kd2deploy.progress import Watcher
+from kd2deploy.recipe import Recipe
+from kd2deploy.run import Run
+from kd2deploy.train.pair import tokenizers_agree
+
+TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
+
+
+@dataclass(frozen=True)
+class Job:
+    recipe: Recipe
+    run: Run
+    watcher: Watcher
+    splits: Splits
+    task: Task
+    about: str
+    """The data in words."""
+
+    def task_at(self, folder: Path) -> Task:
+        return self.task.at(folder)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in a folder, with its hash and the task as that network reads it."""
+
+    folder: Path
+    sha256: str
+    task: Task
+
+    @property
+    def artifact(self) -> Artifact:
+        return Artifact(self.folder, self.sha256, TORCH_SESSION, made_by="training")
+
+
+def model_at(folder: Path, task: Task) -> Model:
+    return Model(folder, made(folder, TORCH_SESSION).sha256, task.at(folder))
+
+
+def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> list[Features]:
+    """Rows as the student reads them; where the teacher reads other inputs, its own stand beside them."""
+    features = numbered(task.encode(rows, student))
+    if teacher is None or tokenizers_agree(student, teacher):
+        return features
+    return [
+        {**own, **{TEACHER_PREFIX + name: value for name, value in other.items() if name not in ("labels", "index")}}
+        for own, other in zip(features, task.encode(rows, teacher), strict=True)
+    ]
+
+
+def numbered(features: Sequence[Features]) -> list[Features]:
+    """Features whose `index` is their place in this very list."""
+    return [{**row, "index": place} for place, row in enumerate(features)]
+
+
+class Live:
+    """A session around a network that is still in training: what validation scores between epochs."""
+
+    def __init__(self, net: nn.Module, task: Task) -> None:
+        self.net, self.task = net, task
+        self.module = task.deployed(net)
+
+    def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:
+        device = next(self.net.parameters()).device
+        with torch.inference_mode():
+            outputs = self.module(*(torch.from_numpy(feed[port.name]).to(device) for port in self.task.inputs))
+        return {port.name: value.float().cpu().numpy() for port, value in zip(self.task.outputs, outputs, strict=True)}
+
+    def describe(self) -> Mapping[str, str]:
+        return {"runtime": "torch, in training"}
+
+    def __enter__(self) -> "Live":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def validation_score(net: nn.Module, task: Task, features: Sequence[Features], rows: Sequence[Row]) -> float:
+    """The task's headline metric of a network as it stands, on the validation rows."""
+    training = net.training
+    net.eval()
+    try:
+        scores = score_open(Live(net, task), task, features, rows).scores
+    finally:
+        net.train(training)
+    return scores.metrics[task.metric]
+
+
+def for_target(target: Target) -> dict[str, Any]:
+    """What of a target an artifact depends on: not its name or its gates."""
+    return {"device": target.device, "threads": target.threads, "workload": asdict(target.workload)}

@@ -1,0 +1,133 @@
+"""measure: accuracy and speed of the very same files, on the evaluation set and on real inputs.
+
+Everything is opened in fresh processes. Latencies of all contenders are taken in one interleaved race; scores are kept
+per example, so that the judge can compare in pairs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd2deploy.core import Scores, Target
+from kd2deploy.errors import Kd2DeployError
+from kd2deploy.measure.accuracy import score, timing_feeds
+from kd2deploy.measure.latency import full, race
+from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.report import Role
+from kd2deploy.run import read_json, write_json
+from kd2deploy.stages.job import Job, Model, encoded, for_target
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contender of the measurement."""
+
+    contender: Contender
+    model: Model
+    """The network it was made of: how rows are read for it."""
+    role: Role
+    timed: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, by contender."""
+
+    scores: Mapping[str, Scores]
+    outputs: Mapping[str, Mapping[str, Any]]
+    timings: Mapping[str, Timing]
+    failures: Mapping[str, str]
+    """Contenders that could not be opened, scored or timed."""
+    machine: Mapping[str, Any]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    breaches: tuple[str, ...]
+    """What makes the measurement INVALID."""
+    notes: tuple[str, ...]
+
+
+def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
+    """Score every contender on the evaluation set and race the timed ones."""
+    percentile = 0.99 if target.gates.p99_ms is not None else 0.5
+    spec = {
+        "contenders": [
+            [entry.name, entry.contender.artifact.sha256, dict(entry.contender.options), entry.timed]
+            for entry in entries
+        ],
+        "percentile": percentile,
+        **for_target(target),
+    }
+    parents = {"data": job.splits.sha256}
+    stage = job.run.stage(
+        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, percentile, folder)
+    )
+    outputs = {entry.name: read_outputs(stage.path(f"outputs-{at}.npz")) for at, entry in enumerate(entries)}
+    scored = {
+        entry.name: entry.model.task.score(outputs[entry.name], job.splits.eval)
+        for entry in entries
+        if outputs[entry.name]
+    }
+    timings = {name: Timing.from_json(found) for name, found in read_json(stage.path("timings.json")).items()}
+    found = stage.result
+    return Measured(
+        scored,
+        outputs,
+        timings,
+        found["failures"],
+        found["machine"],
+        found["before"],
+        found["after"],
+        tuple(found["breaches"]),
+        tuple(found["notes"]),
+    )
+
+
+def work(job: Job, entries: list[Entry], target: Target, percentile: float, folder: Path) -> Mapping[str, Any]:
+    checked = preflight(target)
+    before = state()
+    failures: dict[str, str] = {}
+    for at, entry in enumerate(entries):
+        job.watcher.advance("scoring", at, len(entries))
+        features = encoded(entry.model.task, job.splits.eval, entry.model.folder)
+        try:
+            found = score(entry.contender, entry.model.task, target, features, job.splits.eval)
+            np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **found.outputs)
+        except Kd2DeployError as error:
+            failures[entry.name] = str(error)
+            np.savez(folder / f"outputs-{at}.npz")
+    timed = [entry for entry in entries if entry.timed and entry.name not in failures]
+    student = next(entry.model for entry in entries if entry.role == "student")
+    features = encoded(student.task, job.splits.eval, student.folder)
+    feeds = timing_feeds(student.task, features, target.workload.batch, target.workload.inputs)
+    timings = race(
+        [entry.contender for entry in timed],
+        student.task.spec(),
+        target,
+        feeds,
+        full(percentile),
+        lambda sentence, share: job.watcher.advance("timing", round(100 * share), 100),
+    )
+    failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
+    after = state()
+    write_json(folder / "timings.json", {name: timing.to_json() for name, timing in timings.items()})
+    return {
+        "failures": failures,
+        "machine": describe_machine().to_json(),
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "breaches": list(checked.breaches),
+        "notes": [*checked.notes, *changed(before, after)],
+    }
+
+
+def read_outputs(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}

@@ -1,0 +1,172 @@
+"""plan: profile before training. Latency depends on shapes, not on weights.
+
+Candidate students are built with random weights, exported as they would be deployed and timed on the target against the
+teacher. Those that cannot pass the speed gate are rejected in seconds; the largest that can is trained.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from kd2deploy.core import Target
+from kd2deploy.errors import ConvertError, Fault, RecipeError
+from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.measure.latency import quick, race, speedup
+from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.recipe import Plan, Shrink
+from kd2deploy.report import Candidate, estimate
+from kd2deploy.stages.export import convert, missing
+from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at
+from kd2deploy.train.shapes import Shape, candidates, shape_label
+from kd2deploy.train.student import shrink
+
+FEEDS = 32
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The candidates, timed; `chosen` is None where none can pass the speed gate."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: Shrink | None
+    variant: str
+
+
+def plan(job: Job, teacher: Model, target: Target) -> Planned:
+    """Time the candidates on the target. Raises RecipeError where the teacher has no smaller shape."""
+    wanted = job.recipe.student.plan
+    assert wanted is not None
+    variant = wanted.variant or target.plan or next(iter(target.variants))
+    if variant not in target.variants:
+        raise RecipeError([Fault("student.plan.variant", f"{target.name} has {', '.join(target.variants)}")])
+    if missing(target.variants[variant]):
+        raise RecipeError([Fault("student.plan.variant", missing(target.variants[variant]))])
+    spec = {
+        "plan": wanted.model_dump(mode="json"),
+        "variant": asdict(target.variants[variant]),
+        "gates": asdict(target.gates),
+        **for_target(target),
+    }
+    parents = {"teacher": teacher.sha256, "data": job.splits.sha256}
+    stage = job.run.stage(
+        f"plan-{target.name}", spec, parents, lambda f: work(job, teacher, target, wanted, variant, f)
+    )
+    found = TypeAdapter(tuple[Candidate, ...]).validate_python(stage.result["candidates"])
+    chosen = stage.result["chosen"]
+    return Planned(found, Shrink(**chosen) if chosen else None, variant)
+
+
+def work(job: Job, teacher: Model, target: Target, wanted: Plan, variant: str, folder: Path) -> Mapping[str, Any]:
+    features = encoded(teacher.task, job.splits.train[:256], teacher.folder)
+    length = round(float(np.median([teacher.task.length(row) for row in features])))
+    shapes = spread(
+        candidates(teacher.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
+    )
+    if not shapes:
+        raise RecipeError(
+            [
+                Fault(
+                    "student.plan",
+                    "finds no shape smaller than the teacher; name `layers` and `hidden`, or use `shrink`",
+                )
+            ]
+        )
+    feeds = timing_feeds(teacher.task, features, target.workload.batch, FEEDS)
+    samples = timing_feeds(teacher.task, features, 8, 8)
+    same = target.gates.baseline == "same_runtime"
+    baseline = convert(teacher, target, variant, target.variants[variant], folder, samples) if same else None
+    contenders = [
+        Contender("teacher", baseline.artifact if baseline else teacher.artifact, baseline.session if baseline else {})
+    ]
+    parameters: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    for at, shape in enumerate(shapes):
+        name = shape_label(shape)
+        job.watcher.advance("candidates", at, len(shapes))
+        try:
+            place = folder / f"untrained-{at}"
+            place.mkdir(exist_ok=True)
+            made = shrink(teacher.folder, place, job.task, **shape.arguments(), initialise="random")
+            parameters[name] = made.parameters
+            model = model_at(place, job.task)
+            one = convert(model, target, variant, target.variants[variant], folder, samples)
+            contenders.append(Contender(name, one.artifact, one.session))
+        except ConvertError as error:
+            failed[name] = str(error)
+    job.watcher.advance("timing", 0, 1)
+    timings = race(contenders, teacher.task.spec(), target, feeds, quick())
+    verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
+    kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
+    chosen = None
+    if kept is not None:
+        verdicts[kept] = chosen_of(verdicts[kept])
+        chosen = Shrink(**shape_of(shapes[kept]), keep=wanted.keep).model_dump(mode="json")
+    empty(folder)
+    return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen}
+
+
+def weigh(
+    shape: Shape,
+    parameters: int | None,
+    failed: Mapping[str, str],
+    timings: Mapping[str, Timing],
+    target: Target,
+    wanted: Plan,
+) -> Candidate:
+    """One candidate's figures, and whether it can pass the gates of speed."""
+    name = shape_label(shape)
+    facts = {
+        "layers": str(shape.layers),
+        "hidden": str(shape.hidden),
+        "heads": shape.heads,
+        "feed-forward": str(shape.intermediate),
+    }
+    failure = failed.get(name) or timings[name].failure or timings["teacher"].failure
+    if failure:
+        return Candidate(name, facts, parameters, verdict="rejected", reason=failure)
+    ratio = speedup(timings["teacher"], timings[name]).interval
+    typical = float(np.median(timings[name].samples_ms))
+    latency = estimate(typical)
+    predicted = estimate(ratio.estimate, ratio.low, ratio.high)
+    gate, limits = target.gates.min_speedup, [at for at in (target.gates.p50_ms, target.gates.p99_ms) if at is not None]
+    needed = gate * wanted.margin if gate is not None else None
+    reason = ""
+    if needed is not None and ratio.estimate < needed:
+        reason = (
+            f"{ratio.estimate:.2f}x, and {needed:.2f}x is needed (gate {gate:g}x with a margin of {wanted.margin:g})"
+        )
+    elif limits and typical * wanted.margin > min(limits):
+        reason = f"{typical:.2f} ms in the median leaves no margin below {min(limits):g} ms"
+    return Candidate(name, facts, parameters, latency, predicted, "rejected" if reason else "kept", reason)
+
+
+def chosen_of(candidate: Candidate) -> Candidate:
+    return replace(candidate, verdict="chosen", reason="the largest that clears the speed gate")
+
+
+def shape_of(shape: Shape) -> dict[str, Any]:
+    """The shrinker's arguments as the recipe's `shrink` writes them."""
+    found = dict(shape.arguments())
+    for tuple_name, scalar in (("depths", "layers"), ("hidden_sizes", "hidden")):
+        if isinstance(found.get(scalar), tuple | list):
+            found[tuple_name] = list(found.pop(scalar))
+    return found
+
+
+def spread(shapes: list[Shape], most: int) -> list[Shape]:
+    """At most `most` of them, evenly over the range from the largest to the smallest."""
+    if len(shapes) <= most:
+        return shapes
+    places = sorted({round(at * (len(shapes) - 1) / max(1, most - 1)) for at in range(most)})
+    return [shapes[place] for place in places]
+
+
+def empty(folder: Path) -> None:
+    """The candidates themselves are not kept: only what was measured of them."""
+    for inside in folder.iterdir():
+        shutil.rmtree(inside)

@@ -1,0 +1,75 @@
+"""student: where the student starts from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.recipe import Shrink
+from kd2deploy.stages.job import Job, Model, model_at
+from kd2deploy.train.checkpoint import create, locate, with_head
+from kd2deploy.train.pair import check_pair
+from kd2deploy.train.student import shrink
+
+
+@dataclass(frozen=True)
+class Started:
+    """The untrained student and what was copied into it."""
+
+    model: Model
+    layer_map: tuple[tuple[int, int], ...]
+    """(student block, teacher block) it was copied from; empty for a student that was not cut out of the teacher."""
+    notes: tuple[str, ...]
+    parameters: int
+    copied_share: float
+
+
+def start(job: Job, teacher: Model, chosen: Shrink | None) -> Started:
+    """The student's first weights. `chosen` is the plan's shape, or the recipe's own."""
+    student = job.recipe.student
+    origin = {"shrink": chosen.model_dump(mode="json")} if chosen else student.model_dump(mode="json", by_alias=True)
+    spec = {"student": origin, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
+    parents = {"teacher": teacher.sha256}
+    source = locate(student.source) if chosen is None and student.source else None
+    if source is not None:
+        parents["source"] = model_at(source, job.task).sha256
+    stage = job.run.stage("student", spec, parents, lambda folder: build(job, teacher, chosen, source, folder))
+    model = model_at(stage.path("student"), job.task)
+    check_pair(job.task, teacher.folder, model.folder)
+    found = stage.result
+    return Started(
+        model,
+        tuple((one, other) for one, other in found["layer_map"]),
+        tuple(found["notes"]),
+        found["parameters"],
+        found["copied_share"],
+    )
+
+
+def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, folder: Path) -> Mapping[str, Any]:
+    out, seed = folder / "student", job.recipe.seeds[0]
+    out.mkdir(exist_ok=True)
+    if chosen is not None:
+        made = shrink(teacher.folder, out, job.task, seed=seed, **shape_arguments(chosen))
+        return {
+            "layer_map": made.layer_map,
+            "notes": list(made.notes),
+            "parameters": made.parameters,
+            "copied_share": made.copied_share,
+        }
+    if source is not None:
+        with_head(source, out, job.task, seed)
+    else:
+        assert job.recipe.student.create is not None
+        create(job.recipe.student.create, out, job.task, seed, inputs_from=teacher.folder)
+    net = job.task.at(out).load(out)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}
+
+
+def shape_arguments(chosen: Shrink) -> dict[str, Any]:
+    """The shrinker's arguments: a convolutional network's stages are its layers and widths."""
+    given = chosen.model_dump(exclude={"depths", "hidden_sizes"})
+    given["layers"] = chosen.depths or given["layers"]
+    given["hidden"] = chosen.hidden_sizes or given["hidden"]
+    return given

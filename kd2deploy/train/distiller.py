@@ -1,0 +1,201 @@
+"""The distiller: runs both networks on every view of a batch and adds up the method's terms."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from kd2deploy.core import (
+    TEACHER_PREFIX,
+    Batch,
+    Look,
+    Method,
+    Networks,
+    Observation,
+    Pair,
+    Part,
+    Progress,
+    Sizes,
+    Step,
+    Task,
+    View,
+    clean_look,
+)
+from kd2deploy.train.teacher_cache import TeacherCache
+
+SEEN = frozenset({"hidden", "attentions", "embedding"})
+"""The needs that make a network show more of itself; the others say what must be run or given."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training forward: the loss, and for the log what each term said and weighed."""
+
+    loss: Tensor
+    values: Mapping[str, Tensor]
+    """Unweighted and detached; empty when the batch was spent on a view."""
+    weights: Mapping[str, float]
+
+
+class Distiller(nn.Module):
+    """A student, a method and (outside of the module registry) a teacher, trained like any one model.
+
+    `method` must be bound already. The teacher is frozen, in eval mode, run without a graph, and never saved.
+    """
+
+    accepts_loss_kwargs = False  # read by transformers.Trainer: `forward` takes the batch and nothing else
+
+    def __init__(
+        self,
+        task: Task,
+        student: nn.Module,
+        method: Method,
+        teacher: nn.Module | None = None,
+        cache: TeacherCache | None = None,
+    ) -> None:
+        super().__init__()
+        if teacher is None and cache is None and "teacher" in method.needs:
+            raise ValueError("the method needs a teacher; name one under `teacher` or use task_only")
+        if cache is not None:
+            cache.require(method)
+        self.task, self.student, self.method = task, student, method
+        self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
+        self._cache = cache
+        self.progress = Progress(step=0, steps=1, epoch=0.0, epochs=1.0)
+        self._keeps_state = {name: keeps_state(weighted.term) for name, weighted in method.weighted.items()}
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        return self._teacher[0] if self._teacher else None
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """The loss under `loss`, and every term's unweighted, detached value under `term.<name>`.
+
+        Where a view spends the batch on itself the loss is a fresh zero leaf: no student parameter gets a gradient,
+        and an optimizer passes over parameters without one.
+        """
+        outcome = self.outcome(batch)
+        return {"loss": outcome.loss} | {f"term.{name}": value for name, value in outcome.values.items()}
+
+    def outcome(self, batch: Batch) -> Outcome:
+        """The loss with all that went into it."""
+        self.method.tick(self.progress)
+        weights = self._weights()
+        looks = self._looks(batch, weights)
+        if looks is None:
+            return Outcome(zero_leaf(batch), {}, {})
+        step = Step(batch, {name: self._pair(name, look) for name, look in looks.items()}, self.progress)
+        terms = self.method.weighted
+        values = {name: terms[name].term(step) for name in weights}
+        loss = zero_leaf(batch) if not values else torch.stack([weights[n] * values[n].float() for n in values]).sum()
+        return Outcome(loss, {name: value.detach() for name, value in values.items()}, weights)
+
+    def _weights(self) -> dict[str, float]:
+        """Weights of the terms that take part now: one that weighs exactly 0 and keeps no state is not computed."""
+        weights = {name: weighted.at(self.progress) for name, weighted in self.method.weighted.items()}
+        return {name: weight for name, weight in weights.items() if weight != 0 or self._keeps_state[name]}
+
+    def _looks(self, batch: Batch, active: Mapping[str, float]) -> dict[str, Look] | None:
+        """Each view's look that a term reads; None when a view spent the batch on itself."""
+        terms = self.method.weighted
+        read = {view for name in active for view in terms[name].term.views}
+        looks = {"clean": clean_look(batch)} if "clean" in read else {}
+        for view in self.method.views:
+            assert isinstance(view, View)
+            if view.name not in read and not keeps_state(view):
+                continue
+            look = view(batch)
+            if look is None:
+                return None
+            if view.name in read:
+                looks[view.name] = look
+        return looks
+
+    def _pair(self, view: str, look: Look) -> Pair:
+        needs: frozenset[str] = frozenset().union(
+            *(weighted.term.needs for weighted in self.method.weighted.values() if view in weighted.term.views)
+        )
+        shown = look.student if "labels" in needs else without_labels(look.student)
+        student = self.task.observe(self.student, shown, needs=needs & SEEN)
+        return Pair(student, self._observe_teacher(view, look, needs) if "teacher" in needs else None, look)
+
+    def _observe_teacher(self, view: str, look: Look, needs: frozenset[str]) -> Observation:
+        if self._cache is not None and view == "clean":
+            return self._cache.lookup(look.student["index"])
+        assert self.teacher is not None
+        with torch.no_grad():
+            return self.task.observe(self.teacher, without_labels(look.teacher), needs=needs & SEEN)
+
+
+def zero_leaf(batch: Batch) -> Tensor:
+    """A loss of 0 on the batch's device that nothing trainable stands behind."""
+    device = next(iter(batch.values())).device
+    return torch.zeros((), device=device, requires_grad=True)
+
+
+def without_labels(batch: Batch) -> Batch:
+    """The batch without its labels: the network then does not compute a task loss that nobody reads."""
+    return {name: value for name, value in batch.items() if name != "labels"}
+
+
+def keeps_state(part: Part) -> bool:
+    """Whether a part must be run even when its result weighs nothing: it has parameters, a bank or a generator."""
+    return part.optimizes_itself or bool(part.state_dict()) or any(True for _ in part.buffers())
+
+
+@torch.no_grad()
+def networks(
+    task: Task,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    batch: Batch,
+    rows: int,
+    epochs: float,
+    steps: int,
+) -> Networks:
+    """What parts may learn when they are bound; the sizes are read off one observation of `batch` (in eval mode)."""
+    look = clean_look(batch)
+    return Networks(
+        task=task,
+        student=student,
+        student_sizes=sizes_of(task, student, look.student),
+        teacher=teacher,
+        teacher_sizes=None if teacher is None else sizes_of(task, teacher, look.teacher),
+        rows=rows,
+        shares_inputs=not any(name.startswith(TEACHER_PREFIX) for name in batch),
+        epochs=epochs,
+        steps=steps,
+    )
+
+
+def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
+    """A network's sizes, from what it shows of itself; what it does not have counts as empty."""
+    modes = {module: module.training for module in net.modules()}
+    device = next(net.parameters()).device
+    net.eval()
+    with same_attention(net):
+        seen = task.observe(net, {name: value.to(device) for name, value in without_labels(batch).items()}, needs=SEEN)
+    for module, training in modes.items():
+        module.training = training
+    return Sizes(
+        hidden=tuple(state.shape[-1] for state in seen.hidden),
+        classes=seen.logits.shape[-1],
+        embedding=0 if seen.embedding is None else seen.embedding.shape[-1],
+        heads=tuple(attention.shape[1] for attention in seen.attentions),
+        positions=seen.hidden[-1].shape[1] if seen.hidden else 0,
+    )
+
+
+@contextmanager
+def same_attention(net: nn.Module) -> Iterator[None]:
+    """Put a network's attention implementation back: looking at attentions switches it to the slow one for good."""
+    if not isinstance(net, PreTrainedModel):
+        yield
+        return
+    before = net.config._attn_implementation
+    yield
+    if before and net.config._attn_implementation != before:
+        net.set_attn_implementation(before)

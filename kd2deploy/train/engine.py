@@ -1,0 +1,557 @@
+"""The engine: trains a student under any method with transformers' Trainer, and survives being killed at any instant.
+
+The Trainer brings schedules, mixed precision, accumulation, several devices and trackers. It is used for training only:
+the validation score comes from a function that is handed in. Two of its private methods are overridden, `_save` and
+`_load_from_checkpoint`, because it can save neither a module that is not a PreTrainedModel but holds one, nor the inner
+optimizers of a method.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from kd2deploy.core import Features, Method, Progress, Task, TaskLoss
+from kd2deploy.errors import TrainError
+from kd2deploy.train.checkpoints import last_whole, mark_whole, remove, step_of, write_json
+from kd2deploy.train.distiller import Distiller, keeps_state, networks, same_attention
+from kd2deploy.train.order import Order
+from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache
+
+LOG_EVERY = 10
+"""Optimizer steps between two looks at the losses: the only place where the device is waited for."""
+STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
+
+Score = Callable[[nn.Module], float]
+OnProgress = Callable[[int, int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to. Its student lies in `student`, without teacher and heads."""
+
+    student: Path
+    """A folder as save_pretrained writes it."""
+    steps: int
+    """Optimizer steps taken."""
+    kept_step: int
+    """The step whose student was kept."""
+    score: float | None
+    """Validation score of the kept student; None where nothing scored."""
+    stopped_early: bool
+    seconds: float
+    """Training alone, over all resumed stretches."""
+    scoring_seconds: float
+    samples_per_second: float
+    seconds_per_step: float
+    history: tuple[Mapping[str, Any], ...]
+    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "student": str(self.student)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Trained":
+        return cls(**{**found, "student": Path(found["student"]), "history": tuple(found["history"])})
+
+
+@dataclass
+class Ledger:
+    """What must be remembered between two stretches of one training, beside weights, optimizer and generators."""
+
+    run: dict[str, Any]
+    """What makes it this training: settings, seed, rows, terms, steps."""
+    forwards: int = 0
+    rows: int = 0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Since the last history entry: sum and count of the loss and of each term."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    kept_step: int = 0
+    best: float | None = None
+    since_best: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0
+    scoring_seconds: float = 0.0
+
+
+def distill(
+    task: Task,
+    student: nn.Module,
+    method: Method,
+    *,
+    features: Sequence[Features],
+    settings: Settings,
+    folder: Path,
+    seed: int,
+    teacher: nn.Module | None = None,
+    cache: TeacherCache | None = None,
+    score: Score | None = None,
+    on_progress: OnProgress | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+) -> Trained:
+    """Train `student` under `method`; the kept student is left in it and saved in `folder`.
+
+    `method` comes unbound. `score(student)` is the validation score, higher is better; the student is in eval mode and
+    the random generators are put back after it. `on_progress(step, steps, epoch, loss)`. The same call on the same
+    folder continues from the last whole checkpoint, or returns a finished training at once; on a CPU the result is the
+    same to the bit as without the interruption. Raises ValueError where method, networks and settings do not fit, and
+    TrainError where the loss is no longer finite or the folder holds another training.
+    """
+    assert isinstance(student, PreTrainedModel), "a student is a transformers model, saved by save_pretrained"
+    with quiet_transformers(), same_attention(student):
+        arguments = training_arguments(settings, folder, seed, method, device, len(features))
+        refuse_misfits(method, settings, arguments, score, features)
+        run = identity(settings, seed, method, len(features), arguments.world_size)
+        finished = folder / TRAINED
+        if finished.exists():
+            return reopened(finished, run, student)
+        set_seed(seed)
+        bind(task, student, method, teacher, features, settings, arguments)
+        if cache is not None:
+            cache.require_rows(features)
+        if teacher is not None:
+            teacher.to(arguments.device)
+        distiller = Distiller(task, student, method, teacher, cache)
+        engine = Engine(distiller, arguments, features, settings, folder, Ledger(run), score, on_progress)
+        checkpoint = last_whole(folder) if folder.exists() else None
+        engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return engine.finish()
+
+
+def refuse_misfits(
+    method: Method,
+    settings: Settings,
+    arguments: TrainingArguments,
+    score: Score | None,
+    features: Sequence[Features],
+) -> None:
+    """ValueError for what can be seen to fail before anything runs."""
+    if not features:
+        raise ValueError("there are no rows to train on")
+    if settings.keep == "best" and score is None:
+        raise ValueError("keep: best needs a validation score; give one, or set keep: last")
+    if settings.patience is not None and score is None:
+        raise ValueError("patience needs a validation score; give one, or leave patience out")
+    if settings.precision == "fp16" and arguments.device.type != "cuda":
+        raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
+    inner = [type(part).__name__ for part in method.parts if part.optimizes_itself]
+    if inner and settings.precision == "fp16":
+        raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")
+    if inner and arguments.world_size > 1:
+        raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
+
+
+def identity(settings: Settings, seed: int, method: Method, rows: int, processes: int) -> dict[str, Any]:
+    """What must be equal for a training to be continued, as JSON gives it back."""
+    return {
+        "settings": {**asdict(settings), "report_to": list(settings.report_to)},
+        "seed": seed,
+        "terms": sorted(method.terms),
+        "rows": rows,
+        "processes": processes,
+    }
+
+
+def reopened(finished: Path, run: Mapping[str, Any], student: PreTrainedModel) -> Trained:
+    """A finished training: its student's weights are put into `student`."""
+    found = json.loads(finished.read_text())
+    require_same(found["run"], run, finished.parent)
+    load_model(student, finished.parent / STUDENT)
+    return replace(Trained.from_json(found["trained"]), student=finished.parent / "student")
+
+
+def require_same(found: Mapping[str, Any], run: Mapping[str, Any], folder: Path) -> None:
+    if found != run:
+        other = [name for name in run if found.get(name) != run[name]]
+        raise TrainError(f"{folder} holds another training: {', '.join(other)} differ; use another folder or empty it")
+
+
+def bind(
+    task: Task,
+    student: nn.Module,
+    method: Method,
+    teacher: nn.Module | None,
+    features: Sequence[Features],
+    settings: Settings,
+    arguments: TrainingArguments,
+) -> None:
+    """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
+    forwards, _ = counts(settings, len(features), arguments.world_size)
+    batch = task.collate(features[: min(2, len(features))])
+    steps = math.ceil(settings.epochs * forwards)
+    method.bind(networks(task, student, teacher, batch, len(features), float(settings.epochs), steps))
+
+
+def counts(settings: Settings, rows: int, processes: int) -> tuple[int, int]:
+    """Forwards and optimizer steps per epoch, in each process."""
+    forwards = math.ceil(math.ceil(rows / settings.batch) / processes)
+    return forwards, math.ceil(forwards / settings.accumulate)
+
+
+def training_arguments(
+    settings: Settings,
+    folder: Path,
+    seed: int,
+    method: Method,
+    device: Literal["cpu", "cuda"] | None,
+    rows: int,
+) -> TrainingArguments:
+    """The Trainer's arguments; what it would save, score, print or shuffle by itself is turned off."""
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if device == "cuda" and on_cpu:
+        raise ValueError("device cuda was asked for, and torch finds none; use cpu or install a CUDA build of torch")
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulate,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16" and not on_cpu,
+        use_cpu=on_cpu,
+        seed=seed,
+        report_to=list(settings.report_to),
+        logging_steps=LOG_EVERY,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=not on_cpu,
+        ddp_find_unused_parameters=may_leave_unused(method),
+    )
+    _, per_epoch = counts(settings, rows, arguments.world_size)
+    arguments.warmup_steps = math.ceil(settings.warmup * math.ceil(settings.epochs * per_epoch))
+    return arguments
+
+
+def may_leave_unused(method: Method) -> bool:
+    """Whether some step may leave a parameter without gradient: only then must DDP look for such parameters."""
+    whole = any(isinstance(w.term, TaskLoss) and not callable(w.weight) and w.weight for w in method.weighted.values())
+    return bool(method.views) or not whole or any(keeps_state(part) for part in method.parts)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """The Trainer sets the verbosity of the whole library; put it back."""
+    before = transformers_logging.get_verbosity()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+class Engine(Trainer):
+    """The one subclass of the Trainer."""
+
+    def __init__(
+        self,
+        distiller: Distiller,
+        arguments: TrainingArguments,
+        features: Sequence[Features],
+        settings: Settings,
+        folder: Path,
+        ledger: Ledger,
+        score: Score | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.distiller, self.settings, self.ledger = distiller, settings, ledger
+        self.score, self.on_progress = score, on_progress
+        lengths = [distiller.task.length(row) for row in features] if settings.group_by_length else None
+        self.order = Order(lengths, len(features), settings.batch, arguments.seed)
+        self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
+        self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.means: dict[str, float] = {}
+        self.clock = Clock()
+        self.features, self.folder = cast(Dataset[Any], features), folder
+        super().__init__(model=distiller, args=arguments, train_dataset=self.features, callbacks=[Rounds(self)])
+        self.loss_is_scaled_for_ga = False
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> Any:
+        loader: DataLoader[Any] = DataLoader(
+            self.features,
+            batch_size=self.settings.batch,
+            sampler=self.order,
+            collate_fn=self.distiller.task.collate,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            decayed = set(self.get_decay_parameter_names(self.distiller))
+            groups = parameter_groups(self.distiller, decayed, self.settings)
+            rate = self.settings.learning_rate
+            if self.settings.optimizer == "sgd":
+                self.optimizer = torch.optim.SGD(groups, lr=rate, momentum=self.settings.momentum)
+            else:
+                self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=self.args.device.type == "cuda")
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        forwards = self.ledger.forwards
+        self.distiller.progress = Progress(
+            step=forwards,
+            steps=math.ceil(self.settings.epochs * self.forwards_per_epoch),
+            epoch=forwards / self.forwards_per_epoch,
+            epochs=float(self.settings.epochs),
+        )
+        found = model(**inputs)
+        self.ledger.forwards += 1
+        self.ledger.rows += next(iter(inputs.values())).shape[0]
+        values = {name.removeprefix("term."): value.detach() for name, value in found.items()}
+        self.pending.append((self.state.global_step + 1, values))
+        return (found["loss"], found) if return_outputs else found["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        self.read_losses()
+        super().log({**logs, **{f"term/{name}": mean for name, mean in self.means.items()}}, start_time)
+        if self.on_progress and self.is_world_process_zero():
+            steps = self.state.max_steps
+            self.on_progress(self.state.global_step, steps, float(self.state.epoch or 0.0), self.means.get("loss", 0.0))
+
+    def read_losses(self) -> None:
+        """Fetch the losses of the steps since the last call, in one transfer. TrainError if one is not finite."""
+        if not self.pending:
+            return
+        flat = torch.stack([value.float() for _, values in self.pending for value in values.values()]).tolist()
+        found = iter(flat)
+        sums: dict[str, tuple[float, int]] = {}
+        for step, values in self.pending:
+            read = {name: next(found) for name in values}
+            require_finite(read, step, self.settings, self.folder)
+            for name, value in read.items():
+                total, count = sums.get(name, (0.0, 0))
+                sums[name] = (total + value, count + 1)
+        self.pending.clear()
+        self.means = {name: total / count for name, (total, count) in sums.items()}
+        for name, (total, count) in sums.items():
+            before, counted = self.ledger.sums.get(name, (0.0, 0))
+            self.ledger.sums[name] = (before + total, counted + count)
+
+    def close_round(self) -> None:
+        """Write the history's next entry; score the student, and keep it if it is the best so far."""
+        self.read_losses()
+        self.require_finite_weights()
+        ledger, step = self.ledger, self.state.global_step
+        means = {name: total / count for name, (total, count) in ledger.sums.items()}
+        ledger.sums = {}
+        entry = {"step": step, "epoch": step / self.steps_per_epoch, "loss": means.pop("loss"), "terms": means}
+        assert self.lr_scheduler is not None
+        entry |= {"learning_rate": self.lr_scheduler.get_last_lr()[0], "score": None}
+        ledger.history.append(entry)
+        if self.score is None:
+            ledger.kept_step = step
+            return
+        with self.clock.scoring():
+            entry["score"] = found = self.scored(self.score)
+        if ledger.best is None or found > ledger.best:
+            ledger.best, ledger.since_best = found, 0
+            if self.settings.keep == "best":
+                ledger.kept_step = step
+                self.keep_best(step)
+        else:
+            ledger.since_best += 1
+        if self.settings.keep == "last":
+            ledger.kept_step = step
+        ledger.stopped_early = self.settings.patience is not None and ledger.since_best >= self.settings.patience
+
+    def scored(self, score: Score) -> float:
+        """The student's score, the same in all processes; mode and random generators are left as they were."""
+        student = self.distiller.student
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        found = [0.0]
+        with torch.random.fork_rng(devices), torch.no_grad():
+            student.eval()
+            if self.is_world_process_zero():
+                found = [float(score(student))]
+            student.train()
+        if self.args.world_size > 1:
+            torch.distributed.broadcast_object_list(found, src=0)
+        if not math.isfinite(found[0]):
+            raise TrainError(
+                f"the validation score at step {self.state.global_step} is {found[0]}; check the rows scored"
+            )
+        return found[0]
+
+    def keep_best(self, step: int) -> None:
+        if self.is_world_process_zero():
+            folder = self.folder / f"best-{step}"
+            folder.mkdir(exist_ok=True)
+            save_model(self.distiller.student, str(folder / STUDENT))
+
+    def require_finite_weights(self) -> None:
+        with torch.no_grad():
+            finite = torch.stack([weight.isfinite().all() for weight in self.distiller.parameters()]).all()
+        if not finite:
+            raise TrainError(remedies("a weight", self.state.global_step, self.settings, self.folder))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        self.read_losses()
+        self.require_finite_weights()
+        if not self.args.should_save:
+            return
+        assert output_dir is not None
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.distiller.student, str(folder / STUDENT))
+        torch.save(self.distiller.method.state_dict(), folder / PARTS)
+        ledger = self.clock.added_to(self.ledger)
+        write_json(folder / LEDGER, asdict(ledger))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        found = Ledger(**json.loads((folder / LEDGER).read_text()))
+        require_same(found.run, self.ledger.run, folder.parent)
+        self.ledger = found
+        load_model(self.distiller.student, folder / STUDENT)
+        parts = torch.load(folder / PARTS, map_location="cpu", weights_only=True)
+        self.distiller.method.load_state_dict(parts)
+
+    def finish(self) -> Trained:
+        """Load the kept student, save it, write down the result and drop the checkpoints."""
+        ledger, folder = self.clock.added_to(self.ledger), self.folder
+        student = self.distiller.student
+        assert isinstance(student, PreTrainedModel)
+        self.accelerator.wait_for_everyone()
+        if ledger.kept_step != self.state.global_step:
+            load_model(student, folder / f"best-{ledger.kept_step}" / STUDENT)
+        self.distiller.student.eval()
+        last = ledger.history[-1]["score"]
+        trained = Trained(
+            student=folder / "student",
+            steps=self.state.global_step,
+            kept_step=ledger.kept_step,
+            score=ledger.best if self.settings.keep == "best" else last,
+            stopped_early=ledger.stopped_early,
+            seconds=ledger.seconds,
+            scoring_seconds=ledger.scoring_seconds,
+            samples_per_second=ledger.rows * self.args.world_size / ledger.seconds,
+            seconds_per_step=ledger.seconds / self.state.global_step,
+            history=tuple(ledger.history),
+        )
+        if self.is_world_process_zero():
+            save_model(student, str(folder / STUDENT))
+            student.save_pretrained(trained.student)
+            write_json(folder / TRAINED, {"run": ledger.run, "trained": trained.to_json()})
+            for left in (*folder.glob("checkpoint-*"), *folder.glob("best-*")):
+                remove(left)
+        self.accelerator.wait_for_everyone()
+        return trained
+
+
+class Rounds(TrainerCallback):
+    """When to shuffle, score, checkpoint and stop. Everything is decided at the end of a step, so that a checkpoint
+    taken there holds the scores of that step."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.engine.clock.start()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.engine.order.epoch = state.global_step // self.engine.steps_per_epoch
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        settings, step = self.engine.settings, state.global_step
+        last = step >= state.max_steps
+        if last or self._due(settings.score_every, step):
+            self.engine.close_round()
+            if self.engine.ledger.stopped_early:
+                control.should_training_stop = last = True
+        if not last and self._due(settings.checkpoint_every, step):
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.engine.accelerator.wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        mark_whole(folder / f"checkpoint-{state.global_step}")
+        for checkpoint in folder.glob("checkpoint-*"):
+            if step_of(checkpoint) != state.global_step:
+                remove(checkpoint)
+        for best in folder.glob("best-*"):
+            if step_of(best) != self.engine.ledger.kept_step:
+                remove(best)
+
+    def _due(self, every: int | Literal["epoch"], step: int) -> bool:
+        return step % (self.engine.steps_per_epoch if every == "epoch" else every) == 0
+
+
+class Clock:
+    """Seconds of training and of scoring in this stretch."""
+
+    def __init__(self) -> None:
+        self.started = self.spent = 0.0
+
+    def start(self) -> None:
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self.spent += time.perf_counter() - before
+
+    def added_to(self, ledger: Ledger) -> Ledger:
+        training = time.perf_counter() - self.started - self.spent
+        return replace(
+            ledger,
+            seconds=ledger.seconds + training,
+            scoring_seconds=ledger.scoring_seconds + self.spent,
+        )
+
+
+def parameter_groups(distiller: Distiller, decayed: set[str], settings: Settings) -> list[dict[str, Any]]:
+    """Student and parts, each with and without weight decay; empty groups are left out."""
+    groups = []
+    rates = {"student.": settings.learning_rate, "method.": settings.parts_learning_rate or settings.learning_rate}
+    named = [(name, weight) for name, weight in distiller.named_parameters() if weight.requires_grad]
+    for prefix, rate in rates.items():
+        for decay in (True, False):
+            weights = [w for name, w in named if name.startswith(prefix) and (name in decayed) == decay]
+            if weights:
+                groups.append({"params": weights, "lr": rate, "weight_decay": settings.weight_decay if decay else 0.0})
+    return groups
+
+
+def require_finite(read: Mapping[str, float], step: int, settings: Settings, folder: Path) -> None:
+    """TrainError that names the first term that is not finite; the loss itself comes last."""
+    for name in sorted(read, key=lambda name: name == "loss"):
+        if not math.isfinite(read[name]):
+            what = "the loss" if name == "loss" else f"term {name!r}"
+            raise TrainError(remedies(f"{what} ({read[name]})", step, settings, folder))
+
+
+def remedies(what: str, step: int, settings: Settings, folder: Path) -> str:
+    lower = f"lower learning_rate (now {settings.learning_rate:g})"
+    wider = "" if settings.precision == "fp32" else f", compute in fp32 (now {settings.precision})"
+    return f"{what} is not finite at step {step}; {lower}{wider} or raise warmup; the checkpoints in {folder} stay"

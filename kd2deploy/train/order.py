@@ -1,0 +1,43 @@
+"""The order of the rows in each epoch: a function of seed and epoch alone, so that a resumed epoch goes on in it."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+POOL = 50
+"""Batches that are sorted by length together: enough to pad little, few enough to stay random. The value of ours."""
+
+
+def shuffled(rows: int, generator: torch.Generator) -> list[int]:
+    """Rows in random order."""
+    found: list[int] = torch.randperm(rows, generator=generator).tolist()
+    return found
+
+
+def grouped(lengths: Sequence[int], batch: int, generator: torch.Generator) -> list[int]:
+    """Rows in random order, cut so that each `batch` of them are of like length; an incomplete batch comes last."""
+    rows = shuffled(len(lengths), generator)
+    pools = [rows[at : at + POOL * batch] for at in range(0, len(rows), POOL * batch)]
+    ordered = [row for pool in pools for row in sorted(pool, key=lambda row: -lengths[row])]
+    batches = [ordered[at : at + batch] for at in range(0, len(ordered), batch)]
+    whole = [found for found in batches if len(found) == batch]
+    rest = [row for found in batches if len(found) < batch for row in found]
+    return [row for at in shuffled(len(whole), generator) for row in whole[at]] + rest
+
+
+class Order(Sampler[int]):
+    """Rows by epoch. Whoever starts an epoch sets `epoch` first."""
+
+    def __init__(self, lengths: Sequence[int] | None, rows: int, batch: int, seed: int) -> None:
+        self.lengths, self.rows, self.batch, self.seed = lengths, rows, batch, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if self.lengths is None:
+            return iter(shuffled(self.rows, generator))
+        return iter(grouped(self.lengths, self.batch, generator))

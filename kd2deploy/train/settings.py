@@ -1,0 +1,76 @@
+"""How a training is run: the numbers of one optimizer, one schedule and one precision."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one training. The seed is not among them: the same settings are run with several seeds."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    epochs: float = 3.0
+    learning_rate: float = 5e-5
+    batch: int = 32
+    """Rows per forward, on each device."""
+    accumulate: int = 1
+    """Forwards per optimizer step."""
+    weight_decay: float = 0.01
+    """Not applied to biases and normalization layers."""
+    warmup: float = 0.1
+    """Share of the optimizer steps over which the learning rate rises from 0."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """What follows the warm-up: a fall to 0, or none."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    """Of sgd."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 leaves them."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What the heavy operations are computed in; weights stay float32."""
+    parts_learning_rate: float | None = None
+    """Learning rate of the method's own heads; None: that of the student."""
+    group_by_length: bool = True
+    """Batches of rows of like length, so that little is padded."""
+    score_every: int | Literal["epoch"] = "epoch"
+    """Optimizer steps between two validation scores."""
+    keep: Literal["best", "last"] = "best"
+    """Which student is kept: the best by validation score, or the last."""
+    patience: int | None = None
+    """Stop after so many scores in a row without a better one; None never stops early."""
+    checkpoint_every: int | Literal["epoch"] = "epoch"
+    """Optimizer steps between two checkpoints; an interrupted run continues from the last one."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that transformers knows: tensorboard, wandb, mlflow."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "batch", "accumulate"):
+            _require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))
+        for name in ("weight_decay", "max_grad_norm"):
+            _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
+        _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1", self.warmup)
+        _require(0 <= self.momentum < 1, "momentum", "must be from 0 to below 1", self.momentum)
+        rate = self.parts_learning_rate
+        _require(rate is None or rate > 0, "parts_learning_rate", "must be positive, or null for the student's", rate)
+        _require(self.patience is None or self.patience > 0, "patience", "must be positive, or null", self.patience)
+        for name in ("score_every", "checkpoint_every"):
+            every = getattr(self, name)
+            _require(
+                every == "epoch" or (isinstance(every, int) and every > 0),
+                name,
+                "is a positive number of optimizer steps or 'epoch'",
+                every,
+            )
+        _one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
+        _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
+        _one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("keep", self.keep, ("best", "last"))
+
+
+def _require(holds: bool, name: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{name} {rule}, got {value!r}")
+
+
+def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    _require(value in accepted, name, f"is one of {', '.join(accepted)}", value)

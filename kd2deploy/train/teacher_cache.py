@@ -1,0 +1,172 @@
+"""The teacher's answers to the whole training set, computed once and memory-mapped.
+
+Valid only while the teacher sees each row exactly as it stands (the clean view) and nothing but its logits, extras and
+embedding is read. A cached answer was computed in another batch than the one it is used in, with other padding: it
+differs from a live one by float rounding (about 1e-6 in float32).
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, clean_look
+from kd2deploy.errors import TrainError
+from kd2deploy.train.checkpoints import write_json
+
+LAYOUT = 1
+"""Version of the files' layout; part of the key, so that an older cache is never misread."""
+EXTRA = "extras."
+Array = np.ndarray[Any, Any]
+
+
+def unfit(method: Method) -> str | None:
+    """Why a cache cannot stand in for the teacher under this method; None when it can."""
+    for name, weighted in method.weighted.items():
+        term = weighted.term
+        if "teacher" not in term.needs:
+            continue
+        inner = sorted({"hidden", "attentions"} & term.needs)
+        if inner:
+            return f"term {name!r} reads the teacher's {' and '.join(inner)}, and only logits and embedding are kept"
+        other = [view for view in term.views if view != "clean"]
+        if other:
+            return f"term {name!r} reads the teacher in view {other[0]!r}, which is another one at every step"
+    return None
+
+
+def rows_hash(features: Sequence[Features]) -> str:
+    """sha256 of the rows as the teacher reads them: another tokenizer, order, length or image size gives another."""
+    whole = hashlib.sha256(str(len(features)).encode())
+    for row in features:
+        own = {name: value for name, value in row.items() if name.startswith(TEACHER_PREFIX)}
+        for name, value in sorted((own or row).items()):
+            if name in ("labels", "index"):
+                continue
+            array = np.ascontiguousarray(value)
+            whole.update(f"{name}{array.dtype}{array.shape}".encode())
+            whole.update(array.tobytes())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class TeacherCache:
+    """The teacher's observations of `rows` rows, looked up by the rows' index."""
+
+    folder: Path
+    rows: int
+    data_hash: str
+    """`rows_hash` of the features it was filled from."""
+    arrays: dict[str, Array] = field(repr=False)
+    """`logits` [rows, ..., C], perhaps `embedding` [rows, D] and `extras.<name>`; memory-mapped."""
+
+    @classmethod
+    def open_or_fill(
+        cls,
+        folder: Path,
+        task: Task,
+        teacher: nn.Module,
+        features: Sequence[Features],
+        *,
+        teacher_hash: str,
+        batch: int = 64,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> "TeacherCache":
+        """The cache of this teacher on these rows under `folder`; what is missing of it is computed first.
+
+        An interrupted fill goes on where it stopped. `teacher` is run in eval mode on the device it lies on;
+        `on_progress(rows done, rows)`. Raises TrainError where answers have no fixed shape per row.
+        """
+        data_hash = rows_hash(features)
+        key = hashlib.sha256(json.dumps([LAYOUT, teacher_hash, data_hash, task.spec()], sort_keys=True).encode())
+        place = folder / key.hexdigest()[:16]
+        if not place.exists():
+            partial = place.with_suffix(".partial")
+            fill(partial, task, teacher, features, batch, on_progress)
+            partial.rename(place)
+        arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(place.glob("*.npy"))}
+        return cls(place, len(features), data_hash, arrays)
+
+    def require(self, method: Method) -> None:
+        """Nothing, or ValueError where the method needs the teacher itself."""
+        reason = unfit(method)
+        if reason:
+            raise ValueError(f"the teacher cannot be cached here: {reason}; train without the teacher cache")
+
+    def require_rows(self, features: Sequence[Features]) -> None:
+        """Nothing, or ValueError where these are not the rows that the teacher answered."""
+        if rows_hash(features) != self.data_hash:
+            raise ValueError(
+                f"the teacher cache {self.folder} was filled from other rows ({self.rows} of them), or from rows "
+                f"encoded otherwise, than the {len(features)} trained on; fill a cache from the same features"
+            )
+
+    def lookup(self, index: Tensor) -> Observation:
+        """The teacher's answers to the rows at `index` [B], on the device of `index`."""
+        rows = index.cpu().numpy()
+        found = {name: torch.from_numpy(np.asarray(kept[rows])).to(index.device) for name, kept in self.arrays.items()}
+        return Observation(
+            logits=found["logits"],
+            embedding=found.get("embedding"),
+            extras={name.removeprefix(EXTRA): value for name, value in found.items() if name.startswith(EXTRA)},
+        )
+
+
+@torch.no_grad()
+def fill(
+    folder: Path,
+    task: Task,
+    teacher: nn.Module,
+    features: Sequence[Features],
+    batch: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write the teacher's answers into `folder`, going on from what is there; complete when it returns."""
+    # Longest first: little is padded, and a lack of memory shows in the first batch.
+    order = sorted(range(len(features)), key=lambda row: -task.length(features[row]))
+    device = next(teacher.parameters()).device
+    teacher.eval()
+    counter = folder / "filled.json"
+    done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
+    if not done:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    arrays = {file.stem: np.load(file, mmap_mode="r+") for file in folder.glob("*.npy")} if done else {}
+    while done < len(features):
+        rows = order[done : done + batch]
+        looked = clean_look(task.collate([features[row] for row in rows])).teacher
+        shown = {name: value.to(device) for name, value in looked.items() if name != "labels"}
+        answers = answers_of(task.observe(teacher, shown, needs=frozenset({"embedding"})))
+        for name, answer in answers.items():
+            if name not in arrays:
+                arrays[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", mode="w+", dtype=answer.dtype, shape=(len(features), *answer.shape[1:])
+                )
+            if arrays[name].shape[1:] != answer.shape[1:]:
+                raise TrainError(
+                    f"the teacher's {name} has shape {answer.shape[1:]} for some rows and {arrays[name].shape[1:]} for "
+                    "others: such answers depend on padding and cannot be cached; train without the teacher cache"
+                )
+            arrays[name][rows] = answer
+            arrays[name].flush()
+        done += len(rows)
+        write_json(counter, {"rows": done})
+        if on_progress:
+            on_progress(done, len(features))
+
+
+def answers_of(seen: Observation) -> dict[str, Array]:
+    """What is kept of an observation. Raises TrainError where answers are given per position of a padded row."""
+    if seen.mask is not None and seen.logits.shape[:-1] == seen.mask.shape:
+        raise TrainError("a teacher that answers every position cannot be cached; train without the teacher cache")
+    kept = {"logits": seen.logits, **{EXTRA + name: value for name, value in seen.extras.items()}}
+    if seen.embedding is not None:
+        kept["embedding"] = seen.embedding
+    return {name: value.float().cpu().numpy() for name, value in kept.items()}

@@ -1,0 +1,100 @@
+"""What the methods' shared contract needs to know of a method: its arguments, and what does not hold for it and why.
+
+A method that needs nothing said here gets one case with its defaults. `CASES` names several, or arguments that suit
+networks of 2 and 4 blocks and widths 16 and 32; `EXCEPT` lists, per test, who is left out and the reason.
+"""
+
+import copy
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from small_text import small_bert, small_rows, small_task
+
+import kd2deploy.methods
+from kd2deploy.core import Method, Progress
+from kd2deploy.train.distiller import Distiller, networks
+
+CASES: dict[str, dict[str, dict[str, Any]]] = {
+    # method: {case: arguments}
+    "cilda": {"": {"ascents": 1, "descents": 2}},
+    "combined_kd": {"phase 1": {"phase": 1, "ascents": 1, "descents": 2}, "phase 2": {"phase": 2}},
+    "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
+    "mate_kd": {"": {"ascents": 1, "descents": 2}},
+}
+
+EXCEPT: dict[str, dict[str, str]] = {
+    "minimum": {
+        "cr_ild": "the student's answers to mixed rows are compared with its answers to plain rows, which differ",
+        "contrastive": "each side has a random map of its own, so equal embeddings are not the minimum",
+        "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
+    },
+    "padding": {},
+    "order": {"mix_kd": "the rows that are mixed are drawn at random, by their place in the batch"},
+    "falls": {},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to build one method."""
+
+    method: str
+    name: str
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.name}" if self.name else self.method
+
+    def build(self) -> Method:
+        module = importlib.import_module(f"kd2deploy.methods.{self.method}")
+        return getattr(module, self.method)(**copy.deepcopy(self.arguments))
+
+
+def method_names() -> list[str]:
+    found = (module.name for module in pkgutil.iter_modules(kd2deploy.methods.__path__))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def all_cases() -> list[Case]:
+    return [
+        Case(method, name, arguments)
+        for method in method_names()
+        for name, arguments in CASES.get(method, {"": {}}).items()
+    ]
+
+
+def holds_for(test: str) -> list[Case]:
+    """The cases that a test is run on."""
+    return [case for case in all_cases() if case.method not in EXCEPT[test]]
+
+
+def bound(case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 24) -> Distiller:
+    """A distiller of two small BERTs (without dropout), its method bound with seeded heads."""
+    task, method = small_task(), case.build()
+    student = small_bert(2, 16, seed=1) if student is None else student
+    teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
+    batch = task.collate(small_rows(2))
+    torch.manual_seed(seed)
+    method.bind(networks(task, student, teacher, batch, rows=rows, epochs=2.0, steps=100))
+    distiller = Distiller(task, student, method, teacher)
+    distiller.progress = halfway(0)
+    return distiller
+
+
+def halfway(step: int) -> Progress:
+    """In the middle of a long training, where every scheduled weight counts and none moves much within 30 steps."""
+    return Progress(step=5000 + step, steps=10_000, epoch=1.0 + step / 5000, epochs=2.0)
+
+
+def outcome_of(distiller: Distiller, batch, *, seed: int = 0, tries: int = 20):
+    """The outcome of the first forward that the views do not spend on themselves."""
+    torch.manual_seed(seed)
+    for step in range(tries):
+        distiller.progress = halfway(step)
+        found = distiller.outcome(batch)
+        if found.values:
+            return found
+    raise AssertionError(f"no student step in {tries} forwards")

@@ -1,0 +1,191 @@
+"""The contract that every file in kd2deploy/methods fulfils; nothing is to be written per method."""
+
+import copy
+import functools
+import importlib
+import math
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from contract import EXCEPT, Case, all_cases, bound, halfway, holds_for, method_names, outcome_of
+from small_text import small_bert, small_rows, small_task
+
+from kd2deploy.core import Method
+from kd2deploy.train.engine import Trained, distill
+from kd2deploy.train.settings import Settings
+
+every_method = pytest.mark.parametrize("case", all_cases(), ids=str)
+
+
+def test_the_exceptions_name_methods_that_exist():
+    assert all(set(named) <= set(method_names()) for named in EXCEPT.values())
+
+
+@every_method
+def test_the_file_names_its_source_and_holds_a_documented_builder_of_its_name(case: Case):
+    module = importlib.import_module(f"kd2deploy.methods.{case.method}")
+    assert "\nSource" in module.__doc__
+    assert "\nDeparts from it:" in module.__doc__
+    assert getattr(module, case.method).__doc__
+    assert isinstance(case.build(), Method)
+
+
+@every_method
+def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_never_the_teacher(case: Case):
+    distiller = bound(case)
+    teacher = distiller.teacher
+    assert teacher is not None
+    before = copy.deepcopy(teacher.state_dict())
+    found = outcome_of(distiller.train(), small_task().collate(small_rows(8)))
+    assert found.loss.shape == ()
+    assert found.loss.isfinite()
+    assert all(value.isfinite() and not value.requires_grad for value in found.values.values())
+    found.loss.backward()
+    touched = [weight.grad for weight in distiller.student.parameters() if weight.grad is not None]
+    assert touched
+    assert all(grad.isfinite().all() for grad in touched)
+    assert any(grad.any() for grad in touched)
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert not teacher.training
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+@every_method
+def test_a_spent_batch_moves_no_weight_of_the_student(case: Case):
+    distiller = bound(case).train()
+    batch = small_task().collate(small_rows(8))
+    for step in range(6):
+        distiller.progress = halfway(step)
+        found = distiller.outcome(batch)
+        if not found.values:
+            assert found.loss.requires_grad
+            found.loss.backward()
+            assert all(weight.grad is None for weight in distiller.student.parameters())
+
+
+@pytest.mark.parametrize("case", holds_for("minimum"), ids=str)
+def test_what_reads_the_teacher_is_least_where_the_student_equals_it(case: Case):
+    teacher = small_bert(2, 16, seed=2)
+    batch = small_task().collate(small_rows(8))
+    least = imitation(case, copy.deepcopy(teacher), teacher, batch)
+    for seed in range(3):
+        other = copy.deepcopy(teacher)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for weight in other.parameters():
+                weight.add_(0.05 * torch.randn_like(weight))
+        assert imitation(case, other, teacher, batch) >= least - 1e-6
+
+
+def imitation(case, student, teacher, batch):
+    """The weighted sum of the terms that read the teacher."""
+    distiller = bound(case, student=student, teacher=teacher).eval()
+    found = outcome_of(distiller, batch)
+    terms = distiller.method.weighted
+    return sum(
+        found.weights[name] * float(found.values[name]) for name in found.values if "teacher" in terms[name].term.needs
+    )
+
+
+@pytest.mark.parametrize("case", holds_for("padding"), ids=str)
+def test_padding_does_not_change_the_loss(case: Case):
+    batch = small_task().collate(small_rows(8))
+    padded = {
+        name: torch.nn.functional.pad(value, (0, 3)) if value.dim() == 2 else value for name, value in batch.items()
+    }
+    plain = outcome_of(bound(case).eval(), batch).loss
+    torch.testing.assert_close(outcome_of(bound(case).eval(), padded).loss, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", holds_for("order"), ids=str)
+def test_the_order_of_the_rows_does_not_change_the_loss(case: Case):
+    batch = small_task().collate(small_rows(8))
+    turned = {name: value.flip(0) for name, value in batch.items()}
+    plain = outcome_of(bound(case).eval(), batch).loss
+    torch.testing.assert_close(outcome_of(bound(case).eval(), turned).loss, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", holds_for("falls"), ids=str)
+def test_the_loss_falls_in_thirty_small_steps(case: Case):
+    distiller = bound(case).train()
+    batch = small_task().collate(small_rows(16))
+    optimizer = torch.optim.AdamW([weight for weight in distiller.parameters() if weight.requires_grad], lr=2e-3)
+    losses = []
+    for step in range(30):
+        distiller.progress = halfway(step)
+        found = distiller.outcome(batch)
+        optimizer.zero_grad()
+        found.loss.backward()
+        optimizer.step()
+        if found.values:
+            losses.append(found.loss.item())
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+class Killed(Exception):
+    """Stands for a kill between two checkpoints."""
+
+
+SETTINGS = Settings(epochs=2, batch=4, learning_rate=1e-3, keep="last", score_every=3, checkpoint_every=2)
+
+
+def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> tuple[Trained, torch.nn.Module]:
+    """Eight steps with dropout; `killed_at` counts the scorings, at steps 3, 6 and 8."""
+    student = small_bert(2, 16, seed=1, dropout=0.1)
+    scorings = 0
+
+    def score(net: torch.nn.Module) -> float:
+        nonlocal scorings
+        scorings += 1
+        torch.rand(7)  # a score may draw random numbers: the training must not notice
+        if scorings == killed_at:
+            raise Killed
+        return float(next(net.parameters()).sum())
+
+    found = distill(
+        small_task(),
+        student,
+        case.build(),
+        features=small_rows(16),
+        settings=SETTINGS,
+        folder=folder,
+        seed=3,
+        teacher=small_bert(4, 32, seed=2),
+        score=score,
+    )
+    return found, student
+
+
+@functools.cache
+def uninterrupted(case_name: str) -> tuple[Trained, torch.nn.Module]:
+    case = next(case for case in all_cases() if str(case) == case_name)
+    return trained_in(Path(tempfile.mkdtemp(prefix="contract-")), case)
+
+
+@every_method
+def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Case, tmp_path: Path):
+    with pytest.raises(Killed):
+        trained_in(tmp_path, case, killed_at=2)
+    resumed, student = trained_in(tmp_path, case)
+    whole, other = uninterrupted(str(case))
+    assert resumed.history == whole.history
+    assert all(math.isfinite(entry["loss"]) for entry in resumed.history)
+    assert resumed.steps == whole.steps == 8
+    assert equal_weights(student, other)
+
+
+@every_method
+def test_the_saved_student_loads_by_itself_without_heads(case: Case):
+    trained, student = uninterrupted(str(case))
+    alone = small_task().load(trained.student)
+    assert equal_weights(alone, student)
+    plain = small_bert(2, 16, seed=1)
+    assert set(alone.state_dict()) == set(plain.state_dict())
+    assert not equal_weights(alone, plain)
+
+
+def equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return set(mine) == set(theirs) and all(torch.equal(mine[name], theirs[name]) for name in mine)

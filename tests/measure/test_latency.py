@@ -1,0 +1,138 @@
+"""Real races of real sessions in real processes. No test looks at how long anything took."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measured_sessions import CPU, Parity, numbered_rows, onnx_artifact, sum_artifact
+
+from kd2deploy.errors import MeasureError
+from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.measure.latency import Protocol, latency_percentile, quick, race, speedup
+from kd2deploy.measure.stop_rule import StopRule
+from kd2deploy.measure.timing import Contender, Timing
+
+SHORT = Protocol(
+    processes=1,
+    warm_s=0.0,
+    warm_runs=3,
+    block_warm_s=0.0,
+    block_warm_runs=1,
+    block_s=0.0,
+    least_runs=5,
+    throughput_s=0.001,
+    least_rounds=3,
+    stop=StopRule(min_s=0.0, relative=10.0),
+    timeout_s=60.0,
+)
+
+
+def requests(count: int = 16) -> list[dict[str, np.ndarray]]:
+    task = Parity()
+    return timing_feeds(task, task.encode(numbered_rows(count), Path()), batch=1, inputs=count)
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Timing]:
+    """One race of all kinds of contenders: two processes each."""
+    folder = tmp_path_factory.mktemp("race")
+    artifact, changed = sum_artifact(folder), sum_artifact(folder, "changed")
+    changed.path.write_bytes(changed.path.read_bytes() + b"!")
+    contenders = [
+        Contender("teacher", artifact, {"work": 200}),
+        Contender("student", artifact),
+        Contender("onnx", onnx_artifact(folder)),
+        Contender("chatter", artifact, {"fault": "chatter"}),
+        Contender("elsewhere", artifact, {"provider": "CUDAExecutionProvider"}),
+        Contender("dies", artifact, {"fault": "dies"}),
+        Contender("changed", changed),
+    ]
+    said: list[str] = []
+    found = race(
+        contenders, Parity().spec(), CPU, requests(), replace(SHORT, processes=2), lambda text, _: said.append(text)
+    )
+    assert "process 2 of 2: onnx opens" in said
+    return found
+
+
+def test_every_living_contender_runs_the_same_blocks_there_and_back(raced: dict[str, Timing]) -> None:
+    order = ["teacher", "student", "onnx", "chatter"]
+    assert [name for name, timing in raced.items() if not timing.failure] == order
+    first = [b for timing in (raced[name] for name in order) for b in timing.blocks if (b.process, b.round) == (1, 0)]
+    by_position = sorted(first, key=lambda block: block.position)
+    names = {id(block): name for name in order for block in raced[name].blocks}
+    assert [names[id(block)] for block in by_position] == order + order[::-1]
+    assert {(b.process, b.round) for b in raced["teacher"].blocks} == {
+        (b.process, b.round) for b in raced["onnx"].blocks
+    }
+
+
+def test_each_process_is_fresh_and_its_cold_start_is_kept_apart(raced: dict[str, Timing]) -> None:
+    student = raced["student"]
+    assert len(student.cold) == 2
+    assert all(cold.open_s > 0 and cold.first_run_ms > 0 for cold in student.cold)
+    assert len(student.rows_per_s) == 2
+    assert len({raced[name].describe["pid"] for name in ("teacher", "student", "chatter")}) == 3
+    assert student.peak_rss_mb > 10
+
+
+def test_threads_are_fixed_in_the_environment_and_recorded(raced: dict[str, Timing]) -> None:
+    assert raced["student"].threads == 1
+    assert raced["student"].describe["omp"] == "1"
+    assert raced["student"].describe["threads"] == "1"
+
+
+def test_a_sample_knows_its_input_and_all_inputs_are_drawn(raced: dict[str, Timing]) -> None:
+    student = raced["student"]
+    assert len(student.samples_ms) == len(student.inputs) == 2 * 3 * 2 * 5
+    assert set(student.inputs) <= set(range(16))
+    assert len(student.sizes) == 16
+
+
+def test_a_provider_that_is_not_active_is_that_contenders_failure(raced: dict[str, Timing]) -> None:
+    assert raced["elsewhere"].failure == "CUDAExecutionProvider was asked for, and only numpy is active here"
+    assert raced["elsewhere"].blocks == ()
+
+
+def test_a_process_that_dies_is_reported_with_its_last_words(raced: dict[str, Timing]) -> None:
+    assert "dies ended with exit code 7" in raced["dies"].failure
+    assert "out of something" in raced["dies"].failure
+
+
+def test_a_changed_artifact_is_refused(raced: dict[str, Timing]) -> None:
+    assert "was changed after it was made" in raced["changed"].failure
+
+
+def test_a_hundred_times_the_work_is_seen(raced: dict[str, Timing]) -> None:
+    ratio = speedup(raced["teacher"], raced["student"])
+    assert ratio.interval.low > 1
+    assert len(ratio.per_process) == 2
+    assert not ratio.covers_processes
+    with pytest.raises(MeasureError, match="elsewhere was not timed"):
+        speedup(raced["teacher"], raced["elsewhere"])
+
+
+def test_percentiles_are_stated_only_from_enough_samples(raced: dict[str, Timing]) -> None:
+    median = latency_percentile(raced["student"], 0.5)
+    assert median.holds(median.estimate)
+    assert str(latency_percentile(raced["student"], 0.99)) == "n/a (needs 662)"
+
+
+def test_a_timing_survives_json(raced: dict[str, Timing]) -> None:
+    assert Timing.from_json(raced["student"].to_json()) == raced["student"]
+
+
+def test_a_real_onnx_file_is_timed_by_the_quick_protocol(tmp_path: Path) -> None:
+    plan = replace(quick(), stop=StopRule(min_s=0.0, relative=10.0), block_s=0.001, warm_s=0.0)
+    found = race([Contender("onnx", onnx_artifact(tmp_path))], Parity().spec(), CPU, requests(), plan)
+    assert found["onnx"].describe == {"provider": "CPUExecutionProvider"}
+    assert found["onnx"].settled
+
+
+def test_names_must_differ_and_there_must_be_an_input(tmp_path: Path) -> None:
+    twice = [Contender("one", sum_artifact(tmp_path))] * 2
+    with pytest.raises(MeasureError, match="names of their own"):
+        race(twice, Parity().spec(), CPU, requests())
+    with pytest.raises(MeasureError, match="at least one input"):
+        race(twice[:1], Parity().spec(), CPU, [])

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from tiny_networks import TinyText, at, networks, networks_of, observation, parity, run, sizes, step_of, text_batch
+
+from kd2deploy.methods.annealing_kd import annealing_kd
+from kd2deploy.methods.continuation_kd import continuation_kd, hinge, psi
+from kd2deploy.methods.task_only import task_only
+
+
+@pytest.mark.parametrize("case", parity("continuation_kd"))
+def test_parity_with_an_independent_computation(case):
+    found = hinge(case["student"], case["teacher"], case["phi"], case["margin"] * case["phi"]).mean()
+    assert found.item() == pytest.approx(case["expected"], abs=1e-12)
+
+
+def test_by_hand():
+    student, teacher = torch.tensor([[1.0, 2.0], [1.0, 1.0]]), torch.tensor([[4.0, 2.0], [2.0, 2.0]])
+    assert hinge(student, teacher, 0.5, 0.5).tolist() == [1.5, 0.0]
+
+
+def test_within_the_margin_there_is_no_loss_and_no_gradient():
+    teacher = torch.randn(6, 3)
+    student = (0.4 * teacher + 0.1).requires_grad_()
+    within = hinge(student, teacher, 0.4, 3 * 0.1**2 + 1e-6)
+    within.sum().backward()
+    assert within.tolist() == [0.0] * 6
+    assert not student.grad.any()
+    assert (hinge(student, teacher, 0.4, 3 * 0.1**2 - 1e-3) > 0).all()
+
+
+def test_psi_in_the_glue_setting():
+    found = [psi(epoch, 30.0, 0.5, 2 / 3) for epoch in range(30)]
+    assert found[:20] == pytest.approx([i / 40 for i in range(1, 21)])
+    assert found[20:] == [1.0] * 10
+
+
+def test_psi_in_the_cifar_setting():
+    found = [psi(epoch, 200.0, 1.0, 0.75) for epoch in range(200)]
+    assert found[:150] == pytest.approx([i / 150 for i in range(1, 151)])
+    assert found[150:] == [1.0] * 50
+
+
+@pytest.mark.parametrize(("epochs", "t_max"), [(30, 10), (200, 20), (35, 10), (3, 10)])
+def test_phi_starts_at_its_lowest_never_falls_and_ends_at_exactly_one(epochs, t_max):
+    term = continuation_kd(t_max=t_max).weighted["hinge"].term
+    found = [term.phi(at(epoch, float(epochs))) for epoch in range(epochs)]
+    assert found[0] == pytest.approx(1 / min(t_max, epochs))
+    assert found == sorted(found)
+    assert found[-1] == 1
+
+
+def test_no_margin_and_a_stepped_psi_is_annealing_kd_batch_for_batch():
+    torch.manual_seed(0)
+    student, teacher = TinyText(), TinyText(width=6)
+    annealing = annealing_kd(t_max=3, until=0.75)
+    continuation = continuation_kd(margin=0.0, t_max=3, psi_top=0.0, psi_until=0.75, phi_until=0.75)
+    for method in (annealing, continuation):
+        method.bind(networks_of(student, teacher))
+    for epoch in range(8):
+        for _ in range(2):
+            batch, now = text_batch(padded=1), at(epoch, 8.0)
+            assert run(annealing, student, teacher, batch, now) == run(continuation, student, teacher, batch, now)
+
+
+def test_once_psi_is_one_the_teacher_has_no_influence():
+    student, batch = TinyText(), text_batch()
+    method = continuation_kd()
+    for teacher in (TinyText(), TinyText(width=6)):
+        assert run(method, student, teacher, batch, at(2, 3.0)) == run(task_only(), student, teacher, batch)
+
+
+def test_each_factor_can_be_frozen_alone():
+    student, teacher = observation(sizes()), observation(sizes())
+    now, phi, margin = at(0, 3.0), 1 / 3, 0.5
+    distances = {
+        (): (phi, margin * phi),
+        ("teacher",): (1.0, margin * phi),
+        ("margin",): (phi, margin),
+        ("psi",): (phi, margin * phi),
+    }
+    for frozen, (of_teacher, slack) in distances.items():
+        terms = continuation_kd(margin=margin, t_max=3, frozen=frozen).weighted
+        found = terms["hinge"].term(step_of(student, teacher, progress=now))
+        torch.testing.assert_close(found, hinge(student.logits, teacher.logits, of_teacher, slack).mean())
+        moves = [terms["task"].at(at(epoch, 3.0)) for epoch in range(3)]
+        assert (moves == [0.5] * 3) == ("psi" in frozen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"margin": -1.0}, "margin must be 0 or more"),
+        ({"t_max": 0}, "t_max must be positive"),
+        ({"psi_top": 1.5}, r"psi_top must lie in 0..1, got 1.5"),
+        ({"psi_until": -0.1}, r"psi_until must lie in 0..1"),
+        ({"phi_until": 2.0}, r"phi_until must lie in 0..1"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        continuation_kd(**arguments)
+
+
+def test_other_classes_are_refused():
+    with pytest.raises(ValueError, match="continuation_kd compares logits"):
+        continuation_kd().bind(networks(sizes(), sizes(classes=4)))

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from tiny_networks import TinyTask, TinyText, at, networks, networks_of, observation, run, sizes, step_of, text_batch
+
+from kd2deploy.core import Pair, Step
+from kd2deploy.methods.attention import AttentionRelations, relation_kl
+from kd2deploy.methods.cr_ild import consistency, cr_ild, reversed_pairs
+from kd2deploy.methods.hidden import HiddenStates
+from kd2deploy.methods.logit import SoftTargets
+
+
+def test_one_share_in_the_upper_half_for_the_whole_batch_and_reversed_partners():
+    for _ in range(20):
+        kept, partner = reversed_pairs()(4)
+        assert kept.unique().numel() == 1
+        assert 0.5 <= kept[0] <= 1
+        assert partner.tolist() == [3, 2, 1, 0]
+
+
+def test_the_consistency_weight_is_zero_at_first_and_grows_with_the_epoch():
+    weight = cr_ild(w_max=0.1).weighted["consistency"]
+    found = [weight.at(at(epoch + part, 4.0)) for epoch in range(4) for part in (0.0, 0.9)]
+    assert found == pytest.approx([0, 0, 0.025, 0.025, 0.05, 0.05, 0.075, 0.075])
+
+
+def test_consistency_by_hand():
+    mixed, unmixed = (observation(sizes(), batch=2) for _ in range(2))
+    kept, partner = torch.tensor([0.75, 0.75]), torch.tensor([1, 0])
+    expected = 0.0
+    for row, other, share in ((0, 0, 0.75), (0, 1, 0.25), (1, 1, 0.75), (1, 0, 0.25)):
+        state = (mixed.hidden[-1][row] - unmixed.hidden[-1][other]).square().mean()
+        attended = relation_kl(mixed.attentions[-1][[row]], unmixed.attentions[-1][[other]], None)
+        expected = expected + share * (state + attended[0]) / 2
+    torch.testing.assert_close(consistency(mixed, unmixed, kept, partner), expected)
+
+
+def test_no_gradient_flows_through_the_unmixed_side():
+    mixed, unmixed = observation(sizes()), observation(sizes())
+    for state in (mixed.hidden[-1], unmixed.hidden[-1]):
+        state.requires_grad_()
+    consistency(mixed, unmixed, torch.full((4,), 0.6), torch.arange(4).flip(0)).backward()
+    assert mixed.hidden[-1].grad.abs().sum() > 0
+    assert unmixed.hidden[-1].grad is None
+
+
+def test_unmixed_it_is_last_layer_distillation_and_consistent():
+    torch.manual_seed(0)
+    student, teacher, batch = TinyText(), TinyText(width=6, blocks=4), text_batch()
+    method = bound(student, teacher)
+    method.views[0].draw = nothing_mixed
+    term = method.weighted["hidden"].term
+    last = step_of(*(TinyTask().observe(net, batch) for net in (student, teacher)), batch)
+    top = HiddenStates("top", "always")
+    top.bind(networks_of(student, teacher))
+    top.load_state_dict(term.state_dict())
+    expected = AttentionRelations()(last) + top(last)
+    for epoch in (0.0, 2.0):
+        torch.testing.assert_close(run(method, student, teacher, batch, at(epoch)), expected)
+
+
+def test_only_the_last_layers_count():
+    term = bound(TinyText(), TinyText(width=6, blocks=4)).weighted["hidden"].term
+    assert term.layer_map == [(2, 4)]
+
+
+def test_labels_are_never_read_in_either_stage():
+    for stage in (1, 2):
+        assert "labels" not in cr_ild(stage).needs
+
+
+def test_the_first_stage_reads_no_logits():
+    student, teacher, batch = TinyText(), TinyText(width=6), text_batch()
+    method = bound(student, teacher)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        found.append(run(method, student, teacher, batch, at(1)))
+        for net in (student, teacher):
+            torch.nn.init.normal_(net.head.weight)
+    assert found[0] == found[1]
+
+
+def test_the_second_stage_is_soft_targets_at_temperature_two():
+    terms = cr_ild(stage=2).weighted
+    assert set(terms) == {"soft"}
+    step = step_of(observation(sizes()), observation(sizes()))
+    assert terms["soft"].weight == 1
+    assert terms["soft"].term(step) == SoftTargets(2.0)(step)
+
+
+def test_a_linear_map_stands_on_the_students_side_even_between_equal_widths():
+    method = bound(TinyText(), TinyText())
+    assert [tuple(weight.shape) for weight in method.parameters()] == [(8, 8), (8,)]
+
+
+def test_padding_does_not_change_the_loss():
+    torch.manual_seed(0)
+    student, teacher, batch = TinyText(), TinyText(width=6), text_batch(padded=2)
+    more = torch.zeros(4, 3, dtype=torch.long)
+    longer = batch | {key: torch.cat([batch[key], more], dim=1) for key in ("input_ids", "attention_mask")}
+    method = bound(student, teacher)
+    method.views[0].draw = lambda rows: (torch.full((rows,), 0.7), torch.arange(rows).flip(0))
+    found = [run(method, student, teacher, each, at(2)) for each in (batch, longer)]
+    torch.testing.assert_close(*found)
+
+
+def test_the_consistency_needs_no_teacher_in_the_unmixed_view():
+    term = cr_ild().weighted["consistency"].term
+    view = bound(TinyText(), TinyText()).views[0]
+    batch, student = text_batch(), TinyText()
+    look = view(batch)
+    seen = {"clean": (batch, look), "mix": (look.student, look)}
+    pairs = {name: Pair(TinyTask().observe(student, shown), None, look) for name, (shown, look) in seen.items()}
+    assert term(Step(batch, pairs, at())).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"w_max": -0.1}, "w_max must be"), ({"temperature": 0.0, "stage": 2}, "temperature")]
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cr_ild(**arguments)
+
+
+def test_networks_without_attention_are_refused():
+    with pytest.raises(ValueError, match="the teacher has no self-attention"):
+        cr_ild().bind(networks(of_teacher=sizes((6,) * 5, heads=())))
+
+
+def nothing_mixed(rows):
+    return torch.ones(rows), torch.arange(rows).flip(0)
+
+
+def bound(student, teacher):
+    method = cr_ild()
+    method.bind(networks_of(student, teacher))
+    return method

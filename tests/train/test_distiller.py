@@ -1,0 +1,192 @@
+"""What the distiller runs, and what it leaves alone."""
+
+import pytest
+import torch
+from small_text import small_bert, small_rows, small_task
+from torch import nn
+
+from kd2deploy.core import Look, Method, Progress, TaskLoss, Term, View, Weighted
+from kd2deploy.methods.logit import SoftTargets, logit
+from kd2deploy.methods.task_only import task_only
+from kd2deploy.train.distiller import Distiller, networks
+
+
+class Watched(type(small_task())):
+    """A task that writes down who was observed, with what."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.seen = []
+
+    def observe(self, net, batch, *, needs=frozenset()):
+        self.seen.append((net, dict(batch), needs))
+        return super().observe(net, batch, needs=needs)
+
+
+class Noted(Term):
+    """A constant term that counts its calls."""
+
+    def __init__(self, view="clean", needs=frozenset()):
+        super().__init__()
+        self.view, self.views, self.needs, self.calls = view, (view,), needs, 0
+
+    def forward(self, step):
+        self.calls += 1
+        return step.student(self.view).logits.float().mean()
+
+
+class Other(View):
+    name = "other"
+
+    def __init__(self, spend=False):
+        super().__init__()
+        self.spend = spend
+
+    def forward(self, batch):
+        return None if self.spend else Look(batch, batch)
+
+
+def watched():
+    return Watched(labels=small_task().labels, max_length=16)
+
+
+def batch_of(rows=6):
+    return small_task().collate(small_rows(rows))
+
+
+def distiller(method, task=None, teacher=True, **more):
+    task = task or watched()
+    net = small_bert(4, 32, seed=2) if teacher else None
+    student = small_bert(2, 16, seed=1)
+    method.bind(networks(task, student, net, batch_of(2), rows=6, epochs=1.0, steps=4))
+    if isinstance(task, Watched):
+        task.seen.clear()
+    return Distiller(task, student, method, net, **more)
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms():
+    found = distiller(logit(alpha=0.25))(**batch_of())
+    torch.testing.assert_close(found["loss"], 0.75 * found["term.task"] + 0.25 * found["term.soft"])
+    assert not found["term.soft"].requires_grad
+
+
+def test_each_network_runs_once_however_many_terms_read_it():
+    task = watched()
+    built = distiller(Method(a=Weighted(TaskLoss()), b=Weighted(SoftTargets()), c=Weighted(SoftTargets(2.0))), task)
+    built(**batch_of())
+    assert [net for net, _, _ in task.seen] == [built.student, built.teacher]
+
+
+def test_no_teacher_runs_where_no_term_needs_one():
+    task = watched()
+    built = distiller(task_only(), task)
+    built(**batch_of())
+    assert [net for net, _, _ in task.seen] == [built.student]
+
+
+def test_a_method_that_needs_a_teacher_is_refused_without_one():
+    with pytest.raises(ValueError, match="needs a teacher"):
+        Distiller(small_task(), small_bert(), logit())
+
+
+def test_networks_show_what_the_views_terms_need_and_no_more():
+    task = watched()
+    method = Method(
+        Other(),
+        clean=Weighted(Noted(needs=frozenset({"hidden"}))),
+        other=Weighted(Noted("other", frozenset({"embedding", "teacher"}))),
+    )
+    built = distiller(method, task)
+    built(**batch_of())
+    assert [(net, needs) for net, _, needs in task.seen] == [
+        (built.student, {"hidden"}),
+        (built.student, {"embedding"}),
+        (built.teacher, {"embedding"}),
+    ]
+
+
+def test_labels_are_shown_only_to_a_student_whose_task_loss_is_read():
+    task = watched()
+    built = distiller(logit(), task)
+    built(**batch_of())
+    assert ["labels" in batch for _, batch, _ in task.seen] == [True, False]
+    task = watched()
+    built = distiller(Method(soft=Weighted(SoftTargets())), task)
+    built(**batch_of())
+    assert ["labels" in batch for _, batch, _ in task.seen] == [False, False]
+
+
+def test_the_teacher_is_frozen_in_eval_mode_and_no_part_of_the_module():
+    built = distiller(logit()).train()
+    assert not built.teacher.training
+    assert not any(weight.requires_grad for weight in built.teacher.parameters())
+    mine = {id(weight) for weight in built.parameters()}
+    assert not mine & {id(weight) for weight in built.teacher.parameters()}
+
+
+def test_a_term_that_weighs_nothing_is_skipped_unless_it_keeps_state():
+    plain, stateful = Noted(), Noted()
+    stateful.head = nn.Linear(1, 1)
+    built = distiller(Method(task=Weighted(TaskLoss()), plain=Weighted(plain, 0.0), kept=Weighted(stateful, 0.0)))
+    found = built(**batch_of())
+    assert (plain.calls, stateful.calls) == (0, 1)
+    assert set(found) == {"loss", "term.task", "term.kept"}
+
+
+def test_a_scheduled_weight_is_read_at_the_progress():
+    method = Method(task=Weighted(TaskLoss(), lambda progress: 2.0 * progress.done))
+    built = distiller(method, teacher=False)
+    assert set(built(**batch_of())) == {"loss"}
+    built.progress = Progress(step=2, steps=4, epoch=0.5, epochs=1.0)
+    found = built(**batch_of())
+    torch.testing.assert_close(found["loss"], found["term.task"])
+
+
+def test_a_view_without_active_readers_is_not_looked_at():
+    task = watched()
+    built = distiller(Method(Other(), task=Weighted(TaskLoss()), other=Weighted(Noted("other"), 0.0)), task)
+    built(**batch_of())
+    assert len(task.seen) == 1
+
+
+def test_a_spent_batch_leaves_the_student_where_it_was():
+    task = watched()
+    built = distiller(Method(Other(spend=True), task=Weighted(TaskLoss()), other=Weighted(Noted("other"))), task)
+    before = [weight.clone() for weight in built.student.parameters()]
+    optimizer = torch.optim.AdamW(built.parameters(), lr=0.1, weight_decay=0.1)
+    loss = built(**batch_of())["loss"]
+    loss.backward()
+    optimizer.step()
+    assert float(loss) == 0
+    assert not task.seen
+    assert all(torch.equal(old, new) for old, new in zip(before, built.student.parameters(), strict=True))
+
+
+def test_a_teacher_with_another_tokenizer_reads_its_own_words():
+    task = watched()
+    built = distiller(logit(), task)
+    own = {f"teacher.{name}": value for name, value in batch_of(6).items() if name in ("input_ids", "attention_mask")}
+    own["teacher.input_ids"] = own["teacher.input_ids"].flip(1)
+    built(**batch_of(), **own)
+    (_, mine, _), (_, theirs, _) = task.seen
+    assert torch.equal(theirs["input_ids"], mine["input_ids"].flip(1))
+    assert not any(name.startswith("teacher.") for name in (*mine, *theirs))
+
+
+def test_the_sizes_are_read_off_the_networks_which_stay_as_they_were():
+    student, teacher = small_bert(2, 16).train(), small_bert(4, 32)
+    before = student.config._attn_implementation
+    found = networks(small_task(), student, teacher, batch_of(2), rows=6, epochs=2.0, steps=9)
+    assert found.student_sizes.hidden == (16, 16, 16)
+    assert found.student_sizes.heads == (4, 4)
+    assert found.teacher_sizes.blocks == 4
+    assert (found.student_sizes.classes, found.student_sizes.embedding) == (3, 16)
+    assert (found.rows, found.epochs, found.steps, found.shares_inputs) == (6, 2.0, 9, True)
+    assert all(module.training for module in student.modules())
+    assert student.config._attn_implementation == before != "eager"
+
+
+def test_the_probe_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    networks(small_task(), small_bert(dropout=0.5).train(), None, batch_of(2), rows=6, epochs=1.0, steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
