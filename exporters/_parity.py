@@ -23,7 +23,9 @@ def refusal(reference: Array) -> str:
     do answers that are alike for every input.
     """
     if not np.isfinite(reference).all():
-        return "the source answers with NaN or infinity: its weights are broken, train it anew or take another checkpoint"
+        return (
+            "the source answers with NaN or infinity: its weights are broken, train it anew or take another checkpoint"
+        )
     size = float(np.abs(reference.astype(np.float64)).max())
     if size < 1e-12:
         return f"the source's answers vanish (at most {size:.1e}), so nothing can be checked: rescale its weights"

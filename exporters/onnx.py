@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from kd2deploy.core import Artifact, Feed, Port, Target, Task, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
+from kd2deploy.exporters._attention import MASK, use_raw_masks
 from kd2deploy.exporters._cpu import intra_op_threads, isa
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def _refuse_useless(reference: Sequence[Outputs]) -> None:
 def _export(task: Task, source: Artifact, traced: Mapping[str, Tensor], route: Route, opset: int, path: Path) -> None:
     net = task.load(source.path)
     if route != "dynamo":
-        net.set_attn_implementation("eager")
+        net.set_attn_implementation("eager")  # type: ignore[operator]
     module = task.deployed(net).eval()
     inputs = tuple(traced[port.name] for port in task.inputs)
-    names = {
+    names: dict[str, Any] = {
         "input_names": [port.name for port in task.inputs],
         "output_names": [port.name for port in task.outputs],
         "opset_version": opset,
@@ -180,9 +181,7 @@ def name_nodes(model: "onnx.ModelProto") -> None:
 # from ONNX --------------------------------------------------------------------------------------------------
 
 
-def fused_from_onnx(
-    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
-) -> Artifact:
+def fused_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
     """Attention, GELU and LayerNorm as single operations of ONNX Runtime, which alone can run them.
 
     What fuses is counted in the details. onnxscript's patterns read what the dynamo route makes; ONNX Runtime's own
@@ -190,39 +189,60 @@ def fused_from_onnx(
     (a convolutional network): leave the variant out.
     """
     before = len(_load(source.path).graph.node)
-    model = _fused(source.path)
+    path, feeds = folder / "model.onnx", [*samples, *map(_masked, samples)]
+    reference = run_all(source.path, task, target, feeds)
+    model, masks = _fused(source.path)
     counts = Counter(node.op_type for node in model.graph.node if node.domain == "com.microsoft")
     if not counts:
         raise ConvertError("no attention, GELU or LayerNorm to fuse in this graph: leave the fused variants out")
-    name_nodes(model)
-    path = folder / "model.onnx"
     save(model, path, {"source": source.sha256})
-    check_agreement(run_all(source.path, task, target, samples), path, task, target, samples)
-    return _made(path, source, "fused_from_onnx", {"fused": dict(counts), "nodes_before": before})
+    check_agreement(reference, path, task, target, feeds)
+    facts = {"fused": dict(counts), "nodes_before": before, "raw_masks": masks}
+    return _made(path, source, "fused_from_onnx", facts)
 
 
-def _fused(path: Path) -> "onnx.ModelProto":
+def _masked(sample: Feed) -> Feed:
+    """The sample with its last quarter masked out, so that a lost mask shows; itself where there is no mask."""
+    if MASK not in sample:
+        return sample
+    mask = sample[MASK].copy()
+    mask[:, mask.shape[1] - max(1, mask.shape[1] // 4) :] = 0
+    return {**sample, MASK: mask}
+
+
+def _fused(path: Path) -> "tuple[onnx.ModelProto, int]":
+    """The fused graph, and how many of its attentions read the raw mask."""
     import onnx_ir
     from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
     with quiet():
         model, _ = optimize_for_ort(onnx_ir.load(path))
+        masks = use_raw_masks(model)
     proto: onnx.ModelProto = onnx_ir.to_proto(model)
-    return proto
+    name_nodes(proto)
+    return proto, masks
 
 
-def fp16_from_onnx(
-    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
-) -> Artifact:
+def fp16_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
     """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with quiet():  # it names each weight that it rounds to zero
-        model = convert_float_to_float16(_load(source.path), keep_io_types=True)
+        model = _sorted(convert_float_to_float16(_load(source.path), keep_io_types=True))
     path = folder / "model.onnx"
     save(model, path, {"source": source.sha256})
     check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
     return _made(path, source, "fp16_from_onnx", {}, "fp16")
+
+
+def _sorted(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The graph in topological order, which the fp16 converter leaves behind where it adds casts."""
+    import onnx_ir
+
+    graph = onnx_ir.from_proto(model)
+    graph.graph.sort()
+    proto: onnx.ModelProto = onnx_ir.to_proto(graph)
+    return proto
 
 
 # what the converters share ----------------------------------------------------------------------------------
@@ -392,7 +412,9 @@ def _open(path: Path, settings: Mapping[str, int], providers: Sequence[str]) -> 
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise SessionError("ONNX Runtime is not installed: pip install 'kd2deploy[cpu]' (or [gpu], never both)") from error
+        raise SessionError(
+            "ONNX Runtime is not installed: pip install 'kd2deploy[cpu]' (or [gpu], never both)"
+        ) from error
     missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
     if missing:
         raise SessionError(
@@ -425,5 +447,3 @@ def _assert_placement(session: Any, provider: str) -> dict[str, int]:
         said = ", ".join(f"{count} {kind}" for kind, count in strays.items())
         raise SessionError(f"{provider} leaves {said} to another provider: its figures would not be its own")
     return dict(placed)
-
-

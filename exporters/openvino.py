@@ -19,14 +19,14 @@ MODEL = "openvino_model.xml"
 """The name that optimum-intel looks for; the weights lie beside it in openvino_model.bin."""
 
 
-def openvino_from_onnx(
-    source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]
-) -> Artifact:
+def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
     """A folder with `openvino_model.xml` and `.bin`, of a plain fp32 graph or of one with static int8 pairs."""
     openvino = _openvino()
     foreign = [name for name in domains(source.path) if name != "ai.onnx"]
     if foreign:
-        raise ConvertError(f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one")
+        raise ConvertError(
+            f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one"
+        )
     # fp16 weights would change the answers without being asked for.
     openvino.save_model(openvino.convert_model(source.path), folder / MODEL, compress_to_fp16=False)
     artifact = made(
@@ -44,7 +44,9 @@ def openvino_from_onnx(
         for expected, answer in zip(reference, found, strict=True):
             name, distance = _parity.worst(expected, answer, source.precision)
             if distance > 1:
-                raise ConvertError(f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far")
+                raise ConvertError(
+                    f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far"
+                )
     return artifact
 
 
@@ -78,7 +80,9 @@ class OpenVinoSession:
             )
         active = int(self._model.get_property("INFERENCE_NUM_THREADS"))
         if active != self.threads:
-            raise SessionError(f"OpenVINO runs {active} threads, not {self.threads}; set the target's threads to {active}")
+            raise SessionError(
+                f"OpenVINO runs {active} threads, not {self.threads}; set the target's threads to {active}"
+            )
         self.weights = artifact.precision
         self._outputs = [port.name for port in task.outputs]
         self._request = self._model.create_infer_request()

@@ -10,6 +10,7 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made
 from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._attention import has_bias
 from kd2deploy.exporters._cpu import isa, saturates_int8
 from kd2deploy.exporters.onnx import OPENED_BY, Outputs, domains, quiet, run_all, save
 
@@ -20,12 +21,11 @@ Mode = Literal["dynamic", "static"]
 Layout = Literal["onnxruntime", "tensorrt"]
 
 QUANTIZABLE: dict[Mode, frozenset[str]] = {
-    "dynamic": frozenset({"MatMul", "Gemm", "Attention"}),
+    "dynamic": frozenset({"MatMul", "Attention"}),
     "static": frozenset({"MatMul", "Gemm", "Conv"}),
 }
-"""Operations with weights that gain from bytes. Dynamic convolutions (ConvInteger) are slower than fp32 ones."""
-FUSED_DYNAMIC = frozenset({"MatMul", "Attention"})
-"""A fused graph's Gemm holds a bias that the dynamic quantizer cannot follow."""
+"""Operations with weights that gain from bytes. There is no dynamic Gemm, and dynamic convolutions (ConvInteger) are
+slower than fp32 ones."""
 
 
 def int8_from_onnx(
@@ -145,13 +145,11 @@ def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[
     import onnx
 
     graph = onnx.load(path).graph
-    fused = any(node.domain == "com.microsoft" for node in graph.node)
-    kinds = FUSED_DYNAMIC if mode == "dynamic" and fused else QUANTIZABLE[mode]
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     return [
         node.name
         for node in graph.node
-        if (node.op_type in kinds and len(node.input) > 1 and node.input[1] in weights)
+        if (node.op_type in QUANTIZABLE[mode] and node.input[1] in weights and not has_bias(node))
         or (embeddings and node.op_type == "Gather" and node.input[0] in weights)
     ]
 

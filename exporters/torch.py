@@ -1,5 +1,7 @@
 """The network as PyTorch runs it: eager, as users have it before deployment, or through `torch.compile`."""
 
+import warnings
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -7,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.core import Artifact, Feed, Port, Target, Task
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
 
@@ -31,7 +33,9 @@ class TorchSession:
         dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
     ) -> None:
         if target.device == "cuda" and not torch.cuda.is_available():
-            raise SessionError(f"target {target.name} is a CUDA device and PyTorch sees none here; run on such a machine")
+            raise SessionError(
+                f"target {target.name} is a CUDA device and PyTorch sees none here; run on such a machine"
+            )
         self.inputs, self.outputs = task.inputs, task.outputs
         self.device, self.dtype, self.compiled = torch.device(target.device), dtype, compile
         self.threads, self._threads_before = intra_op_threads(target), torch.get_num_threads()
@@ -42,20 +46,35 @@ class TorchSession:
         if training:
             raise SessionError(f"{training[0]} is in training mode: its dropout would be timed and scored")
         self._call: Any = torch.compile(self._module) if compile else self._module
-        self._warm_up(task, net, target.workload.batch)
+        if compile:
+            self._compile(task, net, target.workload.batch)
+        else:
+            self._warm_up(task, net, target.workload.batch)
+
+    def _compile(self, task: Task, net: nn.Module, batch: int) -> None:
+        # The compiler's own modules use what PyTorch has deprecated since; no caller can change that.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch._inductor.exc import InductorError
+
+            try:
+                self._warm_up(task, net, batch)
+            except InductorError as error:
+                said = str(error).strip().splitlines()[0]
+                raise SessionError(f"torch.compile failed ({said}); it needs a C++ compiler such as g++") from error
 
     def _warm_up(self, task: Task, net: nn.Module, batch: int) -> None:
-        example = task.example(net, batch)
-        feed = {port.name: example[port.name].cpu().numpy() for port in self.inputs}
-        if not self.compiled:
-            self.run(feed)
-            return
-        from torch._inductor.exc import InductorError, InvalidCxxCompiler
-
-        try:
-            self.run(feed)
-        except (InductorError, InvalidCxxCompiler) as error:
-            raise SessionError(f"torch.compile could not build the network: install a C++ compiler (g++). {error}") from error
+        """One run; when compiled one more with other sizes, so that the graph for any size is built here too."""
+        first = task.example(net, batch)
+        self.run(_feed(first, self.inputs))
+        other = {
+            axis: max(2, size // 2)
+            for port in self.inputs
+            for axis, size in zip(port.axes[1:], first[port.name].shape[1:], strict=True)
+            if isinstance(axis, str)
+        }
+        if self.compiled and other:
+            self.run(_feed(task.example(net, batch, **other), self.inputs))
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         with torch.inference_mode():
@@ -84,6 +103,10 @@ class TorchSession:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         torch.set_num_threads(self._threads_before)
+
+
+def _feed(example: Mapping[str, Tensor], inputs: Sequence[Port]) -> Feed:
+    return {port.name: example[port.name].cpu().numpy() for port in inputs}
 
 
 def _to_numpy(output: Tensor) -> np.ndarray[Any, Any]:

@@ -99,6 +99,16 @@ class Distill(pydantic.BaseModel):
         return {**{key: value for key, value in given.items() if key == "method"}, "settings": rest}
 
 
+class Measurement(pydantic.BaseModel):
+    """How long latency may be measured. A cap that comes too early makes the verdict INCONCLUSIVE, never wrong."""
+
+    model_config = STRICT
+    processes: int = pydantic.Field(3, ge=3, le=100)
+    """Fresh processes per contender."""
+    cap_s: float = pydantic.Field(90.0, gt=0, lt=1e6)
+    """Seconds of wall clock for the timed rounds of all contenders together."""
+
+
 class Recipe(pydantic.BaseModel):
     """Everything that a run depends on. `Recipe.read` and `Recipe.parse` are the ways in."""
 
@@ -117,6 +127,7 @@ class Recipe(pydantic.BaseModel):
     """Only these of the targets' variants are tried; all of them when left out."""
     gates: Gates = Gates()
     """Limits that replace the target's own."""
+    measurement: Measurement = Measurement()
     validation_share: float = pydantic.Field(0.1, gt=0, lt=1)
     """Rows held out of the training set to choose by; the evaluation set is for judging alone."""
     limit_train: int | None = pydantic.Field(None, ge=2)
@@ -213,7 +224,11 @@ class Recipe(pydantic.BaseModel):
 PARTS: dict[str, list[str]] = {
     "teacher": ["from", "create", "fine_tune"],
     "student": ["from", "shrink", "create", "plan"],
-    "distill": ["method", *SETTINGS],
+    "settings": ["method", *SETTINGS],
+    "fine_tune": list(SETTINGS),
+    "shrink": list(Shrink.model_fields),
+    "plan": list(Plan.model_fields),
+    "measurement": list(Measurement.model_fields),
     "gates": [field.name for field in dataclasses.fields(Gates)],
 }
 

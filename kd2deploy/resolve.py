@@ -190,9 +190,9 @@ def faults_of(error: Any, prefix: str = "", fields: Mapping[str, Iterable[str]] 
         for key in found["loc"]:
             path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
         message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "extra_forbidden":
-            name = str(found["loc"][-1])
-            accepted = list((fields or {}).get(str(found["loc"][0]) if len(found["loc"]) > 1 else "", ()))
+        if found["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            *around, name = (str(key) for key in found["loc"] if not isinstance(key, int))
+            accepted = list((fields or {}).get(around[-1] if around else "", ()))
             message = "is not a field here" + (f"; {suggestion(name, accepted)}" if accepted else "")
         elif found["type"] == "missing":
             message = "is missing"

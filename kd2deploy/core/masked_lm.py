@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MaskedLm(nn.Module, ABC):
-    """Scores every token of the teacher's vocabulary at every position."""
+    """Scores every token of the teacher's vocabulary at the positions asked for."""
 
     mask_id: int
     """The token that stands for a masked position."""
@@ -14,5 +14,5 @@ class MaskedLm(nn.Module, ABC):
     """Tokens that are never masked: padding, separators, the classification token, the mask itself."""
 
     @abstractmethod
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """[B, L] ids and 0/1 mask -> [B, L, V] logits."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """[B, L] ids, 0/1 mask and bool positions -> [N, V] logits of the N positions, row by row."""

@@ -109,7 +109,7 @@ def json_lines(path: Path) -> Iterator[Row]:
 
 
 def parquet(path: Path) -> list[Row]:
-    import pyarrow.parquet  # type: ignore[import-untyped]
+    import pyarrow.parquet
 
     try:
         rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()

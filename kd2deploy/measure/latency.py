@@ -6,7 +6,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -60,12 +60,15 @@ class Protocol:
     least_rounds: int = 6
     """Least ABBA rounds per process."""
     stop: StopRule = field(default_factory=StopRule)
+    gated: tuple[str, ...] | None = None
+    """Contenders whose `stop.percentile` gates; the others need a median only. None: all of them."""
     timeout_s: float = 600.0
 
 
-def full(percentile: float = 0.5) -> Protocol:
-    """Five processes until the rules of `StopRule` hold; `percentile` is the one that gates (0.99 for `p99_ms`)."""
-    return Protocol(stop=StopRule(percentile=percentile))
+def full(percentile: float = 0.5, gated: tuple[str, ...] | None = None) -> Protocol:
+    """Five processes until the rules of `StopRule` hold; `percentile` is the one that gates (0.99 for `p99_ms`) for the
+    contenders named in `gated`."""
+    return Protocol(stop=StopRule(percentile=percentile), gated=gated)
 
 
 def quick() -> Protocol:
@@ -170,6 +173,7 @@ class Heat:
     ) -> None:
         self.process, self.lanes, self.plan, self.inputs, self.clock = process, lanes, plan, inputs, clock
         self.rule = plan.stop.share(plan.processes)
+        self.median_rule = replace(plan.stop, percentile=0.5).share(plan.processes)
         self.workers: dict[str, Asked] = {}
 
     def run(self, folders: Mapping[str, Path], on_progress: OnProgress) -> None:
@@ -242,7 +246,8 @@ class Heat:
 
     def decide(self, lane: Lane, elapsed_s: float) -> Decision:
         blocks = [np.array(block.ns) / 1e6 for block in lane.blocks if block.process == self.process]
-        return decide(blocks, elapsed_s, self.rule)
+        gates = self.plan.gated is None or lane.contender.name in self.plan.gated
+        return decide(blocks, elapsed_s, self.rule if gates else self.median_rule)
 
     def finish(self, lane: Lane) -> None:
         worker = self.workers[lane.contender.name]
@@ -271,4 +276,4 @@ def latency_percentile(timing: Timing, share: float) -> Figure:
     """
     if timing.failure:
         raise MeasureError(f"{timing.name} was not timed: {timing.failure}")
-    return percentile([block for process in timing.by_process() for block in process], share)
+    return percentile(timing.by_process(), share)

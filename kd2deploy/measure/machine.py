@@ -174,7 +174,8 @@ def changed(before: State, after: State) -> tuple[str, ...]:
         stopped = (after.throttled_us - before.throttled_us) / 1e6
         found.append(f"the container's processor quota stopped its processes for {stopped:.1f} s: raise the quota")
     if before.mhz and after.mhz and after.mhz < SLOWED_SHARE * before.mhz:
-        found.append(f"the processor's clock fell from {before.mhz:.0f} to {after.mhz:.0f} MHz: it was throttled")
+        speeds = f"from {before.mhz:.0f} to {after.mhz:.0f} MHz"
+        found.append(f"the processor's clock fell {speeds}: throttled, or at rest when it was read")
     for one, other in zip(before.gpus, after.gpus, strict=False):
         if other.get("throttled"):
             found.append(f"GPU {other['name']} throttled its clock ({other['throttled']})")

@@ -1,9 +1,9 @@
 """Percentiles and ratios of latencies with intervals that hold for correlated, drifting and many-peaked samples.
 
-Two ideas carry all of it. (1) A percentile's interval is made of order statistics, with the number of samples replaced
-by the number of *independent* ones they are worth. (2) A ratio is estimated once per independent cluster (a process; or
-an ABBA round where there are not three processes), and the clusters' estimates go through Student's t, which stays
-right with few and unequal clusters (and is exact for equal ones).
+Two ideas carry all of it. (1) A percentile's interval is made of order statistics, whose ranks follow from how much the
+share of samples below it differs between processes, or from how many *independent* samples these are worth. (2) A ratio
+is estimated once per independent cluster (a process; or a stretch of rounds where there are not three processes), and
+the estimates go through Student's t, which stays right with few and unequal clusters and is exact for equal ones.
 
 Source: for the sample counts, MLPerf Inference's early stopping (Reddi et al., "MLPerf Inference Benchmark", 2020,
 arXiv:1911.02549); for (1), Woodruff, "Confidence intervals for medians and other position measures", 1952, and Kish's
@@ -31,6 +31,8 @@ CV_LIMIT = 0.025
 MEDIAN_OVER_MIN_LIMIT = 1.5
 FEW_PROCESSES_GROUPS = 8
 """Groups of successive rounds, in all, where the processes are fewer: more would be correlated, fewer vague."""
+ENOUGH_BEYOND = 10
+"""Samples per process beyond a percentile from which the processes' shares are near enough to normal. Ours."""
 TRIM = 0.2
 """Share of a process's rounds left out at either end: a neighbour's burst falls on few rounds."""
 
@@ -52,21 +54,28 @@ def samples_needed(percentile: float, allowed: int = 1, confidence: float = 0.99
     return most
 
 
-def percentile(blocks: Sequence[Doubles], share: float, confidence: float = 0.95) -> Figure:
-    """The percentile of all samples with its order-statistic interval, in the samples' unit; or TooFew.
+def percentile(processes: Sequence[Process], share: float, confidence: float = 0.95) -> Figure:
+    """The percentile of all samples with an interval of order statistics, in the samples' unit; or TooFew.
 
-    `blocks` are stretches that are independent of each other but not within; one block means independent samples.
+    Where three processes or more each hold enough samples on either side of it, the interval's ranks follow from how
+    much the processes differ (Student's t); else from a binomial of as many samples as these are worth.
     """
-    samples = np.sort(np.concatenate([np.zeros(0), *blocks]))
+    clusters = [np.concatenate([np.zeros(0), *blocks]) for blocks in processes]
+    samples = np.sort(np.concatenate([np.zeros(0), *clusters]))
     n = len(samples)
     needed = samples_needed(share)
     if n < needed:
         return TooFew(needs=needed, has=n)
     estimate = float(np.quantile(samples, share, method="inverted_cdf"))
-    worth = n / design_effect(blocks, estimate)
-    tail = (1 - confidence) / 2
-    low = stats.binom.ppf(tail, round(worth), share) / round(worth) * n
-    high = (stats.binom.ppf(1 - tail, round(worth), share) + 1) / round(worth) * n
+    if len(clusters) >= LEAST_PROCESSES and min(share, 1 - share) * n / len(clusters) >= ENOUGH_BEYOND:
+        below = np.array([np.mean(cluster <= estimate) for cluster in clusters])
+        around = t_interval(below, confidence)
+        low, high = (share - around.half_width) * n, (share + around.half_width) * n + 1
+    else:
+        blocks = [block for process in processes for block in process]
+        worth = max(1, round(n / max(design_effect(blocks, estimate), design_effect(clusters, estimate))))
+        ranks = stats.binom.ppf([(1 - confidence) / 2, (1 + confidence) / 2], worth, share)
+        low, high = ranks[0] / worth * n, (ranks[1] + 1) / worth * n
     return Interval(
         estimate,
         float(samples[math.floor(low) - 1]) if low >= 1 else -math.inf,
@@ -111,7 +120,7 @@ def ratio_of_medians(slow: Sequence[Process], fast: Sequence[Process]) -> Ratio:
     gives a few, from groups of successive rounds long enough to be independent. Then Student's t over the estimates.
 
     Why not a bootstrap of blocks within processes: with five processes its interval covers the truth in about 85 % of
-    runs (a test shows it), because five resampled clusters vary less than five new ones do.
+    runs where processes differ (a test shows it), because five resampled clusters vary less than five new ones do.
     """
     if not slow or min(len(rounds) for rounds in (*slow, *fast)) < 2:
         raise MeasureError("a ratio needs two rounds of both contenders; allow the race more time")

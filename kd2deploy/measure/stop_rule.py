@@ -12,6 +12,10 @@ from kd2deploy.measure.intervals import TooFew
 from kd2deploy.measure.statistics import percentile, samples_needed
 from kd2deploy.measure.timing import Doubles
 
+OVER = 5
+"""Over-latency samples that the gated percentile is to rest on. One suffices to print it, but then every eighth P99 of
+independent samples has no upper end (simulated), and what has no upper end never passes a gate."""
+
 
 class State(Enum):
     CONTINUE = "continue"
@@ -24,19 +28,20 @@ class StopRule:
     """All of the first three must hold; `cap_s` of wall clock ends it anyway, and the verdict is INCONCLUSIVE."""
 
     percentile: float = 0.5
-    """The percentile that gates: its sample count is the least."""
+    """The percentile that gates: its sample count (`OVER` allowed) is the least."""
     min_s: float = 3.0
     """Least host time spent in timed runs."""
     relative: float = 0.01
     """Largest half-width of the median's 95 % interval, as a share of the median."""
-    cap_s: float = 120.0
+    cap_s: float = 60.0
+    """Wall clock per contender, all processes together, warm-up counted."""
     noise_change: float = 0.05
     """The noise estimate is stable when its last two updates moved it by less than this share."""
 
     def share(self, processes: int) -> "ShareRule":
         """The rule for one of several processes, which together satisfy this one."""
         return ShareRule(
-            least=math.ceil(samples_needed(self.percentile, allowed=1) / processes),
+            least=math.ceil(samples_needed(self.percentile, allowed=OVER) / processes),
             min_s=self.min_s / processes,
             relative=self.relative * math.sqrt(processes),
             cap_s=self.cap_s / processes,
@@ -71,7 +76,7 @@ def decide(blocks: Sequence[Doubles], elapsed_s: float, rule: ShareRule) -> Deci
     timed_s = float(samples.sum()) / 1e3
     short = _short_of(samples, timed_s, rule)
     if not short:
-        median = percentile(blocks, 0.5)
+        median = percentile([blocks], 0.5)
         if not isinstance(median, TooFew) and median.relative <= rule.relative:
             return Decision(State.SETTLED, f"the median is known within {median.relative:.2%}")
         if _noise_is_stable(blocks, rule.noise_change) and timed_s >= 2 * rule.min_s:

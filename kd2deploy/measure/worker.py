@@ -101,8 +101,7 @@ class Worker:
         return {"outputs": sorted(found)}
 
     def describe(self) -> Reply:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"describe": dict(self._opened().describe()), "peak_rss_mb": peak}
+        return {"describe": dict(self._opened().describe()), "peak_rss_mb": peak_rss_mb()}
 
     def close(self) -> Reply:
         if self.session is not None:
@@ -123,6 +122,17 @@ def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
             f"output {name!r} is not finite in {share:.1%} of its values; in fp16 this is overflow: "
             "deploy in bf16 or fp32, or keep the operations that overflow in fp32"
         )
+
+
+def peak_rss_mb(status: Path = Path("/proc/self/status")) -> float:
+    """Largest resident memory so far, in MB.
+
+    Linux keeps it per address space; `getrusage` would start a child at the size that its parent had.
+    """
+    if status.exists():
+        found = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(found["VmHWM"].split()[0]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:

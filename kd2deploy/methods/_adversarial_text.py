@@ -95,11 +95,11 @@ class AdversarialText(View):
         with torch.no_grad(), evaluating(found):
             device = next(found.parameters()).device
             probe = torch.full((1, 2), found.mask_id, device=device)
-            spoken = found(probe, torch.ones_like(probe)).shape[-1]
+            spoken = found(probe, torch.ones_like(probe), torch.ones_like(probe).bool()).shape[-1]
         if spoken != words:
             raise ValueError(
                 f"{self.method}: `generator` scores {spoken} tokens and the student knows {words}; name a masked "
-                "language model with the teacher's own tokenizer, or leave `generator` out to derive one from the teacher"
+                "language model with the teacher's tokenizer, or leave `generator` out to derive one"
             )
         return found
 
@@ -140,8 +140,8 @@ class AdversarialText(View):
         ids, attended = batch["input_ids"], batch["attention_mask"]
         mask = drawn_mask(may_be_masked(ids, attended, self.generator.special_ids), self.game.mask_rate)
         with evaluating(self.generator):
-            logits = self.generator(ids.masked_fill(mask, self.generator.mask_id), attended)
-        return mask, straight_through_gumbel(logits[mask])
+            logits = self.generator(ids.masked_fill(mask, self.generator.mask_id), attended, mask)
+        return mask, straight_through_gumbel(logits)
 
     def look(self, batch: Batch, mask: Bool[Tensor, "B L"], tokens: Float[Tensor, "N V"]) -> Look:
         """The filled text in each network's own word embeddings."""

@@ -1,6 +1,7 @@
 """Mathematics that several methods share: reductions over what counts, distances, schedules, checks of arguments."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,12 @@ def need_share(**values: float | int) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in 0..1, got {value}")
+
+
+def need_one_of(accepted: Sequence[object], **values: object) -> None:
+    for name, value in values.items():
+        if value not in accepted:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
 
 
 def need_sum_of_one(**weights: float | int) -> None:

@@ -18,6 +18,7 @@ from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
 from kd2deploy.methods._maths import (
     mean_over_positions,
     need_hidden,
+    need_one_of,
     need_weight,
     normalized,
     probability_kl,
@@ -133,11 +134,10 @@ def attention(kind: Literal["maps", "relations"] = "maps", layers: Layers = "uni
     `maps`: the strength of the activations at each position, for any network, over `layers`. `relations`: the last
     block's self-attention and the relations of its outputs, for transformers; `layers` is not read.
     """
+    need_one_of(("maps", "relations"), kind=kind)
     need_weight(beta=beta)
     if kind == "maps":
         return Method(task=Weighted(TaskLoss()), maps=Weighted(ActivationMaps(layers), beta))
-    if kind != "relations":
-        raise ValueError(f"kind must be 'maps' or 'relations', got {kind!r}")
     return Method(
         task=Weighted(TaskLoss()),
         attention=Weighted(AttentionRelations(), beta),

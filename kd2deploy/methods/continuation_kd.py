@@ -20,6 +20,7 @@ from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Wei
 from kd2deploy.methods._maths import (
     annealing_factor,
     need_equal_classes,
+    need_one_of,
     need_positive,
     need_share,
     need_weight,
@@ -79,9 +80,8 @@ def continuation_kd(
     share of the epochs over which phi rises, in `t_max` steps, to 1. `frozen`: factors held still (for ablations).
     """
     need_share(psi_top=psi_top, psi_until=psi_until, phi_until=phi_until)
-    for name in frozen:
-        if name not in FACTORS:
-            raise ValueError(f"frozen may name {', '.join(FACTORS)}, got {name!r}")
+    for factor in frozen:
+        need_one_of(FACTORS, frozen=factor)
 
     def of_task(progress: Progress) -> float:
         return 0.5 if "psi" in frozen else psi(int(progress.epoch), progress.epochs, psi_top, psi_until)

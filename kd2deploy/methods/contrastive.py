@@ -92,8 +92,8 @@ class SameRow(Term):
         candidates, candidate_rows = torch.cat([keys, self.bank]), torch.cat([rows, self.bank_rows])
         first = dist.get_rank() * len(mine) if dist.is_initialized() else 0
         positive = torch.arange(first, first + len(mine), device=student.device)
-        again = (mine[:, None] == candidate_rows) & (mine[:, None] != UNKNOWN_ROW)
-        again[torch.arange(len(mine)), positive] = False
+        same_row = (mine[:, None] == candidate_rows) & (mine[:, None] != UNKNOWN_ROW)
+        again = same_row & (torch.arange(len(candidates), device=student.device) != positive[:, None])
         loss = info_nce(
             self.of_student(student.float()).float(),
             self.of_teacher(candidates).float(),

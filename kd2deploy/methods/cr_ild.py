@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Observation, Progress, Step, Term, Weighted
-from kd2deploy.methods._maths import mean_over_positions, need_weight
+from kd2deploy.methods._maths import mean_over_positions, need_one_of, need_weight
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
 from kd2deploy.methods.hidden import HiddenStates
 from kd2deploy.methods.logit import SoftTargets
@@ -76,11 +76,10 @@ def cr_ild(stage: Literal[1, 2] = 1, w_max: float = 0.1, temperature: float = 2.
     """Stage 1: last attentions + last hidden states + w * consistency, on mixed inputs, without labels or logits; w is
     w_max * epoch / epochs, 0 in the first epoch. Stage 2: soft targets alone, at `temperature`.
     """
+    need_one_of((1, 2), stage=stage)
     need_weight(w_max=w_max)
     if stage == 2:
         return Method(soft=Weighted(SoftTargets(temperature)))
-    if stage != 1:
-        raise ValueError(f"stage must be 1 (last layer) or 2 (logits), got {stage!r}")
 
     def ramp(progress: Progress) -> float:
         return w_max * int(progress.epoch) / progress.epochs

@@ -10,7 +10,7 @@ the student's, the uniform map takes ceil(k * teacher / student); the default we
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import TINY, mean_over_positions, need_hidden, need_share, need_weight
+from kd2deploy.methods._maths import TINY, mean_over_positions, need_hidden, need_one_of, need_share, need_weight
 from kd2deploy.methods.logit import SoftTargets
 
 Layers = Literal["uniform", "first", "last", "top"] | Sequence[Sequence[int]]
@@ -96,6 +96,9 @@ class HiddenStates(Term):
     ) -> None:
         super().__init__()
         need_layers(layers)
+        need_one_of(("auto", "always"), projection=projection)
+        need_one_of(get_args(Distance), distance=distance)
+        need_one_of(get_args(Compare), compare=compare)
         self.layers, self.projection, self.distance, self.compare = layers, projection, distance, compare
         self.view, self.views = view, (view,)
         self.layer_map: list[tuple[int, int]] = []
@@ -117,20 +120,19 @@ class HiddenStates(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.student(self.view), step.teacher(self.view)
-        found = []
+        mask, found = student.mask, []
         for (one, other), head in zip(self.layer_map, self.heads, strict=True):
             mine, theirs = head(student.hidden[one].float()).float(), teacher.hidden[other].float()
-            if self.compare == "pooled":
+            if self.compare == "pooled":  # one position a row, in place of many
                 mine = mean_over_positions(mine, student.mask)[:, None]
                 theirs = mean_over_positions(theirs, teacher.mask)[:, None]
-                found.append(hidden_distance(mine, theirs, None, self.distance))
-                continue
-            if mine.shape[1] != theirs.shape[1]:
+                mask = None
+            elif mine.shape[1] != theirs.shape[1]:
                 raise ValueError(
                     f"layers: student layer {one} has {mine.shape[1]} positions and teacher layer {other} "
                     f"{theirs.shape[1]}; pair layers of one resolution, or set compare: pooled"
                 )
-            found.append(hidden_distance(mine, theirs, student.mask, self.distance))
+            found.append(hidden_distance(mine, theirs, mask, self.distance))
         return torch.stack(found).mean()
 
 

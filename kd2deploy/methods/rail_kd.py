@@ -18,6 +18,7 @@ from kd2deploy.core import Method, Networks, Observation, Progress, Step, TaskLo
 from kd2deploy.methods._maths import (
     mean_over_positions,
     need_hidden,
+    need_one_of,
     need_positive,
     need_sum_of_one,
     normalized,
@@ -54,8 +55,7 @@ class RandomLayers(Term):
 
     def __init__(self, variant: Literal["layer", "concatenated"] = "layer", dim: int = 128) -> None:
         super().__init__()
-        if variant not in ("layer", "concatenated"):
-            raise ValueError(f"variant must be 'layer' or 'concatenated', got {variant!r}")
+        need_one_of(("layer", "concatenated"), variant=variant)
         need_positive(dim=dim)
         self.variant, self.dim = variant, dim
         self.layer_map: list[tuple[int, int]] = []

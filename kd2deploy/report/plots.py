@@ -98,7 +98,7 @@ def _limit(drawing: Figure, text: str, **where: float) -> None:
     note = {"text": text, "showarrow": False, "font": {"size": 11, "color": "var(--soft)"}}
     if "y" in where:
         drawing.add_shape(type="line", xref="paper", x0=0, x1=1, y0=where["y"], y1=where["y"], line=line, layer="below")
-        drawing.add_annotation(xref="paper", x=0.01, y=where["y"], xanchor="left", yanchor="top", **note)
+        drawing.add_annotation(xref="paper", x=0.995, y=where["y"], xanchor="right", yanchor="top", **note)
     else:
         drawing.add_shape(type="line", yref="paper", y0=0, y1=1, x0=where["x"], x1=where["x"], line=line, layer="below")
         place = where.get("place", where["x"])
@@ -122,6 +122,7 @@ def accuracy_latency(report: Report) -> Figure | None:
     title, scale = _metric(report)
     unit, _, suffix = metric_unit(report.task)
     drawing = _blank(380, legend_rows=len(shown))
+    drawing.update_layout(margin={"t": 26})
     for one, metric, median in shown:
         assert metric.value is not None
         assert median.value is not None
@@ -231,7 +232,7 @@ def drop_chain(report: Report) -> Figure | None:
     title, scale = _metric(report)
     unit, delta, suffix = metric_unit(report.task)
     metrics = [link.metric for link in links]
-    steps = [f"{place}. " + "<br>".join(map(escape, wrap(link.step, 12))) for place, link in enumerate(links, 1)]
+    steps = [f"{place}.<br>" + "<br>".join(map(escape, wrap(link.step, 9))) for place, link in enumerate(links, 1)]
     drawing = _blank(320)
     drawing.add_scatter(
         x=steps,
@@ -264,7 +265,7 @@ def drop_chain(report: Report) -> Figure | None:
                 font={"color": INK, "size": 12},
             )
     drawing.update_yaxes(title_text=title)
-    drawing.update_layout(margin={"b": 28})
+    drawing.update_xaxes(tickangle=0)
     return drawing
 
 
@@ -384,7 +385,7 @@ def candidates(report: Report) -> Figure | None:
     drawing.update_yaxes(title_text="latency, untrained (ms)", rangemode="tozero")
     limit = _slowest_candidate(shown, _gate_limit(report, "min_speedup"))
     if limit is not None:
-        _limit(drawing, f"slowest that meets the speed gate: {ms(limit)}", y=limit)
+        _limit(drawing, f"speed gate: {ms(limit)}", y=limit)
     return drawing
 
 

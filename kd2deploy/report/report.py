@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -358,7 +359,7 @@ class Report:
                 "render it with the version of kd2deploy named in its `versions`"
             )
         try:
-            return TypeAdapter(Report).validate_json(text)
+            return _parser().validate_json(text)
         except ValidationError as error:
             faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
             raise RunError("the report was changed by hand: " + "; ".join(faults)) from error
@@ -375,3 +376,8 @@ class Report:
             return Report.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}; give the report.json of a run") from error
+
+
+@cache
+def _parser() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)

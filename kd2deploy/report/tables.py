@@ -163,7 +163,7 @@ def contenders(report: Report) -> Table | None:
                 "sha256",
             ),
             rows=tuple(_contender(one, unit, suffix) for one in report.contenders),
-            numbers=frozenset(range(2, 9)),
+            numbers=frozenset({2, *range(4, 9)}),
             strong=frozenset(place for place, one in enumerate(report.contenders) if one.deployed),
         )
     )

@@ -24,6 +24,8 @@ from kd2deploy.resolve import bind
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
 CALIBRATION_ROWS = 128
+EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
+"""The module that an extra brings, where it has another name."""
 EXCLUDED = (1, 2, 4, 8)
 """How many operations the search leaves in float, in this order."""
 
@@ -228,8 +230,9 @@ def with_exclusions(
 
 def missing(variant: Variant) -> str:
     """Why a variant's runtime cannot be used here; empty where it can."""
-    if variant.requires and importlib.util.find_spec(variant.requires) is None:
-        return f"{variant.requires} is not installed; pip install 'kd2deploy[{variant.requires}]'"
+    module = EXTRAS.get(variant.requires, variant.requires)
+    if module and importlib.util.find_spec(module) is None:
+        return f"{module} is not installed; pip install 'kd2deploy[{variant.requires}]'"
     return ""
 
 

@@ -5,7 +5,7 @@ per example, so that the judge can compare in pairs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from kd2deploy.core import Scores, Target
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
-from kd2deploy.measure.latency import full, race
+from kd2deploy.measure.latency import Protocol, full, race
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
@@ -57,17 +57,20 @@ class Measured:
 def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     """Score every contender on the evaluation set and race the timed ones."""
     percentile = 0.99 if target.gates.p99_ms is not None else 0.5
+    wanted = job.recipe.measurement
+    protocol = full(percentile)
+    protocol = replace(protocol, processes=wanted.processes, stop=replace(protocol.stop, cap_s=wanted.cap_s))
     spec = {
         "contenders": [
             [entry.name, entry.contender.artifact.sha256, dict(entry.contender.options), entry.timed]
             for entry in entries
         ],
-        "percentile": percentile,
+        "protocol": asdict(protocol),
         **for_target(target),
     }
     parents = {"data": job.splits.sha256}
     stage = job.run.stage(
-        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, percentile, folder)
+        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, protocol, folder)
     )
     outputs = {entry.name: read_outputs(stage.path(f"outputs-{at}.npz")) for at, entry in enumerate(entries)}
     scored = {
@@ -90,7 +93,7 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     )
 
 
-def work(job: Job, entries: list[Entry], target: Target, percentile: float, folder: Path) -> Mapping[str, Any]:
+def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
     checked = preflight(target)
     before = state()
     failures: dict[str, str] = {}
@@ -112,7 +115,7 @@ def work(job: Job, entries: list[Entry], target: Target, percentile: float, fold
         student.task.spec(),
         target,
         feeds,
-        full(percentile),
+        protocol,
         lambda sentence, share: job.watcher.advance("timing", round(100 * share), 100),
     )
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})

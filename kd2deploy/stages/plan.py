@@ -19,7 +19,7 @@ from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import quick, race, speedup
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Plan, Shrink
-from kd2deploy.report import Candidate, estimate
+from kd2deploy.report import Candidate, Plain, estimate
 from kd2deploy.stages.export import convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at
 from kd2deploy.train.shapes import Shape, candidates, shape_label
@@ -120,7 +120,7 @@ def weigh(
 ) -> Candidate:
     """One candidate's figures, and whether it can pass the gates of speed."""
     name = shape_label(shape)
-    facts = {
+    facts: dict[str, Plain] = {
         "layers": str(shape.layers),
         "hidden": str(shape.hidden),
         "heads": shape.heads,

@@ -92,6 +92,23 @@ def processor_of(config: Mapping[str, Any]) -> Processor:
     )
 
 
+def save_processor(folder: Path, channels: int, height: int, width: int) -> None:
+    """Writes the plain processor of a network made from nothing: stretched to its size, bytes mapped to -1..1."""
+    half = [0.5] * channels
+    described = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": half,
+        "image_std": half,
+    }
+    (folder / FILE).write_text(json.dumps(described, indent=2), encoding="utf-8")
+
+
 def sized(size: Any) -> tuple[tuple[int, int] | None, int | None]:
     """((height, width), None), or (None, shortest edge), of the forms that `size` is written in."""
     if size is None:

@@ -24,12 +24,52 @@ from kd2deploy.tasks._classification import (
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config
 from kd2deploy.tasks._images import pixels, processor
+from kd2deploy.tasks._snippets import runtime_code
 
 
 def ports_of(folder: Path) -> dict[str, Any]:
     """The task's arguments that depend on the network: channels, height and width of what the one in `folder` reads."""
     height, width = processor(folder.resolve()).out
     return {"channels": int(read_config(folder).get("num_channels", 3)), "height": height, "width": width}
+
+
+RGB = """\
+from transformers import AutoImageProcessor
+
+processor = AutoImageProcessor.from_pretrained(".")
+
+
+def prepared(path):
+    return processor(Image.open(path).convert("RGB"), return_tensors="np")["pixel_values"]
+"""
+GREY = """\
+import json
+import pathlib
+
+import numpy
+
+said = json.loads(pathlib.Path("preprocessor_config.json").read_text())
+
+
+def prepared(path):
+    picture = Image.open(path).convert("L").resize(({width}, {height}), said.get("resample", 2))
+    pixels = numpy.asarray(picture, dtype="float32")[None, None] * said.get("rescale_factor", 1 / 255)
+    return ((pixels - said["image_mean"][0]) / said["image_std"][0]).astype("float32")
+"""
+SNIPPET = """\
+from PIL import Image
+
+{runtime}
+{prepare}
+labels = {labels!r}
+
+
+def answer(path):
+    return labels[run({{"pixel_values": prepared(path)}})["logits"].argmax()]
+
+
+print(answer("picture.png"))
+"""
 
 
 class ImageClassification(Task):
@@ -169,6 +209,16 @@ class ImageClassification(Task):
 
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         return answers_of(outputs["logits"], self.labels)
+
+    def row(self, given: str, other: str | None = None) -> Row:
+        return {"image": given, "label": None}
+
+    def snippet(self, file: str) -> str:
+        return SNIPPET.format(
+            runtime=runtime_code(file, self.auto),
+            prepare=(RGB if self.channels == 3 else GREY).format(height=self.height, width=self.width),
+            labels=list(self.labels),
+        )
 
 
 class Deployed(nn.Module):

@@ -27,6 +27,7 @@ from kd2deploy.tasks._classification import (
     target_value,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config, tokenizer
+from kd2deploy.tasks._snippets import runtime_code
 
 TOKEN_TYPED = frozenset({"albert", "bert", "electra", "funnel", "mobilebert", "rembert", "squeezebert", "xlnet"})
 """Model types whose networks tell the two texts of a pair apart by token types, and whose ONNX form has that input."""
@@ -36,6 +37,24 @@ def ports_of(folder: Path) -> dict[str, Any]:
     """The task's arguments that depend on the network: whether the one in `folder` reads token types."""
     config = read_config(folder)
     return {"token_types": config["model_type"] in TOKEN_TYPED and config.get("type_vocab_size", 2) > 1}
+
+
+SNIPPET = """\
+from transformers import AutoTokenizer
+
+{runtime}
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+{labels}
+
+def answer({texts}):
+    found = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="np")
+    logits = run({{name: found[name].astype("int64") for name in {inputs}}})["logits"]
+    return {answer}
+
+
+print(answer({example}))
+"""
 
 
 class TextClassification(Task):
@@ -136,6 +155,10 @@ class TextClassification(Task):
         embedded: Tensor = words(batch["input_ids"])
         return "inputs_embeds", embedded
 
+    def token_table(self, net: nn.Module) -> Tensor:
+        table: Tensor = net.get_input_embeddings().weight  # type: ignore[operator]
+        return table
+
     # data ---------------------------------------------------------------------------------------------------
 
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
@@ -232,6 +255,24 @@ class TextClassification(Task):
 
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         return answers_of(outputs["logits"], self.labels)
+
+    def row(self, given: str, other: str | None = None) -> Row:
+        if self.pair and other is None:
+            raise DataError("this task reads pairs; give the second text too")
+        return {"text": given, "text_pair": other, "label": None} if self.pair else {"text": given, "label": None}
+
+    def snippet(self, file: str) -> str:
+        texts = "texts, others" if self.pair else "texts"
+        answer = "[labels[place] for place in logits.argmax(-1)]" if self.labels else "logits[:, 0].tolist()"
+        return SNIPPET.format(
+            runtime=runtime_code(file, self.auto),
+            texts=texts,
+            max_length=self.max_length,
+            inputs=[port.name for port in self.inputs],
+            labels=f"labels = {list(self.labels)!r}\n" if self.labels else "",
+            answer=answer,
+            example="['a first text'], ['a second one']" if self.pair else "['a text', 'another']",
+        )
 
 
 class Deployed(nn.Module):

@@ -12,6 +12,8 @@ from torch import nn
 from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import check_folder, quiet, read_config
+from kd2deploy.tasks._images import FILE, save_processor
+from kd2deploy.tasks.image_classification import ImageClassification
 
 INPUT_FILES = (
     "tokenizer*",
@@ -139,8 +141,8 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
     """A network of random weights by its architecture (`{model_type: resnet, depths: [2, 2]}`), saved in `out`.
 
     The tokenizer or processor is copied from `inputs_from`; a text network takes its vocabulary's size and padding
-    from there too, unless `config` names them. Raises ModelError for a model type or field that transformers does not
-    know.
+    from there too, unless `config` names them. An image network takes the task's sizes, and a plain processor where
+    none is copied. Raises ModelError for a model type or field that transformers does not know.
     """
     import transformers
 
@@ -150,11 +152,15 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         raise ModelError(
             f"create needs a `model_type` that transformers knows (bert, resnet, vit ...), got {model_type!r}"
         )
-    unknown = [name for name in given if not knows(transformers.CONFIG_MAPPING[model_type](), name)]
+    empty = transformers.CONFIG_MAPPING[model_type]()
+    unknown = [name for name in given if not knows(empty, name)]
     if unknown:
         raise ModelError(
             f"a {model_type} has no field {unknown[0]!r}; see {model_type}'s configuration in transformers"
         )
+    if isinstance(task, ImageClassification):
+        sizes = {"num_channels": task.channels, "image_size": task.height}
+        given = {name: value for name, value in sizes.items() if knows(empty, name)} | given
     if inputs_from is not None:
         source = read_config(inputs_from)
         shared = (
@@ -167,8 +173,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
             "num_channels",
         )
         inherited = {name: source[name] for name in shared if source.get(name) is not None}
-        known = transformers.CONFIG_MAPPING[model_type]()
-        given = {name: value for name, value in inherited.items() if knows(known, name)} | given
+        given = {name: value for name, value in inherited.items() if knows(empty, name)} | given
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -176,7 +181,10 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
             net = getattr(transformers, task.auto).from_config(built)
         except (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError) as error:
             raise ModelError(f"a {model_type} cannot be created so: {str(error).splitlines()[0]}") from error
-        return saved(net, out, inputs_from=inputs_from)
+        saved(net, out, inputs_from=inputs_from)
+    if isinstance(task, ImageClassification) and not (out / FILE).is_file():
+        save_processor(out, task.channels, task.height, task.width)
+    return out
 
 
 def knows(config: Any, name: str) -> bool:

@@ -28,6 +28,7 @@ from kd2deploy.train.teacher_cache import TeacherCache
 
 SEEN = frozenset({"hidden", "attentions", "embedding"})
 """The needs that make a network show more of itself; the others say what must be run or given."""
+TERM = "term."
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Distiller(nn.Module):
         and an optimizer passes over parameters without one.
         """
         outcome = self.outcome(batch)
-        return {"loss": outcome.loss} | {f"term.{name}": value for name, value in outcome.values.items()}
+        return {"loss": outcome.loss} | {TERM + name: value for name, value in outcome.values.items()}
 
     def outcome(self, batch: Batch) -> Outcome:
         """The loss with all that went into it."""

@@ -25,9 +25,10 @@ from transformers.utils import logging as transformers_logging
 
 from kd2deploy.core import Features, Method, Progress, Task, TaskLoss
 from kd2deploy.errors import TrainError
-from kd2deploy.train.checkpoints import last_whole, mark_whole, remove, step_of, write_json
-from kd2deploy.train.distiller import Distiller, keeps_state, networks, same_attention
+from kd2deploy.train.distiller import TERM, Distiller, keeps_state, networks, same_attention
 from kd2deploy.train.order import Order
+from kd2deploy.train.precision import resolved
+from kd2deploy.train.resume import last_whole, mark_whole, remove, step_of, write_json
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
 
@@ -58,7 +59,8 @@ class Trained:
     samples_per_second: float
     seconds_per_step: float
     history: tuple[Mapping[str, Any], ...]
-    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score."""
+    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score. Means
+    are over the forwards that the student learnt from; a loss of 0 without terms says that there was none."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "student": str(self.student)}
@@ -105,12 +107,13 @@ def distill(
     """Train `student` under `method`; the kept student is left in it and saved in `folder`.
 
     `method` comes unbound. `score(student)` is the validation score, higher is better; the student is in eval mode and
-    the random generators are put back after it. `on_progress(step, steps, epoch, loss)`. The same call on the same
+    torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`. The same call on the same
     folder continues from the last whole checkpoint, or returns a finished training at once; on a CPU the result is the
     same to the bit as without the interruption. Raises ValueError where method, networks and settings do not fit, and
     TrainError where the loss is no longer finite or the folder holds another training.
     """
     assert isinstance(student, PreTrainedModel), "a student is a transformers model, saved by save_pretrained"
+    settings = resolved(settings, device)
     with quiet_transformers(), same_attention(student):
         arguments = training_arguments(settings, folder, seed, method, device, len(features))
         refuse_misfits(method, settings, arguments, score, features)
@@ -145,11 +148,11 @@ def refuse_misfits(
         raise ValueError("keep: best needs a validation score; give one, or set keep: last")
     if settings.patience is not None and score is None:
         raise ValueError("patience needs a validation score; give one, or leave patience out")
-    if settings.precision == "fp16" and arguments.device.type != "cuda":
-        raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
     inner = [type(part).__name__ for part in method.parts if part.optimizes_itself]
     if inner and settings.precision == "fp16":
         raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")
+    if settings.precision == "fp16" and arguments.device.type != "cuda":
+        raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
     if inner and arguments.world_size > 1:
         raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
 
@@ -170,7 +173,14 @@ def reopened(finished: Path, run: Mapping[str, Any], student: PreTrainedModel) -
     found = json.loads(finished.read_text())
     require_same(found["run"], run, finished.parent)
     load_model(student, finished.parent / STUDENT)
+    remove_checkpoints(finished.parent)
     return replace(Trained.from_json(found["trained"]), student=finished.parent / "student")
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete what only an unfinished training needs."""
+    for left in (*folder.glob("checkpoint-*"), *folder.glob("best-*")):
+        remove(left)
 
 
 def require_same(found: Mapping[str, Any], run: Mapping[str, Any], folder: Path) -> None:
@@ -251,12 +261,16 @@ def may_leave_unused(method: Method) -> bool:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """The Trainer sets the verbosity of the whole library; put it back."""
-    before = transformers_logging.get_verbosity()
+    """Without transformers' messages and progress bars, which are set for the whole library: put them back."""
+    logging: Any = transformers_logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(before)
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 class Engine(Trainer):
@@ -325,13 +339,14 @@ class Engine(Trainer):
         found = model(**inputs)
         self.ledger.forwards += 1
         self.ledger.rows += next(iter(inputs.values())).shape[0]
-        values = {name.removeprefix("term."): value.detach() for name, value in found.items()}
-        self.pending.append((self.state.global_step + 1, values))
+        if len(found) > 1:  # a batch that a view spent on itself has no terms, and its loss says nothing
+            values = {name: value.detach() for name, value in found.items()}
+            self.pending.append((self.state.global_step + 1, values))
         return (found["loss"], found) if return_outputs else found["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         self.read_losses()
-        super().log({**logs, **{f"term/{name}": mean for name, mean in self.means.items()}}, start_time)
+        super().log({**logs, **self.means}, start_time)
         if self.on_progress and self.is_world_process_zero():
             steps = self.state.max_steps
             self.on_progress(self.state.global_step, steps, float(self.state.epoch or 0.0), self.means.get("loss", 0.0))
@@ -360,11 +375,20 @@ class Engine(Trainer):
         self.read_losses()
         self.require_finite_weights()
         ledger, step = self.ledger, self.state.global_step
-        means = {name: total / count for name, (total, count) in ledger.sums.items()}
+        means = {
+            name.removeprefix(TERM): total / count for name, (total, count) in ledger.sums.items() if name != "loss"
+        }
+        total, count = ledger.sums.get("loss", (0.0, 1))
         ledger.sums = {}
-        entry = {"step": step, "epoch": step / self.steps_per_epoch, "loss": means.pop("loss"), "terms": means}
         assert self.lr_scheduler is not None
-        entry |= {"learning_rate": self.lr_scheduler.get_last_lr()[0], "score": None}
+        entry = {
+            "step": step,
+            "epoch": step / self.steps_per_epoch,
+            "loss": total / count,
+            "terms": means,
+            "learning_rate": self.lr_scheduler.get_last_lr()[0],
+            "score": None,
+        }
         ledger.history.append(entry)
         if self.score is None:
             ledger.kept_step = step
@@ -383,7 +407,7 @@ class Engine(Trainer):
         ledger.stopped_early = self.settings.patience is not None and ledger.since_best >= self.settings.patience
 
     def scored(self, score: Score) -> float:
-        """The student's score, the same in all processes; mode and random generators are left as they were."""
+        """The student's score, the same in all processes; and torch's generators are left as they were."""
         student = self.distiller.student
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         found = [0.0]
@@ -460,8 +484,7 @@ class Engine(Trainer):
             save_model(student, str(folder / STUDENT))
             student.save_pretrained(trained.student)
             write_json(folder / TRAINED, {"run": ledger.run, "trained": trained.to_json()})
-            for left in (*folder.glob("checkpoint-*"), *folder.glob("best-*")):
-                remove(left)
+            remove_checkpoints(folder)
         self.accelerator.wait_for_everyone()
         return trained
 
@@ -547,7 +570,7 @@ def require_finite(read: Mapping[str, float], step: int, settings: Settings, fol
     """TrainError that names the first term that is not finite; the loss itself comes last."""
     for name in sorted(read, key=lambda name: name == "loss"):
         if not math.isfinite(read[name]):
-            what = "the loss" if name == "loss" else f"term {name!r}"
+            what = "the loss" if name == "loss" else f"term {name.removeprefix(TERM)!r}"
             raise TrainError(remedies(f"{what} ({read[name]})", step, settings, folder))
 
 

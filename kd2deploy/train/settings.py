@@ -26,8 +26,9 @@ class Settings:
     """Of sgd."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; 0 leaves them."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """What the heavy operations are computed in; weights stay float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """What the heavy operations are computed in; weights stay float32. `auto`: bf16 where the device has units for it,
+    else fp32, so its results depend on the machine."""
     parts_learning_rate: float | None = None
     """Learning rate of the method's own heads; None: that of the student."""
     group_by_length: bool = True
@@ -63,7 +64,7 @@ class Settings:
             )
         _one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
-        _one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("keep", self.keep, ("best", "last"))
 
 

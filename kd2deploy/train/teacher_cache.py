@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, clean_look
 from kd2deploy.errors import TrainError
-from kd2deploy.train.checkpoints import write_json
+from kd2deploy.train.resume import write_json
 
 LAYOUT = 1
 """Version of the files' layout; part of the key, so that an older cache is never misread."""

@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from small_masked_lm import SmallMaskedLm
 from small_text import small_bert, small_rows, small_task
 
 import kd2deploy.methods
 from kd2deploy.core import Method, Progress
 from kd2deploy.train.distiller import Distiller, networks
 
+GAME: dict[str, Any] = {"generator": SmallMaskedLm(), "ascents": 1, "descents": 2, "generator_rate": 1e-3}
+
 CASES: dict[str, dict[str, dict[str, Any]]] = {
     # method: {case: arguments}
-    "cilda": {"": {"ascents": 1, "descents": 2}},
-    "combined_kd": {"phase 1": {"phase": 1, "ascents": 1, "descents": 2}, "phase 2": {"phase": 2}},
+    "cilda": {"": GAME},
+    "combined_kd": {"phase 1": {"phase": 1, **GAME}, "phase 2": {"phase": 2}},
     "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
-    "mate_kd": {"": {"ascents": 1, "descents": 2}},
+    "mate_kd": {"": GAME},
 }
+
+DRAWN_BY_PLACE = "the words that are masked are drawn at random, by their place in the batch"
 
 EXCEPT: dict[str, dict[str, str]] = {
     "minimum": {
@@ -32,7 +37,12 @@ EXCEPT: dict[str, dict[str, str]] = {
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
     },
     "padding": {},
-    "order": {"mix_kd": "the rows that are mixed are drawn at random, by their place in the batch"},
+    "order": {
+        "cilda": DRAWN_BY_PLACE,
+        "combined_kd": DRAWN_BY_PLACE,
+        "mate_kd": DRAWN_BY_PLACE,
+        "mix_kd": "the rows that are mixed are drawn at random, by their place in the batch",
+    },
     "falls": {},
 }
 

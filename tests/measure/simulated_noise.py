@@ -33,7 +33,7 @@ def bimodal(shape: Shape, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
 
 def drifting(shape: Shape, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
     """Clocks fall by 20 % and wander besides; both contenders feel it, at the times at which they run."""
-    runs, processes, rounds, samples = shape
+    runs, processes, rounds, _samples = shape
     steps = 0.01 * rng.standard_normal((runs, processes, rounds * 4))
     drift = np.cumsum(steps, axis=-1) + np.linspace(0.0, 0.2, rounds * 4)
     by_block = np.exp(drift).reshape(runs, processes, rounds, 4, 1)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 from tiny_networks import TinyText, at, networks, networks_of, observation, parity, run, sizes, step_of, text_batch
+from torch import nn
 
+from kd2deploy.core import Observation
 from kd2deploy.methods.annealing_kd import annealing_kd
 from kd2deploy.methods.continuation_kd import continuation_kd, hinge, psi
 from kd2deploy.methods.task_only import task_only
@@ -104,3 +106,39 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_other_classes_are_refused():
     with pytest.raises(ValueError, match="continuation_kd compares logits"):
         continuation_kd().bind(networks(sizes(), sizes(classes=4)))
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_margin_makes_a_smoother_student_of_a_teacher_that_has_learned_noise(seed):
+    """A noisy sine, 3,000 points, a student of two layers of 128; the teacher holds what is left of the noise after
+    averaging over 101 neighbours, as an overfitted one would. The margin is two standard deviations of it."""
+    points = torch.linspace(-1, 1, 3000)[:, None]
+    noise = torch.nn.functional.pad(3.0 * torch.randn(1, 1, 3000), (50, 50), mode="reflect")
+    noise = torch.nn.functional.avg_pool1d(noise, 101, stride=1)[0, 0, :, None]
+    teacher = torch.sin(2 * torch.pi * points) + noise
+    close, smooth = (sine_student(margin, points, teacher, seed) for margin in (0.0, 4 * noise.var().item()))
+    assert roughness(smooth) < roughness(close) / 2
+    assert (smooth - teacher).square().mean() < teacher.square().mean() / 2  # smooth, but no flat line
+
+
+def sine_student(margin, points, teacher, seed, epochs=30, steps=20):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(1, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1))
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, epochs * steps)
+    term = continuation_kd(margin, t_max=10, phi_until=0.5).weighted["hinge"].term
+    for step in range(epochs * steps):
+        drawn = torch.randint(len(points), (500,))
+        seen = Observation(net(20 * points[drawn])), Observation(teacher[drawn])
+        optimizer.zero_grad()
+        term(step_of(*seen, progress=at(step // steps, float(epochs)))).backward()
+        optimizer.step()
+        decay.step()
+    with torch.no_grad():
+        return net(20 * points)
+
+
+def roughness(curve):
+    """Sum of the squared second differences."""
+    return curve[:, 0].diff(n=2).square().sum()

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import pytest
@@ -61,6 +62,7 @@ def test_phi_steps_every_third_epoch_in_the_glue_setting():
         (_maths.need_weight, {"beta": -1}, "beta must be 0 or more and finite, got -1"),
         (_maths.need_weight, {"beta": math.inf}, "beta must be 0 or more and finite, got inf"),
         (_maths.need_share, {"alpha": 1.5}, "alpha must lie in 0..1, got 1.5"),
+        (functools.partial(_maths.need_one_of, ("a", "b")), {"kind": "c"}, "kind must be one of 'a', 'b', got 'c'"),
         (_maths.need_sum_of_one, {"task": 0.5, "soft": 0.6}, "task, soft must sum to 1, got task = 0.5, soft = 0.6"),
         (_maths.need_sum_of_one, {"task": 1.5, "soft": -0.5}, "task must lie in 0..1, got 1.5"),
     ],

@@ -1,10 +1,12 @@
 """A real browser for the tests: headless Chromium, spoken to in its own protocol through a pipe."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +14,22 @@ from types import TracebackType
 from typing import Any
 
 PATIENCE_S = 60.0
+LAUNCH = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""Chromium reads its orders from descriptor 3 and answers on 4."""
 
 
 def chromium() -> str | None:
     """The browser's path, or None where there is none."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def above_four(descriptor: int) -> int:
+    """The same open file under a number that the browser's own descriptors do not take."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
 
 
 class Browser:
@@ -25,15 +38,15 @@ class Browser:
     def __init__(self, folder: Path) -> None:
         program = chromium()
         assert program is not None
-        to_browser, self._send = os.pipe()
-        self._receive, from_browser = os.pipe()
+        to_browser, self._send = map(above_four, os.pipe())
+        self._receive, from_browser = map(above_four, os.pipe())
         switches = (
             "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
             "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars "
             f"--remote-debugging-pipe --user-data-dir={folder} about:blank"
         )
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", program, *switches.split()],
+            [sys.executable, "-I", "-c", LAUNCH, str(to_browser), str(from_browser), program, *switches.split()],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ def test_the_defaults_are_accepted():
         ({"checkpoint_every": "day"}, "checkpoint_every is a positive number of optimizer steps or 'epoch'"),
         ({"schedule": "sawtooth"}, "schedule is one of linear, cosine, constant, got 'sawtooth'"),
         ({"optimizer": "adam"}, "optimizer is one of adamw, sgd"),
-        ({"precision": "int8"}, "precision is one of fp32, bf16, fp16"),
+        ({"precision": "int8"}, "precision is one of auto, fp32, bf16, fp16"),
         ({"keep": "first"}, "keep is one of best, last"),
     ],
 )

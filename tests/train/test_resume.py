@@ -1,6 +1,6 @@
 """A checkpoint is whole or it is not there."""
 
-from kd2deploy.train.checkpoints import is_whole, last_whole, mark_whole, remove
+from kd2deploy.train.resume import is_whole, last_whole, mark_whole, remove
 
 
 def checkpoint(folder, step, *, marked=True):

@@ -5,7 +5,24 @@ from typing import Any
 
 import torch
 
-WORDS = ["good", "bad", "film", "plot", "a", "the", "is", "was", "very", "not", "slow", "fine", "##ly", "##s", "dull", "fun"]
+WORDS = [
+    "good",
+    "bad",
+    "film",
+    "plot",
+    "a",
+    "the",
+    "is",
+    "was",
+    "very",
+    "not",
+    "slow",
+    "fine",
+    "##ly",
+    "##s",
+    "dull",
+    "fun",
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ENCODERS = ("bert", "distilbert", "roberta", "electra", "deberta-v2", "modernbert")
 
@@ -42,9 +59,20 @@ def encoder_config(family: str = "bert", *, layers: int = 2, hidden: int = 16, l
         "max_position_embeddings": 66,
     }
     if family == "distilbert":
-        sizes = {"dim": hidden, "n_layers": layers, "n_heads": 4, "hidden_dim": 2 * hidden, "max_position_embeddings": 66}
+        sizes = {
+            "dim": hidden,
+            "n_layers": layers,
+            "n_heads": 4,
+            "hidden_dim": 2 * hidden,
+            "max_position_embeddings": 66,
+        }
     if family == "deberta-v2":
-        sizes |= {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "share_att_key": True}
+        sizes |= {
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 8,
+            "share_att_key": True,
+        }
         sizes |= {"norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0}
     if family == "modernbert":
         sizes |= {"global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3}

@@ -1,0 +1,186 @@
+"""The masked language model that adversarial-text methods write with: one from a folder, or one made of the teacher.
+
+A folder's model is taken as it is. Where none is named, the teacher's own encoder is copied, given a head that is tied
+to its word embeddings, and trained for a short while to restore masked words of the training texts: it has the
+teacher's vocabulary by construction. How long, how fast and on how many words are ours; no paper derives a generator
+like this.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from kd2deploy.core import Features, MaskedLm, Task
+from kd2deploy.errors import ModelError
+from kd2deploy.tasks._folder import network, tokenizer
+from kd2deploy.train.checkpoint import locate
+
+STEPS, BATCH = 200, 16
+"""Optimizer steps, and texts per step, of a derived generator's training: minutes on a CPU, seconds on a GPU."""
+HEAD_RATE, ENCODER_RATE = 1e-3, 5e-5
+"""Learning rates: the head starts from nothing, the encoder knows the language already."""
+MASK_RATE = 0.3
+"""Share of the words that it learns to restore: as many as it will be asked to fill."""
+
+
+class FolderMaskedLm(MaskedLm):
+    """A network that transformers loads for masked language modelling."""
+
+    def __init__(self, net: nn.Module, mask_id: int, special_ids: Sequence[int]) -> None:
+        super().__init__()
+        self.net, self.mask_id, self.special_ids = net, mask_id, tuple(special_ids)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        logits: Tensor = self.net(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits[positions]
+
+
+class TiedMaskedLm(MaskedLm):
+    """An encoder with a small head whose last layer is the encoder's own table of word embeddings."""
+
+    def __init__(self, encoder: nn.Module, mask_id: int, special_ids: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder, self.mask_id, self.special_ids = encoder, mask_id, tuple(special_ids)
+        config: Any = encoder.config
+        words, width = self.table().shape
+        self.transform = nn.Sequential(nn.Linear(config.hidden_size, width), nn.GELU(), nn.LayerNorm(width))
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def table(self) -> Tensor:
+        """[V, D]: the encoder's word embeddings."""
+        found: Tensor = self.encoder.get_input_embeddings().weight  # type: ignore[operator]
+        return found
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        state = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return F.linear(self.transform(state[positions]), self.table(), self.bias)
+
+
+def masked_lms(
+    teacher: nn.Module,
+    folder: Path,
+    task: Task,
+    features: Sequence[Features],
+    *,
+    cache: Path | None = None,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] | None = None,
+) -> Callable[[str | None], MaskedLm]:
+    """What `Networks.masked_lm` is to be: a name gives `named_masked_lm`, None `derived_masked_lm`.
+
+    `folder` is the teacher's, for its tokenizer; `cache` a file that keeps a derived one between runs.
+    """
+
+    def found(name: str | None) -> MaskedLm:
+        if name is not None:
+            return named_masked_lm(name, folder)
+        return derived_masked_lm(teacher, folder, task, features, cache=cache, seed=seed, device=device)
+
+    return found
+
+
+def named_masked_lm(name: str, teacher: Path) -> MaskedLm:
+    """The masked language model in a folder, `package:MODULE` or hub id, which must have the teacher's vocabulary.
+
+    Raises ModelError where it has no trained head for masked words, or other words than the teacher.
+    """
+    folder = locate(name)
+    mask_id, special_ids = masking(folder)
+    if tokenizer(folder.resolve()).get_vocab() != tokenizer(teacher.resolve()).get_vocab():
+        raise ModelError(
+            f"generator {name} has another vocabulary than the teacher in {teacher}; name a masked language model with "
+            "the teacher's tokenizer, or leave `generator` out to derive one from the teacher"
+        )
+    try:
+        net = network("AutoModelForMaskedLM", folder)
+    except ModelError as error:
+        raise ModelError(
+            f"generator {name} is no trained masked language model ({error}); name another, or leave "
+            "`generator` out to derive one from the teacher"
+        ) from error
+    return FolderMaskedLm(net, mask_id, special_ids)
+
+
+def derived_masked_lm(
+    teacher: nn.Module,
+    folder: Path,
+    task: Task,
+    features: Sequence[Features],
+    *,
+    steps: int = STEPS,
+    cache: Path | None = None,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] | None = None,
+) -> MaskedLm:
+    """A copy of the teacher's encoder with a tied head, trained for `steps` to restore words of the features' texts.
+
+    On the CPU in the end, in eval mode. The teacher and the global random generators are left as they were: the same
+    seed gives the same generator. With a `cache` file that exists its weights are read instead. Raises ModelError
+    where the tokenizer has no mask token.
+    """
+    mask_id, special_ids = masking(folder)
+    base: nn.Module = teacher.base_model  # type: ignore[assignment]
+    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        found = TiedMaskedLm(copy.deepcopy(base).cpu(), mask_id, special_ids).requires_grad_(True)
+        if cache is not None and cache.is_file():
+            load_model(found, cache)
+            return found.eval()
+        fit(found.to(place), task, features, steps)
+    found.cpu().eval()
+    if cache is not None:
+        unfinished = cache.with_name(cache.name + ".writing")
+        save_model(found, str(unfinished))
+        unfinished.replace(cache)
+    return found
+
+
+def masking(folder: Path) -> tuple[int, tuple[int, ...]]:
+    """The mask token's id and all special ids of the tokenizer in a folder. Raises ModelError where it has no mask."""
+    reader = tokenizer(folder.resolve())
+    if reader.mask_token_id is None:
+        raise ModelError(
+            f"the tokenizer in {folder} has no mask token, so no word can be masked and filled; "
+            "use a method that writes no text, such as mix_kd or backward_kd"
+        )
+    return int(reader.mask_token_id), tuple(sorted(int(token) for token in reader.all_special_ids))
+
+
+def fit(generator: TiedMaskedLm, task: Task, features: Sequence[Features], steps: int) -> None:
+    """Train to restore words: cross-entropy at the masked positions, the rates falling linearly to 0."""
+    if not features:
+        raise ModelError("there are no texts to derive a masked language model from; name one as `generator`")
+    device = generator.bias.device
+    head = [generator.bias, *generator.transform.parameters()]
+    optimizer = torch.optim.AdamW(
+        [{"params": head, "lr": HEAD_RATE}, {"params": generator.encoder.parameters(), "lr": ENCODER_RATE}],
+        weight_decay=0.01,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(1, steps))
+    generator.train()
+    for _ in range(steps):
+        chosen = torch.randperm(len(features))[:BATCH].tolist()
+        batch = task.collate([features[row] for row in chosen])
+        ids, attended = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        loss = restoration_loss(generator, ids, attended)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+
+
+def restoration_loss(generator: MaskedLm, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Cross-entropy in nats at words masked with `MASK_RATE`, mean over them; 0 where none was drawn."""
+    special = torch.tensor(generator.special_ids, device=input_ids.device)
+    words = attention_mask.bool() & ~torch.isin(input_ids, special)
+    mask = words & (torch.rand(words.shape, device=words.device) < MASK_RATE)
+    logits = generator(input_ids.masked_fill(mask, generator.mask_id), attention_mask, mask)
+    return F.cross_entropy(logits.float(), input_ids[mask], reduction="sum") / mask.sum().clamp(min=1)

@@ -1,0 +1,307 @@
+"""The sizes that a student may have: a smaller configuration of the teacher's family, its parameters and its work."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd2deploy.errors import ModelError
+from kd2deploy.tasks._folder import quiet, read_config
+from kd2deploy.tasks._images import processor
+from kd2deploy.train.narrow import Heads
+
+INTERMEDIATE = {"distilbert": "hidden_dim"}
+"""Where a configuration keeps the feed-forward width under another name than `intermediate_size`."""
+ENCODERS = frozenset(
+    {"bert", "camembert", "deberta-v2", "deit", "distilbert", "electra", "modernbert", "roberta", "vit", "xlm-roberta"}
+)
+"""Families with one stack of blocks whose layers are known by name."""
+ROTARY = frozenset({"modernbert"})
+"""Families whose heads turn by position: a head's width fixes the frequencies, so it must stay."""
+CONVOLUTIONAL = frozenset({"resnet"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A candidate student."""
+
+    layers: int | tuple[int, ...]
+    """Blocks; of a ResNet those of each stage."""
+    hidden: int | tuple[int, ...]
+    """Width; of a ResNet each stage's channels."""
+    heads: int
+    """Attention heads; 0 for a ResNet."""
+    intermediate: int
+    """Width of the feed-forward layers; 0 for a ResNet."""
+    parameters: int
+    flops: float
+    """Of one row; see `flops`."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What `shrink` is called with."""
+        found: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden}
+        return found | ({"heads": self.heads, "intermediate": self.intermediate} if self.heads else {})
+
+
+def config_of(folder: Path) -> Any:
+    """The configuration in a folder. Raises ModelError."""
+    import transformers
+
+    read_config(folder)
+    with quiet():
+        try:
+            return transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (ValueError, OSError, KeyError) as error:
+            raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error
+
+
+def intermediate_of(config: Any) -> int:
+    return int(getattr(config, INTERMEDIATE.get(config.model_type, "intermediate_size")))
+
+
+def heads_of(teacher: Any, student: Any) -> Heads:
+    """Attention heads of two configurations."""
+    return Heads(
+        teacher.num_attention_heads,
+        teacher.hidden_size // teacher.num_attention_heads,
+        student.num_attention_heads,
+        student.hidden_size // student.num_attention_heads,
+    )
+
+
+def smaller(
+    config: Any,
+    *,
+    layers: int | Sequence[int] | None = None,
+    hidden: int | Sequence[int] | None = None,
+    heads: int | None = None,
+    intermediate: int | None = None,
+) -> Any:
+    """The student's configuration; what is not named keeps the teacher's size, or its proportion to the width.
+
+    A ResNet's `layers` and `hidden` are one number for each stage. Raises ModelError for a family that cannot be
+    shrunk, an argument that the family does not have, and a size that the teacher cannot give.
+    """
+    family = config.model_type
+    if family in CONVOLUTIONAL:
+        if heads is not None or intermediate is not None:
+            raise ModelError(f"a {family} has neither heads nor intermediate; give its depths and hidden_sizes")
+        if isinstance(layers, int) or isinstance(hidden, int):
+            stages = len(config.depths)
+            raise ModelError(f"a {family} has {stages} stages; give depths and hidden_sizes, {stages} numbers each")
+        return smaller_stages(config, layers, hidden)
+    if family not in ENCODERS:
+        known = ", ".join(sorted(ENCODERS | CONVOLUTIONAL))
+        raise ModelError(
+            f"a {family} cannot be shrunk: its layers are not known by name ({known} are); train another student with "
+            "`student: {create: {model_type: ...}}` or `student: {from: FOLDER}`"
+        )
+    if not (layers is None or isinstance(layers, int)) or not (hidden is None or isinstance(hidden, int)):
+        raise ModelError(f"a {family} has one stack of blocks; give layers and hidden, one number each")
+    return smaller_stack(config, layers, hidden, heads, intermediate)
+
+
+def smaller_stack(
+    config: Any, layers: int | None, hidden: int | None, heads: int | None, intermediate: int | None
+) -> Any:
+    found = copy.deepcopy(config)
+    width = config.hidden_size if hidden is None else hidden
+    if intermediate is None:
+        intermediate = max(1, round(intermediate_of(config) * width / config.hidden_size))
+    wanted = {
+        "layers": (config.num_hidden_layers if layers is None else layers, config.num_hidden_layers),
+        "hidden": (width, config.hidden_size),
+        "heads": (valid_heads(config, width) if heads is None else heads, config.num_attention_heads),
+        "intermediate": (intermediate, intermediate_of(config)),
+    }
+    for name, (size, limit) in wanted.items():
+        if not 1 <= size <= limit:
+            raise ModelError(f"{name} must be 1 to the teacher's {limit}, got {size}")
+    found.num_hidden_layers = wanted["layers"][0]
+    found.hidden_size = width
+    found.num_attention_heads = wanted["heads"][0]
+    setattr(found, INTERMEDIATE.get(config.model_type, "intermediate_size"), intermediate)
+    if getattr(config, "pooler_hidden_size", None) is not None:
+        found.pooler_hidden_size = width
+    if getattr(config, "layer_types", None) is not None:
+        found.layer_types = list(config.layer_types[: found.num_hidden_layers])  # shrink sets those of the kept blocks
+    check_heads(config, found)
+    if config.model_type == "electra" and width != config.hidden_size and width == config.embedding_size:
+        raise ModelError(
+            f"an ELECTRA {width} wide, as wide as its word embeddings, has no projection after them to start from; "
+            "choose another hidden"
+        )
+    return found
+
+
+def valid_heads(config: Any, hidden: int) -> int:
+    """Heads of the teacher's width where they divide `hidden`, else the fewest that are narrower. 0 where none fit."""
+    width = config.hidden_size // config.num_attention_heads
+    able = [
+        heads
+        for heads in range(1, config.num_attention_heads + 1)
+        if hidden % heads == 0
+        and hidden // heads <= width
+        and (config.model_type not in ROTARY or hidden // heads == width)
+    ]
+    return able[0] if able else 0
+
+
+def check_heads(teacher: Any, student: Any) -> None:
+    heads = heads_of(teacher, student)
+    if heads.student * heads.student_width != student.hidden_size:
+        raise ModelError(f"hidden {student.hidden_size} is not a multiple of {heads.student} heads; change one of them")
+    if heads.student_width > heads.teacher_width:
+        least = -(-student.hidden_size // heads.teacher_width)
+        raise ModelError(
+            f"{heads.student} heads in hidden {student.hidden_size} would be {heads.student_width} wide, and the "
+            f"teacher's are {heads.teacher_width}; give at least {least} heads"
+        )
+    if teacher.model_type in ROTARY and heads.student_width != heads.teacher_width:
+        raise ModelError(
+            f"a {teacher.model_type} turns its heads by position, so they must stay {heads.teacher_width} wide; choose "
+            f"hidden as a multiple of {heads.teacher_width} and that many heads"
+        )
+
+
+def smaller_stages(config: Any, depths: Sequence[int] | None, hidden_sizes: Sequence[int] | None) -> Any:
+    found = copy.deepcopy(config)
+    for name, sizes in (("depths", depths), ("hidden_sizes", hidden_sizes)):
+        limits = getattr(config, name)
+        sizes = list(limits if sizes is None else sizes)
+        if len(sizes) != len(limits) or any(not 1 <= size <= limit for size, limit in zip(sizes, limits, strict=True)):
+            raise ModelError(f"{name} must be {len(limits)} numbers, each 1 to the teacher's {limits}, got {sizes}")
+        setattr(found, name, sizes)
+    # the stem keeps its ratio to the first stage, so that a teacher without a shortcut there gives a student without
+    found.embedding_size = max(1, round(config.embedding_size * found.hidden_sizes[0] / config.hidden_sizes[0]))
+    return found
+
+
+def parameters(config: Any) -> int:
+    """Parameters of a network of this configuration; nothing is allocated."""
+    import transformers
+
+    with torch.device("meta"), quiet():
+        named = (config.architectures or ["BertModel"])[0]
+        net: torch.nn.Module = getattr(transformers, named)(config)
+    return sum(weight.numel() for weight in net.parameters())
+
+
+def flops(config: Any, length: int) -> float:
+    """Floating-point operations (two for a multiply-add) of one row: an encoder's blocks at `length` positions.
+
+    A ViT reads as many positions as its picture has patches; of a ResNet, the convolutions on a square picture of
+    `length` pixels a side. Embeddings, norms and the head are left out.
+    """
+    if config.model_type in CONVOLUTIONAL:
+        return convolution_flops(config, length)
+    if getattr(config, "patch_size", None) is not None:
+        length = (config.image_size // config.patch_size) ** 2 + 1
+    hidden, inner = config.hidden_size, intermediate_of(config)
+    gates = 3 if config.model_type == "modernbert" else 2
+    block = 2 * length * (4 * hidden**2 + gates * hidden * inner) + 4 * length**2 * hidden
+    return float(config.num_hidden_layers * block)
+
+
+def convolution_flops(config: Any, side: int) -> float:
+    import transformers
+
+    with torch.device("meta"), quiet():
+        net: torch.nn.Module = transformers.ResNetModel(config)
+        net.eval()
+        total = 0.0
+
+        def count(layer: torch.nn.Module, _: Any, out: torch.Tensor) -> None:
+            nonlocal total
+            assert isinstance(layer, torch.nn.Conv2d)
+            total += 2.0 * out[0].numel() * layer.weight[0].numel()
+
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(count)
+        with torch.no_grad():
+            net(torch.empty(1, config.num_channels, side, side))
+    return total
+
+
+def candidates(
+    teacher: Path,
+    *,
+    layers: Sequence[int] | None = None,
+    hidden: Sequence[int] | None = None,
+    length: int = 128,
+) -> list[Shape]:
+    """The grid of students, largest first by their work, without the teacher itself.
+
+    Encoders: `layers` (by default all, 3/4, 2/3, 1/2, 1/3, 1/4, 1/6 and 1/12 of the teacher's) times `hidden` (all,
+    3/4, 2/3, 1/2, 1/3 and 1/4, as far as whole heads fit). ResNets: shares of each stage's depth and channels;
+    `layers` then means layers in all, `hidden` the last stage's channels. Raises ModelError for a family that cannot
+    be shrunk and where no size fits.
+    """
+    config = config_of(teacher)
+    smaller(config)  # raises for a family that cannot be shrunk
+    if config.model_type in CONVOLUTIONAL:
+        length = processor(teacher.resolve()).out[0]
+        grid: Sequence[tuple[Any, Any]] = stage_grid(config, layers, hidden)
+    else:
+        grid = stack_grid(config, layers, hidden)
+    found = [shape_of(smaller(config, layers=deep, hidden=wide), length) for deep, wide in grid]
+    if not found:
+        raise ModelError(
+            f"no student smaller than {teacher} has such sizes; name other `layers` or `hidden` under plan"
+        )
+    return sorted(found, key=lambda shape: (-shape.flops, -shape.parameters))
+
+
+def shape_of(config: Any, length: int) -> Shape:
+    """The shape of a configuration."""
+    if config.model_type in CONVOLUTIONAL:
+        sizes: tuple[Any, Any, int, int] = (tuple(config.depths), tuple(config.hidden_sizes), 0, 0)
+    else:
+        sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, intermediate_of(config))
+    return Shape(*sizes, parameters=parameters(config), flops=flops(config, length))
+
+
+def shares(size: int, parts: Sequence[tuple[int, int]]) -> list[int]:
+    """Different whole shares of a size, largest first."""
+    return sorted({max(1, size * top // bottom) for top, bottom in parts}, reverse=True)
+
+
+def stack_grid(config: Any, layers: Sequence[int] | None, hidden: Sequence[int] | None) -> list[tuple[int, int]]:
+    depth, width = config.num_hidden_layers, config.hidden_size
+    deep = layers or shares(depth, [(1, 1), (3, 4), (2, 3), (1, 2), (1, 3), (1, 4), (1, 6), (1, 12)])
+    wide = list(hidden or [])
+    if hidden is None:
+        whole = shares(width, [(1, 1), (3, 4), (2, 3), (1, 2), (1, 3), (1, 4)])
+        # widths that are no multiple of 8 are slow on every device
+        wide = [size for size in whole if valid_heads(config, size) and (size % 8 == 0 or width % 8)]
+        if config.model_type == "electra" and width != config.embedding_size:
+            wide = [size for size in wide if size != config.embedding_size]
+    return [(d, w) for d in deep for w in wide if (d, w) != (depth, width)]
+
+
+def stage_grid(
+    config: Any, layers: Sequence[int] | None, hidden: Sequence[int] | None
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    whole, last = sum(config.depths), config.hidden_sizes[-1]
+    deep = [part / whole for part in layers] if layers else [1, 3 / 4, 1 / 2, 1 / 4]
+    wide = [part / last for part in hidden] if hidden else [1, 3 / 4, 1 / 2, 1 / 3, 1 / 4]
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for d in deep:
+        for w in wide:
+            depths = tuple(max(1, min(depth, round(depth * d))) for depth in config.depths)
+            sizes = tuple(max(1, min(size, round(size * w))) for size in config.hidden_sizes)
+            same = depths == tuple(config.depths) and sizes == tuple(config.hidden_sizes)
+            if not same and (depths, sizes) not in found:
+                found.append((depths, sizes))
+    return found
+
+
+def shape_label(shape: Shape) -> str:
+    """`3 x 192`: layers and width; of a ResNet `1+1+1 x 8-16-32`."""
+    layers = shape.layers if isinstance(shape.layers, int) else "+".join(map(str, shape.layers))
+    hidden = shape.hidden if isinstance(shape.hidden, int) else "-".join(map(str, shape.hidden))
+    return f"{layers} x {hidden}"

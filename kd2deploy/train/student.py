@@ -1,0 +1,197 @@
+"""A student made of its teacher: fewer blocks, narrower, starting from the teacher's own weights.
+
+Blocks are chosen as in Sanh et al., "DistilBERT", 2019, arXiv:1910.01108, section 3 (evenly spread); units by the size
+of their weights, or by measured activity as in Muralidharan et al., "Compact Language Models via Pruning and Knowledge
+Distillation", 2024, arXiv:2407.14679, section 2.2.
+Departs from them: heads and feed-forward units are chosen by weights alone; where heads get narrower the queries are
+scaled so that the attention's logits keep their size.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kd2deploy.core import Batch, Task
+from kd2deploy.errors import ModelError
+from kd2deploy.tasks._folder import quiet
+from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
+from kd2deploy.train.checkpoint import saved
+from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
+from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
+
+BLOCK = re.compile(r".*?\blayers?\.\d+(?=\.)")
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A student in its folder, and where its weights come from."""
+
+    folder: Path
+    layer_map: tuple[tuple[int, int], ...]
+    """(student's block, teacher's block) that it starts from; of a ResNet, counted through all stages.
+    Empty when nothing is copied."""
+    copied_share: float
+    """Share of the student's parameters that start from the teacher's, 0..1."""
+    parameters: int
+    notes: tuple[str, ...]
+
+
+def shrink(
+    teacher: Path,
+    out: Path,
+    task: Task,
+    *,
+    layers: int | Sequence[int] | None = None,
+    hidden: int | Sequence[int] | None = None,
+    heads: int | None = None,
+    intermediate: int | None = None,
+    keep: Keep = "uniform",
+    initialise: Literal["copy", "random"] = "copy",
+    seed: int = 0,
+    samples: Sequence[Batch] | None = None,
+) -> Shrunk:
+    """Writes a smaller network of the teacher's family, with its tokenizer or processor, to `out`.
+
+    What is not named keeps the teacher's size; `intermediate` and `heads` follow `hidden`. A ResNet's `layers` and
+    `hidden` are one number for each stage. `samples` are batches on
+    which the residual stream's activity is measured to choose its width by. `initialise: random` draws every weight
+    from `seed`. Raises ModelError for a family or size that cannot be made.
+    """
+    import transformers
+
+    whole = task.load(teacher)
+    source: Any = whole.config
+    config = smaller(source, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
+    try:
+        maps = block_maps(source, config, keep)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+    if getattr(source, "layer_types", None) is not None:
+        config.layer_types = [source.layer_types[block] for block in maps[0]]
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net: nn.Module = getattr(transformers, task.auto).from_config(config)
+    share, notes, flat = 0.0, ["every weight is random"], list[int]()
+    if initialise == "copy":
+        try:
+            share, notes = copy_into(net, whole, maps, activity(task, whole, samples))
+        except ValueError as error:
+            raise ModelError(f"{teacher} cannot be cut: {error}") from error
+        starts = [sum(source.depths[:stage]) for stage in range(len(maps))] if len(maps) > 1 else [0]
+        flat = [start + block for start, blocks in zip(starts, maps, strict=True) for block in blocks]
+    saved(net, out, inputs_from=teacher)
+    return Shrunk(out, tuple(enumerate(flat)), share, sum(weight.numel() for weight in net.parameters()), tuple(notes))
+
+
+def block_maps(source: Any, config: Any, keep: Keep) -> list[list[int]]:
+    """The teacher's blocks behind the student's: one list, or one for each stage. Raises ValueError."""
+    if source.model_type in CONVOLUTIONAL:
+        if keep != "uniform":
+            raise ValueError(f"a {source.model_type} is cut evenly in each stage; leave `keep` at uniform")
+        return stage_maps(source.depths, config.depths)
+    return [layer_map(source.num_hidden_layers, config.num_hidden_layers, keep)]
+
+
+def activity(task: Task, net: nn.Module, samples: Sequence[Batch] | None) -> Tensor | None:
+    """Mean |activation| [D] of the residual stream, each block's scaled to mean 1, over the positions that count."""
+    config: Any = net.config
+    if not samples or config.model_type in CONVOLUTIONAL:
+        return None
+    total: list[Tensor] = []
+    with torch.no_grad():
+        for batch in samples:
+            seen = task.observe(net, batch, needs=frozenset({"hidden"}))
+            counted = [states[seen.mask] if seen.mask is not None else states.flatten(0, 1) for states in seen.hidden]
+            sums = [states.double().abs().sum(0) for states in counted]
+            total = [one + other for one, other in zip(total, sums, strict=True)] if total else sums
+    return torch.stack([each / each.mean() for each in total]).sum(0)
+
+
+def copy_into(
+    student: nn.Module, teacher: nn.Module, maps: Sequence[Sequence[int]], measured: Tensor | None
+) -> tuple[float, list[str]]:
+    """Copies into every weight of the student what of the teacher's it has room for: the share copied, and notes."""
+    given, target = teacher.state_dict(), student.state_dict()
+    config: Any = teacher.config
+    convolutional = config.model_type in CONVOLUTIONAL
+    names = {name: resnet_name(name, maps) if convolutional else teacher_name(name, maps[0]) for name in target}
+    known = {name: own for name, own in names.items() if own in given}
+    choose = channel_plan if convolutional else encoder_plan
+    axes, kept = choose(student, teacher, known, measured)
+
+    copied, lost = 0, [name for name in target if name not in known]
+    parameters = dict(student.named_parameters())
+    with torch.no_grad():
+        for name, own in known.items():
+            part = cut(given[own], axes[name], kept)
+            if part.shape != target[name].shape:
+                raise ValueError(
+                    f"{own} is {list(given[own].shape)}, and no rule cuts it to {list(target[name].shape)}"
+                )
+            target[name].copy_(part * query_scale(own, teacher, student))
+            copied += target[name].numel() if name in parameters else 0
+    notes = [f"random, for the teacher has no such weight: {', '.join(lost)}"] if lost else []
+    blocks = {block_of(own) for own in names.values()}
+    unread = [name for name in given if name not in names.values() and block_of(name) in blocks]
+    if unread:
+        notes.append(f"left out, for the student has no such weight: {', '.join(unread)}")
+    return copied / sum(weight.numel() for weight in parameters.values()), notes
+
+
+def block_of(name: str) -> str:
+    """The name up to its block's number: `bert.encoder.layer.3`; empty outside the blocks."""
+    found = BLOCK.match(name)
+    return found[0] if found else ""
+
+
+def encoder_plan(
+    student: nn.Module, teacher: nn.Module, known: Mapping[str, str], measured: Tensor | None
+) -> tuple[dict[str, Axes], dict[str, Tensor]]:
+    """Axes of the student's weights, and the units that each keeps."""
+    source: Any = teacher.config
+    config: Any = student.config
+    given, target = teacher.state_dict(), student.state_dict()
+    axes = {name: encoder_axes(own, given[own].shape, target[name].shape) for name, own in known.items()}
+    weights = {own: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
+    kept = kept_units(
+        weights,
+        (source.hidden_size, config.hidden_size),
+        (intermediate_of(source), intermediate_of(config)),
+        heads_of(source, config),
+        measured,
+    )
+    return axes, kept
+
+
+def channel_plan(
+    student: nn.Module, teacher: nn.Module, known: Mapping[str, str], measured: Tensor | None
+) -> tuple[dict[str, Axes], dict[str, Tensor]]:
+    """Axes of the student's weights, and the channels that each keeps."""
+    config: Any = teacher.config
+    given, target = teacher.state_dict(), student.state_dict()
+    stages = streams(target)
+    steps = 2 if config.layer_type == "basic" else 3
+    axes = {name: resnet_axes(own, given[own].shape, stages, steps) for name, own in known.items()}
+    weights = {own: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
+    sizes = {
+        label: size
+        for name in known
+        for label, size in zip(axes[name], target[name].shape, strict=True)
+        if label is not None
+    }
+    return axes, kept_channels(weights, sizes)
+
+
+def query_scale(name: str, teacher: nn.Module, student: nn.Module) -> float:
+    """What keeps q.k / sqrt(width) at its size when heads get narrower: sqrt of the widths' ratio, on queries alone."""
+    config: Any = teacher.config
+    if config.model_type in CONVOLUTIONAL or role_of(name) != "query":
+        return 1.0
+    heads = heads_of(config, student.config)
+    return math.sqrt(heads.student_width / heads.teacher_width)

@@ -1,0 +1,190 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kd2deploy.data.prepare import Splits, prepare, quotas
+from kd2deploy.data.tables import Tables
+from kd2deploy.errors import DataError
+
+TEXT = "text_classification"
+
+
+def rows(count: int, classes: int = 2, start: str = "train") -> list[dict[str, Any]]:
+    return [{"text": f"{start} {place}", "label": f"class {place % classes}", "extra": place} for place in range(count)]
+
+
+def prepared(train: Any = None, judged: Any = None, **given: Any) -> Splits:
+    sources = {name: given.pop(name) for name in ("validation", "unlabelled", "labels", "names") if name in given}
+    task = given.pop("task", TEXT)
+    classes = given.pop("classes", None)
+    tables = Tables(
+        rows(40) if train is None else train, rows(10, start="eval") if judged is None else judged, **sources
+    )
+    return prepare(tables, task, labels=classes, **given)
+
+
+def test_splits_are_stratified_disjoint_and_numbered() -> None:
+    found = prepared(rows(100, 4), rows(8, 4, "eval"), validation_share=0.2)
+    assert (len(found.train), len(found.validation), len(found.eval)) == (80, 20, 8)
+    assert found.labels == ("class 0", "class 1", "class 2", "class 3")
+    assert Counter(row["label"] for row in found.validation) == dict.fromkeys(range(4), 5)
+    texts = {row["text"] for row in found.train}
+    assert not texts & {row["text"] for row in found.validation}
+    assert all(row.keys() == {"text", "label", "index"} for row in found.train)
+    assert [row["index"] for row in found.validation] == list(range(20))
+    assert found.warnings == ()
+
+
+def test_split_and_hash_depend_on_the_seed_and_the_rows() -> None:
+    first, again, other = prepared(), prepared(), prepared(seed=1)
+    assert first == again
+    assert other.validation != first.validation
+    assert other.sha256 != first.sha256
+    changed = rows(40)
+    changed[3]["text"] = "another"
+    assert prepared(changed).sha256 != first.sha256
+
+
+def test_own_validation_rows_are_used_as_they_are() -> None:
+    found = prepared(validation=rows(6, start="held"))
+    assert (len(found.train), len(found.validation)) == (40, 6)
+
+
+def test_every_class_keeps_a_training_row() -> None:
+    few = [*rows(30), {"text": "rare", "label": "rare"}]
+    found = prepared(few, validation_share=0.9)
+    assert {row["label"] for row in found.train} == {0, 1, 2}
+
+
+def test_limits_keep_the_proportions() -> None:
+    found = prepared(rows(100, 4), rows(40, 4, "eval"), limit_train=44, limit_eval=8)
+    assert Counter(row["label"] for row in found.eval) == dict.fromkeys(range(4), 2)
+    assert len(found.train) + len(found.validation) == 44
+
+
+def test_few_labels_leave_the_other_rows_without() -> None:
+    found = prepared(rows(100, 4), rows(8, 4, "eval"), limit_labels=8, unlabelled=[{"text": "free"}])
+    labelled = [row["label"] for row in found.train if row["label"] is not None]
+    assert Counter(labelled) == dict.fromkeys(range(4), 2)
+    assert len(found.train) == 93 - (len(found.validation) - 8)
+    assert found.train[-1]["text"] == "free"
+    assert found.train[-1]["label"] is None
+    assert [row["index"] for row in found.train] == list(range(len(found.train)))
+    with pytest.raises(DataError, match="each of 4 classes"):
+        prepared(rows(100, 4), rows(8, 4, "eval"), limit_labels=3)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 300))
+def test_quotas_are_proportional_and_sum_up(sizes: list[int], wanted: int) -> None:
+    found = quotas(sizes, wanted)
+    assert sum(found) == min(wanted, sum(sizes))
+    assert all(0 <= quota <= size for quota, size in zip(found, sizes, strict=True))
+    if wanted >= len(sizes):
+        assert min(found) >= 1
+
+
+def test_numeric_labels_are_sorted_by_size_and_source_names_are_places() -> None:
+    numbered = [{"text": str(place), "label": place % 11} for place in range(44)]
+    assert prepared(numbered, numbered[:11]).labels == tuple(str(place) for place in range(11))
+    named = [{"text": str(place), "label": place % 2} for place in range(20)]
+    found = prepared(named, named[:4], labels=("zero", "one"))
+    assert found.labels == ("zero", "one")
+    assert [row["label"] for row in found.eval] == [0, 1, 0, 1]
+
+
+def test_the_tasks_own_order_of_labels_wins() -> None:
+    found = prepared(classes=["class 1", "class 0"])
+    assert [row["label"] for row in found.eval[:2]] == [1, 0]
+
+
+def test_regression_reads_numbers() -> None:
+    values = [{"text": str(place), "label": f"{place / 4}"} for place in range(20)]
+    found = prepared(values, values[:4], classes=[])
+    assert found.labels == ()
+    assert [row["label"] for row in found.eval] == [0.0, 0.25, 0.5, 0.75]
+    values[6]["label"] = "much"
+    with pytest.raises(DataError, match=r"my\.csv: row 7 has a label that is not a finite number \('much'\)"):
+        prepared(values, values[:4], classes=[], names={"train": "my.csv"})
+
+
+def test_overlap_is_counted_and_warned_of() -> None:
+    train = rows(20)
+    found = prepared(train, [*rows(6, start="eval"), train[3], train[4]])
+    assert found.overlap == 2
+    assert "2 of 8 evaluation rows" in found.warnings[0]
+
+
+def test_pictures_overlap_by_what_is_in_them(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
+    train = [{"image": image, "label": place % 2} for place, image in enumerate(drawn)]
+    found = prepared(
+        train,
+        [{"image": drawn[0].copy(), "label": 0}, {"image": drawn[1].T.copy(), "label": 1}],
+        task="image_classification",
+    )
+    assert found.overlap == 1
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).write_bytes(name.encode() if name != "d" else b"a")
+    files = [{"image": str(tmp_path / name), "label": place % 2} for place, name in enumerate("abc")]
+    found = prepared(files, [{"image": str(tmp_path / "d"), "label": 0}], task="image_classification")
+    assert found.overlap == 1
+
+
+@pytest.mark.parametrize("empty", [None, "", "  ", float("nan")])
+def test_missing_values_name_their_rows_or_are_dropped(empty: Any) -> None:
+    train = rows(40)
+    train[2]["text"] = train[7]["text"] = empty
+    with pytest.raises(DataError, match=r"rows 3, 8 have no text; fill them in or set `missing: drop`"):
+        prepared(train)
+    found = prepared(train, missing="drop")
+    assert len(found.train) + len(found.validation) == 38
+    assert "train: 2 rows without text were left out" in found.warnings
+
+
+def test_many_missing_rows_are_shortened() -> None:
+    train = [{**row, "label": None} if place % 2 else row for place, row in enumerate(rows(40))]
+    with pytest.raises(DataError, match=r"rows 2, 4, 6, 8, 10 \.\.\. \(20 in all\) have no label.*`unlabelled`"):
+        prepared(train)
+
+
+@pytest.mark.parametrize(
+    ("train", "judged", "words"),
+    [
+        ([], None, "train has no rows"),
+        (None, [], "eval has no rows"),
+        (rows(10, 1), rows(4, 1), "every row has the label 'class 0'"),
+        ([{"text": "a", "labl": 1}] * 3, None, "no column 'label'; did you mean 'labl'"),
+        ([{"sentence": "a", "label": 1}] * 3, None, "no column 'text'"),
+        (None, rows(9, 3, "eval"), "rows 3, 6, 9 have a label that is not among the classes"),
+        (rows(2), rows(2), "too few rows"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(train: Any, judged: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        prepared(train, judged)
+
+
+def test_class_that_is_judged_but_never_trained_is_refused() -> None:
+    with pytest.raises(DataError, match="'class 2' has no training row"):
+        prepared(judged=rows(9, 3, "eval"), labels=("class 0", "class 1", "class 2"))
+
+
+def test_declared_class_without_rows_is_warned_of() -> None:
+    assert any("'class 2'" in warning for warning in prepared(labels=("class 0", "class 1", "class 2")).warnings)
+
+
+def test_pairs_need_their_second_text() -> None:
+    with pytest.raises(DataError, match="no column 'text_pair'"):
+        prepared(pair=True)
+
+
+def test_rows_of_other_tasks_pass_unchanged() -> None:
+    sounds = [{"audio": f"{place}.wav", "words": "a b"} for place in range(20)]
+    found = prepared(sounds, sounds[:3], task="speech_ctc")
+    assert found.eval[2] == {"audio": "2.wav", "words": "a b", "index": 2}
+    assert len(found.train) == 18

@@ -1,0 +1,220 @@
+"""Export, fusion and the ONNX session, on the runtime itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import Case
+from damage import with_weights, with_wrong_bias
+from torch import Tensor, nn
+
+from kd2deploy.core import Artifact, Target, open_session
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters.onnx import (
+    OnnxSession,
+    check_agreement,
+    fp16_from_onnx,
+    fused_from_onnx,
+    onnx_from_torch,
+    run_all,
+)
+from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.tasks.text_classification import TextClassification
+
+
+def test_the_artifact_says_what_made_it(text: Case, plain: Artifact) -> None:
+    assert plain.details["route"] == "dynamo"
+    assert plain.details["failed_routes"] == {}
+    assert plain.details["opset"] == 20
+    assert plain.details["domains"] == ["ai.onnx"]
+    assert plain.parent == text.source.sha256
+    assert sorted(file.name for file in plain.path.parent.iterdir()) == ["model.onnx"]
+    properties = {entry.key: entry.value for entry in onnx.load(plain.path).metadata_props}
+    assert properties["kd2deploy.source"] == text.source.sha256
+
+
+def test_dynamic_axes_have_the_names_of_the_ports(text: Case, plain: Artifact) -> None:
+    for entry, port in zip(onnx.load(plain.path).graph.input, text.task.inputs, strict=True):
+        assert entry.name == port.name
+        assert tuple(axis.dim_param for axis in entry.type.tensor_type.shape.dim) == port.axes
+
+
+def test_node_names_say_where_in_the_network_they_stand_and_are_unique(plain: Artifact) -> None:
+    nodes = onnx.load(plain.path).graph.node
+    names = [node.name for node in nodes]
+    assert len(set(names)) == len(names)
+    assert any(name.endswith("encoder.layer.0.attention.self.query/MatMul") for name in names)
+    assert not any(node.metadata_props for node in nodes), "stack traces tell the paths of the machine"
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_onnx_answers_as_torch_does_at_any_size(text: Case, plain: Artifact, batch: int) -> None:
+    rows = [{"text": "a good film " * (place + 1), "label": None} for place in range(batch)]
+    feed = text.task.feed(text.task.encode(rows, text.source.path))
+    with TorchSession(text.source, text.task, text.target) as one, OnnxSession(plain, text.task, text.target) as other:
+        np.testing.assert_allclose(one.run(feed)["logits"], other.run(feed)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_tracing_exports_too(text: Case, tmp_path: Path) -> None:
+    made = onnx_from_torch(text.source, text.task, text.target, tmp_path, text.samples, route="torchscript")
+    assert made.details["route"] == "torchscript"
+
+
+class Bent(TextClassification):
+    """A task whose deployed network holds what exporters trip over."""
+
+    def __init__(self, task: TextClassification, bend: type[nn.Module]) -> None:
+        super().__init__(**{key: value for key, value in task.spec().items() if key != "use"})
+        self.bend = bend
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return self.bend(super().deployed(net))
+
+
+class Branching(nn.Module):
+    """A branch on a value: torch.export refuses it, tracing follows the one taken."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
+        logits = self.net(*inputs)[0]
+        return (logits if bool(inputs[1].sum() > 0) else logits * 0,)
+
+
+class Frozen(nn.Module):
+    """A size turned into a number: tracing writes the traced one into the graph."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
+        return (self.net(*inputs)[0] * (inputs[0].detach().numpy().shape[1] / 8),)
+
+
+def test_what_dynamo_refuses_is_traced_and_the_artifact_says_so(text: Case, tmp_path: Path) -> None:
+    assert isinstance(text.task, TextClassification)
+    task = Bent(text.task, Branching)
+    made = onnx_from_torch(text.source, task, text.target, tmp_path, text.samples)
+    assert made.details["route"] == "torchscript"
+    assert list(made.details["failed_routes"]) == ["dynamo", "dynamo_eager"]
+
+
+def test_a_graph_that_is_right_at_the_traced_size_alone_is_refused(text: Case, tmp_path: Path) -> None:
+    assert isinstance(text.task, TextClassification)
+    task = Bent(text.task, Frozen)
+    with pytest.raises(ConvertError, match=r"torchscript: .*disagrees"):
+        onnx_from_torch(text.source, task, text.target, tmp_path, text.samples, route="torchscript")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_wrong_bias_is_found(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    reference = run_all(plain.path, text.task, text.target, text.samples)
+    wrong = with_wrong_bias(plain, tmp_path / "wrong.onnx", 0.02)
+    with pytest.raises(ConvertError, match="output 'logits'"):
+        check_agreement(reference, wrong, text.task, text.target, text.samples)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weight: weight * float("nan"), "NaN"),
+        (lambda weight: weight * 0, "vanish|alike"),
+        (lambda weight: weight * 1e-30, "vanish|alike"),
+    ],
+    ids=["nan", "zero", "tiny"],
+)
+def test_a_reference_that_proves_nothing_is_refused(text: Case, tmp_path: Path, change: Any, said: str) -> None:
+    broken = with_weights(text.source, tmp_path / "broken", "classifier.weight", change)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConvertError, match=said):
+        onnx_from_torch(broken, text.task, text.target, tmp_path / "out", text.samples)
+
+
+def test_attention_gelu_and_layer_norm_are_fused(fused: Artifact) -> None:
+    assert fused.details["fused"] == {"Attention": 2, "SkipLayerNormalization": 4, "BiasGelu": 2}
+    assert fused.details["raw_masks"] == 2
+    assert fused.details["nodes"] < fused.details["nodes_before"] / 2
+    assert fused.details["domains"] == ["ai.onnx", "com.microsoft"]
+
+
+def test_fused_attention_still_hides_the_padding(text: Case, plain: Artifact, fused: Artifact) -> None:
+    rows = [{"text": "a good film is not slow", "label": None}, {"text": "dull", "label": None}]
+    feed = text.task.feed(text.task.encode(rows, text.source.path))
+    assert not feed["attention_mask"].all()
+    one, other = (run_all(made.path, text.task, text.target, [feed])[0]["logits"] for made in (plain, fused))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolutional_network_has_nothing_to_fuse(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="leave the fused variants out"):
+        fused_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples)
+
+
+@pytest.mark.parametrize("name", ["text", "image"])
+def test_fp16_holds_every_weight_in_half_and_keeps_the_ports(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    case: Case = request.getfixturevalue(name)
+    source: Artifact = request.getfixturevalue({"text": "plain", "image": "plain_image"}[name])
+    made = fp16_from_onnx(source, case.task, case.target, tmp_path, case.samples)
+    assert made.precision == "fp16"
+    weights = [tensor for tensor in onnx.load(made.path).graph.initializer if len(tensor.dims) > 1]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
+    assert run_all(made.path, case.task, case.target, case.samples)[0]["logits"].dtype == np.float32
+
+
+def test_a_converter_without_samples_is_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="at least one"):
+        fused_from_onnx(plain, text.task, text.target, tmp_path, [])
+
+
+# the session ------------------------------------------------------------------------------------------------
+
+
+def test_the_session_tells_what_is_active(text: Case, plain: Artifact) -> None:
+    with open_session(plain, text.task, Target("two", "", "cpu", {}, threads=2)) as session:
+        said = session.describe()
+    assert said["provider"] == "CPUExecutionProvider"
+    assert said["threads"] == "2"
+    assert said["placement"].startswith("CPUExecutionProvider: ")
+
+
+def test_io_binding_gives_the_same_answers(text: Case, plain: Artifact) -> None:
+    with (
+        open_session(plain, text.task, text.target) as one,
+        open_session(plain, text.task, text.target, {"io_binding": True}) as other,
+    ):
+        for feed in text.samples:
+            np.testing.assert_array_equal(one.run(feed)["logits"], other.run(feed)["logits"])
+
+
+def test_a_provider_that_is_not_installed_is_refused(text: Case, plain: Artifact) -> None:
+    with pytest.raises(SessionError, match=r"kd2deploy\[gpu\]"):
+        open_session(plain, text.task, text.target, {"provider": "TensorrtExecutionProvider"})
+
+
+def test_a_provider_that_leaves_the_work_to_the_host_is_refused(text: Case, plain: Artifact) -> None:
+    # The Azure provider is part of every CPU build, takes no local node and falls back without a word.
+    with pytest.raises(SessionError, match=r"AzureExecutionProvider leaves .*MatMul"):
+        open_session(plain, text.task, text.target, {"provider": "AzureExecutionProvider"})
+
+
+def test_changed_bytes_are_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    path = with_wrong_bias(plain, tmp_path / "model.onnx", 0.5)
+    stale = Artifact.from_json({**plain.to_json(), "path": str(path)})
+    with pytest.raises(SessionError, match="was changed"):
+        open_session(stale, text.task, text.target)
+
+
+def test_inputs_that_the_task_does_not_feed_are_named(text: Case, plain: Artifact) -> None:
+    class Narrow:
+        name, inputs, outputs = "narrow", text.task.inputs[:1], text.task.outputs
+
+    narrow: Any = Narrow()
+    with pytest.raises(SessionError, match="attention_mask"):
+        OnnxSession(plain, narrow, text.target)

@@ -1,0 +1,59 @@
+"""OpenVINO on plain and quantized graphs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Case
+
+from kd2deploy.core import Artifact, Target, open_session
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters.onnx import run_all
+from kd2deploy.exporters.openvino import openvino_from_onnx
+from kd2deploy.exporters.quantize import int8_from_onnx
+
+
+@pytest.fixture(scope="module")
+def converted(text: Case, plain: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return openvino_from_onnx(plain, text.task, text.target, tmp_path_factory.mktemp("openvino"), text.samples)
+
+
+def test_it_answers_as_onnx_runtime_does(text: Case, plain: Artifact, converted: Artifact) -> None:
+    expected = run_all(plain.path, text.task, text.target, text.samples)
+    with open_session(converted, text.task, text.target) as session:
+        for feed, outputs in zip(text.samples, expected, strict=True):
+            np.testing.assert_allclose(session.run(feed)["logits"], outputs["logits"], rtol=1e-3, atol=1e-4)
+
+
+def test_answers_outlive_the_next_run(text: Case, converted: Artifact) -> None:
+    with open_session(converted, text.task, text.target) as session:
+        first = session.run(text.samples[0])["logits"]
+        kept = first.copy()
+        session.run(text.samples[1])
+        np.testing.assert_array_equal(first, kept)
+
+
+def test_precision_and_threads_are_those_asked_for(text: Case, converted: Artifact) -> None:
+    with open_session(converted, text.task, Target("one", "", "cpu", {}, threads=1)) as session:
+        said = session.describe()
+    assert (said["precision"], said["threads"], said["streams"]) == ("f32", "1", "1")
+
+
+def test_the_folder_holds_the_names_that_optimum_reads(converted: Artifact) -> None:
+    assert sorted(file.name for file in converted.path.iterdir()) == ["openvino_model.bin", "openvino_model.xml"]
+
+
+def test_quantized_graphs_keep_their_precision(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    for name in ("qdq", "openvino"):
+        (tmp_path / name).mkdir()
+    source = int8_from_onnx(plain, text.task, text.target, tmp_path / "qdq", text.samples, mode="static")
+    made = openvino_from_onnx(source, text.task, text.target, tmp_path / "openvino", text.samples)
+    assert made.precision == "int8"
+    with open_session(made, text.task, text.target) as session:
+        assert session.describe()["precision"] == "int8, else f32"
+        assert np.isfinite(session.run(text.samples[0])["logits"]).all()
+
+
+def test_fused_graphs_are_refused(text: Case, fused: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="com.microsoft"):
+        openvino_from_onnx(fused, text.task, text.target, tmp_path, text.samples)

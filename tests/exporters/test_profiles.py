@@ -1,0 +1,41 @@
+"""The targets as data: each is a whole Target whose variants name real converters and real options."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+import kd2deploy.profiles
+from kd2deploy.core import Target
+
+FILES = sorted(Path(kd2deploy.profiles.__file__).parent.glob("cpu*.yaml"))
+MODULES = ("onnx", "quantize", "openvino")
+OWN = ("source", "task", "target", "folder", "samples")
+
+
+def converter(name: str) -> Any:
+    modules = [import_module(f"kd2deploy.exporters.{module}") for module in MODULES]
+    return next(vars(module)[name] for module in modules if name in vars(module))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_profile_names_real_converters_and_options(file: Path) -> None:
+    target = TypeAdapter(Target).validate_python(yaml.safe_load(file.read_text()))
+    assert target.name == file.stem.replace("_", "-")
+    assert target.measured
+    for variant in target.variants.values():
+        opened_by = "kd2deploy.exporters.torch.TorchSession"
+        for step in variant.steps:
+            made_by = converter(step["use"])
+            inspect.signature(made_by).bind(*OWN, **{key: value for key, value in step.items() if key != "use"})
+            opened_by = import_module(made_by.__module__).OPENED_BY
+        module, _, name = opened_by.rpartition(".")
+        inspect.signature(getattr(import_module(module), name)).bind("artifact", "task", "target", **variant.session)
+
+
+def test_the_two_targets_are_there() -> None:
+    assert [file.stem for file in FILES] == ["cpu", "cpu_2core"]

@@ -1,0 +1,135 @@
+"""Quantization of plain, fused and convolutional graphs, and the ranking of what it damages."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import Case
+from damage import with_weights
+
+from kd2deploy.core import Artifact
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._attention import has_bias
+from kd2deploy.exporters.onnx import onnx_from_torch, run_all
+from kd2deploy.exporters.quantize import damage, int8_from_onnx, quantizable_nodes, rank_sensitivity
+
+QUERY = "net.bert.encoder.layer.0.attention.self.query/MatMul"
+
+
+def test_dynamic_int8_replaces_every_chosen_operation(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
+    assert made.precision == "int8"
+    assert made.details["operations"] == {"MatMulInteger": len(made.details["quantized"])} == {"MatMulInteger": 12}
+    assert made.details["agreement"]["cosine"] > 0.99
+    assert made.details["domains"] == ["ai.onnx"], "it runs outside ONNX Runtime too"
+
+
+def test_fused_attention_is_quantized_and_hides_the_padding(text: Case, fused: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
+    assert made.details["operations"] == {"QAttention": 2, "MatMulInteger": 6}
+    rows = [{"text": "a good film is not slow", "label": None}, {"text": "dull", "label": None}]
+    encoded = text.task.encode(rows, text.source.path)
+    together = run_all(made.path, text.task, text.target, [text.task.feed(encoded)])[0]["logits"]
+    alone = run_all(made.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
+    exact = run_all(fused.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
+    # Rows share one activation scale, so they agree to a few percent and not to the bit.
+    np.testing.assert_allclose(together[1], alone[0], atol=0.1 * float(np.abs(exact).max()))
+
+
+def test_attention_with_a_bias_is_left_alone() -> None:
+    inputs = ["x", "weight", "bias", "", "", "positions"]
+    assert has_bias(onnx.helper.make_node("Attention", inputs, ["y"], domain="com.microsoft"))
+    assert not has_bias(onnx.helper.make_node("Attention", inputs[:3], ["y"], domain="com.microsoft"))
+
+
+def test_static_int8_covers_convolutions(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, mode="static")
+    kinds = {node.name: node.op_type for node in onnx.load(plain_image.path).graph.node}
+    assert {kinds[name] for name in made.details["quantized"]} == {"Conv", "Gemm"}
+    assert made.details["calibrated_on"] == len(image.samples)
+    assert made.details["agreement"]["cosine"] > 0.99
+
+
+def test_a_network_of_convolutions_has_no_dynamic_int8(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="no operation is left"):
+        int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples)
+
+
+def test_excluded_nodes_stay_in_floating_point(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY])
+    kept = {node.name: node.op_type for node in onnx.load(made.path).graph.node}
+    assert kept[QUERY] == "MatMul"
+    assert QUERY not in made.details["quantized"]
+    assert made.details["excluded"] == [QUERY]
+
+
+def test_an_unknown_exclusion_is_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="query/Matmul"):
+        int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY.replace("MatM", "Matm")])
+
+
+def test_embeddings_make_the_file_smaller(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    for name in ("without", "with"):
+        (tmp_path / name).mkdir()
+    without = int8_from_onnx(plain, text.task, text.target, tmp_path / "without", text.samples)
+    made = int8_from_onnx(plain, text.task, text.target, tmp_path / "with", text.samples, embeddings=True)
+    assert set(made.details["quantized"]) - set(without.details["quantized"])
+    tables = [tensor for tensor in onnx.load(made.path).graph.initializer if "word_embeddings" in tensor.name]
+    assert {tensor.data_type for tensor in tables if len(tensor.dims) == 2} == {onnx.TensorProto.INT8}
+
+
+def test_reduced_range_keeps_weights_to_seven_bits(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, reduce_range=True)
+    found = [
+        np.abs(onnx.numpy_helper.to_array(tensor).astype(np.int32)).max()
+        for tensor in onnx.load(made.path).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    assert 60 < max(found) <= 64
+
+
+def test_the_tensorrt_layout_is_symmetric_with_float_biases(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
+    graph = onnx.load(made.path).graph
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    zeros = [values[node.input[2]] for node in pairs]
+    assert {tensor.data_type for tensor in zeros} == {onnx.TensorProto.INT8}, "no uint8 and no int32 biases"
+    assert not any(onnx.numpy_helper.to_array(tensor).any() for tensor in zeros)
+    assert made.details["domains"] == ["ai.onnx"]
+
+
+def test_tensorrt_gets_neither_dynamic_int8_nor_fused_graphs(
+    text: Case, plain: Artifact, fused: Artifact, tmp_path: Path
+) -> None:
+    with pytest.raises(ConvertError, match="mode: static"):
+        int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, layout="tensorrt")
+    with pytest.raises(ConvertError, match="not the fused one"):
+        int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
+
+
+def test_the_ranking_finds_the_layer_that_bytes_cannot_hold(text: Case, tmp_path: Path) -> None:
+    name = "bert.encoder.layer.1.intermediate.dense.weight"
+
+    def spoil(weight: object) -> object:
+        # One value a thousand times the others takes the whole range of a per-tensor scale.
+        assert hasattr(weight, "clone")
+        changed = weight.clone()
+        changed[0, 0] = 1000 * changed.std()
+        return changed
+
+    spoiled = with_weights(text.source, tmp_path / "net", name, spoil)  # type: ignore[arg-type]
+    (tmp_path / "onnx").mkdir()
+    source = onnx_from_torch(spoiled, text.task, text.target, tmp_path / "onnx", text.samples, route="torchscript")
+    ranked = rank_sensitivity(source, text.task, text.target, text.samples, per_channel=False)
+    assert [node for node, _ in ranked] != quantizable_nodes(source.path, "dynamic")
+    assert "layer.1/intermediate" in ranked[0][0]
+    assert ranked[0][1] > 2 * ranked[1][1]
+
+
+def test_damage_is_the_relative_error_of_all_outputs() -> None:
+    reference = [{"y": np.array([[3.0, 0.0]])}, {"y": np.array([[0.0, 4.0]])}]
+    assert damage(reference, reference) == 0
+    assert damage(reference, [{"y": np.array([[3.0, 0.5]])}, {"y": np.array([[0.0, 4.0]])}]) == pytest.approx(0.1)
+    assert damage(reference, [{"y": np.array([[3.0, np.nan]])}, {"y": np.array([[0.0, 4.0]])}]) == float("inf")

@@ -1,0 +1,74 @@
+"""The PyTorch session: eval mode, threads, precision, compilation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import Case
+from torch import nn
+
+from kd2deploy.core import open_session
+from kd2deploy.errors import SessionError
+from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.tasks.text_classification import TextClassification
+
+
+def test_it_answers_as_the_network_does(text: Case) -> None:
+    feed = text.samples[0]
+    net = text.task.load(text.source.path)
+    with torch.no_grad():
+        expected = net(**{name: torch.from_numpy(array) for name, array in feed.items()}).logits.numpy()
+    with open_session(text.source, text.task, text.target) as session:
+        np.testing.assert_allclose(session.run(feed)["logits"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_are_set_while_it_is_open_alone(text: Case) -> None:
+    before = torch.get_num_threads()
+    with TorchSession(text.source, text.task, dataclasses.replace(text.target, threads=2)) as session:
+        assert torch.get_num_threads() == 2
+        assert session.describe()["threads"] == "2"
+    assert torch.get_num_threads() == before
+
+
+def test_bf16_answers_in_float32(text: Case) -> None:
+    with TorchSession(text.source, text.task, text.target, dtype="bf16") as session:
+        assert session.run(text.samples[0])["logits"].dtype == np.float32
+        assert session.describe()["precision"] == "bf16"
+
+
+def test_a_module_in_training_mode_is_refused(text: Case) -> None:
+    class Awake(nn.Module):
+        """A deployed network that will not be put to sleep."""
+
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def eval(self) -> "Awake":
+            return self.train()
+
+    class Careless(TextClassification):
+        def deployed(self, net: nn.Module) -> nn.Module:
+            return Awake(super().deployed(net))
+
+    assert isinstance(text.task, TextClassification)
+    task = Careless(**{key: value for key, value in text.task.spec().items() if key != "use"})
+    with pytest.raises(SessionError, match="training mode"):
+        TorchSession(text.source, task, text.target)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the refusal needs a machine without CUDA")
+def test_a_cuda_target_without_cuda_is_refused(text: Case) -> None:
+    with pytest.raises(SessionError, match="CUDA"):
+        TorchSession(text.source, text.task, dataclasses.replace(text.target, device="cuda"))
+
+
+def test_compiled_answers_are_the_eager_ones(image: Case) -> None:
+    with (
+        TorchSession(image.source, image.task, image.target) as eager,
+        TorchSession(image.source, image.task, image.target, compile=True) as compiled,
+    ):
+        assert compiled.describe()["mode"] == "torch.compile"
+        for feed in image.samples:
+            np.testing.assert_allclose(compiled.run(feed)["logits"], eager.run(feed)["logits"], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kd2deploy.measure.diagnosis import diagnose
+from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.machine import Machine
+from kd2deploy.measure.statistics import Ratio
+from kd2deploy.measure.timing import Block, Timing
+
+PLAIN = Machine("a CPU", ("avx2",), 2, 2, 8.0, "Linux", "3.11")
+NATIVE = replace(PLAIN, isa=("avx2", "avx512_vnni"))
+
+
+def timing(
+    name: str, ms: float = 10.0, noise: float = 0.0, flat: bool = False, busy: float = 1.0, **said: str
+) -> Timing:
+    """Two hundred runs over inputs of sizes 10 to 80, in proportion to their size unless `flat`."""
+    rng = np.random.default_rng(0)
+    inputs = tuple(np.tile(np.arange(8), 25).tolist())
+    sizes = tuple(range(10, 90, 10))
+    shares = [1.0 if flat else sizes[place] / 45 for place in inputs]
+    ns = tuple(int(1e6 * ms * share * np.exp(noise * rng.standard_normal())) for share in shares)
+    wall = sum(ns) / 1e9
+    block = Block(0, 0, 0, ns, inputs, cpu_s=2 * busy * wall, wall_s=wall, load_before=0.0, load_after=0.0)
+    return Timing(name, blocks=(block,), threads=2, sizes=sizes, describe=said)
+
+
+def ratio(low: float, high: float) -> Ratio:
+    return Ratio(Interval((low + high) / 2, low, high), (1.0,) * 5, True)
+
+
+TEACHER = timing("teacher", 20.0)
+SLOW = ratio(1.0, 1.2)
+
+
+def words(student: Timing, found: Ratio | None = SLOW, limit: float = 4.0, **known: object) -> list[str]:
+    return [each.word for each in diagnose(student, TEACHER, found, limit, **known)]
+
+
+def test_a_speedup_that_clears_needs_no_excuse() -> None:
+    assert words(timing("student"), ratio(4.1, 4.5)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"asked_provider": "CUDAExecutionProvider", "provider": "CPUExecutionProvider"}, "provider fell back"),
+        ({"unfused_qdq": "48"}, "quantize/dequantize not fused"),
+        ({"enqueue_ms": "8.5", "gpu_ms": "9.0"}, "host-bound"),
+        ({"copy_ms": "7"}, "copy-bound"),
+        ({"gpu_ms": "1.0"}, "too small for the device"),
+    ],
+)
+def test_what_a_session_says_of_itself(said: dict[str, str], word: str) -> None:
+    assert words(timing("student", **said)) == [word]
+
+
+def test_a_session_that_runs_as_asked_is_not_accused() -> None:
+    said = {"asked_provider": "CPUExecutionProvider", "provider": "CPUExecutionProvider", "unfused_qdq": "0"}
+    assert words(timing("student", **said)) == ["too large"]
+
+
+def test_int8_on_a_processor_that_cannot() -> None:
+    assert words(timing("student"), machine=PLAIN, precision="int8") == ["int8 without VNNI"]
+    assert words(timing("student"), machine=NATIVE, precision="int8") == ["too large"]
+    assert words(timing("student"), machine=PLAIN, precision="fp32") == ["too large"]
+
+
+def test_time_that_does_not_depend_on_size_is_overhead() -> None:
+    assert words(timing("student", flat=True)) == ["fixed overhead dominates"]
+
+
+def test_weights_read_at_the_speed_of_memory() -> None:
+    assert words(timing("student", ms=10.0), size_mb=100.0, bandwidth_gb_per_s=12.0) == ["memory-bound"]
+    assert words(timing("student", ms=10.0), size_mb=10.0, bandwidth_gb_per_s=12.0) == ["too large"]
+
+
+def test_threads_that_wait_for_each_other() -> None:
+    assert words(timing("student", busy=0.5)) == ["threads wait"]
+
+
+def test_a_neighbour_makes_it_noisy_only_where_the_limit_cannot_be_told() -> None:
+    assert words(timing("student", noise=0.3), ratio(3.5, 4.5)) == ["noisy machine"]
+    assert words(timing("student", noise=0.3), ratio(3.0, 3.5)) == ["too large"]
+
+
+def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:
+    (found,) = diagnose(Timing("student", failure="out of memory"), TEACHER, None, 4.0)
+    assert found.word == "failed"
+    assert "out of memory" in found.sentence
+
+
+def test_every_diagnosis_has_a_remedy() -> None:
+    student = timing("student", flat=True, busy=0.3, unfused_qdq="3", copy_ms="9", asked_provider="a", provider="b")
+    found = diagnose(student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8")
+    assert len(found) == 6
+    assert all(each.remedy for each in found)

@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from measured_sessions import Parity
+
+from kd2deploy.core import Scores
+from kd2deploy.errors import MeasureError
+from kd2deploy.measure.paired import (
+    bootstrap,
+    bootstrap_difference,
+    bootstrap_retention,
+    gap_closed,
+    paired_difference,
+    paired_retention,
+    score_difference,
+    score_retention,
+)
+
+
+def accuracy(truth: np.ndarray, predictions: np.ndarray) -> float:
+    return float(np.mean(truth == predictions))
+
+
+def scores(correct: np.ndarray, truth: np.ndarray | None = None) -> Scores:
+    truth = np.ones(len(correct), dtype=int) if truth is None else truth
+    return Scores(truth, np.where(correct > 0, truth, 1 - truth), correct, {"accuracy": float(correct.mean())})
+
+
+def test_the_difference_of_a_hand_made_table() -> None:
+    """100 pairs, 8 and 2 discordant: 9/102 and 3/102, difference 6/102, variance (12/102 - (6/102)^2) / 102."""
+    one, other = np.ones(100), np.ones(100)
+    other[:8] = 0
+    one[8:10] = 0
+    found = paired_difference(one, other)
+    reach = 1.959964 * math.sqrt((12 / 102 - (6 / 102) ** 2) / 102)
+    assert found.estimate == pytest.approx(0.06)
+    assert (found.low, found.high) == pytest.approx((6 / 102 - reach, 6 / 102 + reach), rel=1e-6)
+
+
+def test_no_discordant_pair_is_not_certainty() -> None:
+    same = np.ones(1000)
+    found = paired_difference(same, same)
+    assert found.estimate == 0
+    assert (found.low, found.high) == pytest.approx((-0.00277, 0.00277), abs=1e-4)
+    kept = paired_retention(same, same)
+    assert kept.low < 1 < kept.high
+
+
+@pytest.mark.parametrize(("up", "down"), [(0.0, 0.02), (0.03, 0.05), (0.01, 0.01), (0.1, 0.2)])
+def test_paired_intervals_cover_the_truth(up: float, down: float) -> None:
+    """2,000 evaluation sets of 400 pairs: both right 60 %, `up` and `down` discordant."""
+    rng = np.random.default_rng(0)
+    hits, kept = [], []
+    for cells in rng.multinomial(400, [0.6, up, down, 0.4 - up - down], size=2000):
+        one = np.repeat([1.0, 1.0, 0.0, 0.0], cells)
+        other = np.repeat([1.0, 0.0, 1.0, 0.0], cells)
+        hits.append(paired_difference(one, other).holds(up - down))
+        kept.append(paired_retention(one, other).holds((0.6 + up) / (0.6 + down)))
+    assert 0.94 <= np.mean(hits) <= 0.99
+    assert 0.93 <= np.mean(kept) <= 0.99
+
+
+@given(arrays(np.int64, (2, 30), elements=st.integers(0, 1)))
+def test_the_difference_turns_its_sign_with_the_roles(pairs: np.ndarray) -> None:
+    there, back = paired_difference(pairs[0], pairs[1]), paired_difference(pairs[1], pairs[0])
+    assert (there.estimate, there.low, there.high) == pytest.approx((-back.estimate, -back.high, -back.low))
+
+
+def test_the_bootstrap_agrees_with_the_pairs() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 500)
+    teacher = np.where(rng.random(500) < 0.95, truth, 1 - truth)
+    student = np.where(rng.random(500) < 0.90, truth, 1 - truth)
+    drawn = bootstrap_difference(accuracy, truth, teacher, student, np.random.default_rng(1))
+    counted = paired_difference((teacher == truth).astype(float), (student == truth).astype(float))
+    assert drawn.estimate == pytest.approx(counted.estimate)
+    assert (drawn.low, drawn.high) == pytest.approx((counted.low, counted.high), abs=0.01)
+    kept = bootstrap_retention(accuracy, truth, student, teacher, np.random.default_rng(1))
+    close = paired_retention((student == truth).astype(float), (teacher == truth).astype(float))
+    assert (kept.low, kept.high) == pytest.approx((close.low, close.high), abs=0.01)
+
+
+def test_the_bootstrap_covers_the_mean_of_a_small_sample() -> None:
+    """Student's correction: 30 normal values; the plain percentile interval covers in about 93 of 100."""
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(600):
+        values = rng.standard_normal(30)
+        hits.append(bootstrap(lambda at, values=values: float(values[at].mean()), 30, rng, resamples=200).holds(0.0))
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    truth = np.arange(50) % 2
+    guess = np.where(np.arange(50) % 7 == 0, 1 - truth, truth)
+    drawn = [bootstrap_difference(accuracy, truth, truth, guess, np.random.default_rng(3)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+def test_the_gap_closed_lies_between_control_and_teacher() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4000)
+    ease = rng.random(4000)
+    teacher, student, control = (np.where(ease < share, truth, 1 - truth) for share in (0.95, 0.92, 0.85))
+    found = gap_closed(accuracy, truth, student, teacher, control, np.random.default_rng(0))
+    assert found.estimate == pytest.approx(0.7, abs=0.06)
+    assert 0.5 < found.low < found.estimate < found.high < 0.9
+
+
+def test_a_gap_that_may_be_none_has_no_share() -> None:
+    truth = np.ones(100, dtype=int)
+    found = gap_closed(accuracy, truth, truth, truth, truth, np.random.default_rng(0), resamples=100)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_a_binary_task_is_compared_by_pairs_and_any_other_by_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    one, other = scores((rng.random(200) < 0.9).astype(float)), scores((rng.random(200) < 0.8).astype(float))
+    pairs, drawn = Parity(), Parity(binary=False)
+    assert score_difference(pairs, one, other, rng) == paired_difference(one.correct, other.correct)
+    assert score_retention(pairs, one, other, rng) == paired_retention(one.correct, other.correct)
+    assert score_difference(drawn, one, other, rng).estimate == pytest.approx(one.correct.mean() - other.correct.mean())
+    assert score_retention(drawn, one, other, rng).holds(one.correct.mean() / other.correct.mean())
+
+
+def test_scores_of_different_examples_are_not_compared() -> None:
+    one, other = scores(np.ones(10)), scores(np.ones(10), truth=np.zeros(10, dtype=int))
+    with pytest.raises(MeasureError, match="different examples"):
+        score_difference(Parity(), one, other, np.random.default_rng(0))
+
+
+def test_a_metric_that_is_mostly_undefined_has_no_interval() -> None:
+    with pytest.raises(MeasureError, match="give a larger evaluation set"):
+        bootstrap(lambda at: math.nan, 10, np.random.default_rng(0), resamples=50)
+    with pytest.raises(MeasureError, match="scores of 0 and 1"):
+        paired_difference(np.full(5, 0.5), np.ones(5))

@@ -1,0 +1,73 @@
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measured_sessions import CPU, Parity, sum_artifact
+
+from kd2deploy.measure.feeds import read_feed, read_feeds, write_feeds
+from kd2deploy.measure.worker import peak_rss_mb, serve
+
+
+def asked(*requests: dict[str, object]) -> list[dict[str, object]]:
+    replies = io.StringIO()
+    serve(io.StringIO("".join(json.dumps(request) + "\n" for request in requests)), replies)
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
+
+
+def opening(folder: Path, **options: object) -> dict[str, object]:
+    artifact = sum_artifact(folder).to_json()
+    return {"do": "open", "artifact": artifact, "task": Parity().spec(), "target": asdict(CPU), "options": options}
+
+
+def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}, {"x": np.ones((1, 5), np.float32)}], tmp_path / "feeds")
+    opened, warmed, timed, rate, described, closed = asked(
+        opening(tmp_path),
+        {"do": "warm", "feeds": str(feeds), "seconds": 0.0, "runs": 2},
+        {"do": "time", "start": 1, "runs": 3, "warm_s": 0.0, "warm_runs": 1},
+        {"do": "throughput", "seconds": 0.0},
+        {"do": "describe"},
+        {"do": "close"},
+        {"do": "describe"},
+    )
+    assert opened["describe"]["provider"] == "numpy"
+    assert warmed["shapes"] == 2
+    assert timed["inputs"] == [1, 0, 1]
+    assert len(timed["ns"]) == 3
+    assert rate["requests"] == 1
+    assert described["peak_rss_mb"] > 10
+    assert closed == {}
+
+
+def test_a_users_error_is_an_answer_and_the_worker_lives_on(tmp_path: Path) -> None:
+    refused, opened = asked(opening(tmp_path, provider="CUDAExecutionProvider"), opening(tmp_path))
+    assert refused["kind"] == "SessionError"
+    assert "only numpy is active" in refused["error"]
+    assert "open_s" in opened
+
+
+def test_a_fault_of_the_program_is_not_dressed_up_as_an_answer(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        asked({"do": "dance"})
+
+
+def test_outputs_are_written_as_arrays(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((2, 3), np.float32)}], tmp_path / "feeds")
+    file = str(feeds / "000000.npz")
+    asked(opening(tmp_path), {"do": "outputs", "feed": file, "to": str(tmp_path / "out.npz")})
+    np.testing.assert_array_equal(read_feed(tmp_path / "out.npz")["logits"], [[-3, 3], [-3, 3]])
+
+
+def test_feeds_are_read_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    folder = write_feeds([{"x": np.array([place])} for place in range(12)], tmp_path / "feeds")
+    assert [int(feed["x"][0]) for feed in read_feeds(folder)] == list(range(12))
+
+
+def test_peak_memory_is_that_of_this_address_space(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t  204800 kB\n")
+    assert peak_rss_mb(status) == pytest.approx(209.7152)
+    assert peak_rss_mb() > 10

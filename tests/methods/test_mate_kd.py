@@ -1,0 +1,292 @@
+import copy
+
+import pytest
+import torch
+from tiny_game import (
+    MASK,
+    DroppingText,
+    TinyMaskedLm,
+    WordTask,
+    players,
+    sentences,
+    snapshot,
+    terms_of,
+    unchanged,
+)
+from tiny_networks import TinyText, observation, parity, run, sizes, step_of
+
+from kd2deploy.core import Pair, Step
+from kd2deploy.methods._adversarial_text import AdversarialText
+from kd2deploy.methods._divergence import Disagreement, soft_cross_entropy
+from kd2deploy.methods.logit import softened_kl
+from kd2deploy.methods.mate_kd import mate_kd
+
+
+@pytest.mark.parametrize("case", parity("mate_kd"))
+def test_parity_with_an_independent_computation(case):
+    of = sizes(classes=case["student"].shape[-1])
+    student = observation(of, batch=len(case["student"]), logits=case["student"].float())
+    teacher = observation(of, batch=len(case["teacher"]), logits=case["teacher"].float())
+    term = Disagreement("mate_kd", "clean", case["kind"], case["temperature"])
+    assert term(step_of(student, teacher)).item() == pytest.approx(case["expected"], rel=1e-5)
+
+
+def test_by_hand_a_sure_teacher_costs_the_students_surprise():
+    sure, fair = torch.tensor([[50.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    assert soft_cross_entropy(fair, sure, 1.0).item() == pytest.approx(0.693147, abs=1e-5)
+    assert softened_kl(sure, sure, 1.0).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_readings_agree_for_the_student_and_differ_for_the_generator():
+    logits = [torch.randn(4, 3, requires_grad=True) for _ in range(2)]
+    kl = torch.autograd.grad(softened_kl(*logits, 1.0).sum(), logits)
+    cross = torch.autograd.grad(soft_cross_entropy(*logits, 1.0).sum(), logits)
+    torch.testing.assert_close(kl[0], cross[0])
+    assert not torch.allclose(kl[1], cross[1], atol=1e-2)
+
+
+def test_one_output_is_compared_by_squared_error():
+    of = sizes(classes=1)
+    student = observation(of, batch=2, logits=torch.tensor([[1.0], [4.0]]))
+    teacher = observation(of, batch=2, logits=torch.tensor([[0.0], [1.0]]))
+    assert Disagreement("mate_kd", "clean", "kl", 1.0)(step_of(student, teacher)).item() == pytest.approx(5.0)
+
+
+def test_gradient_reaches_the_generator_through_both_networks_word_embeddings():
+    view, student, teacher = bound(mask_rate=1.0)
+    task, batch = WordTask(), sentences()
+    view.generator.eval().requires_grad_(True)
+    torch.manual_seed(1)
+    mask, tokens = view.filled(batch)
+    look = view.look(batch, mask, tokens)
+    for net, own in ((student, look.student), (teacher, look.teacher)):
+        answer = task.observe(net, own).logits.square().sum()
+        gradients = torch.autograd.grad(answer, list(view.generator.parameters()), retain_graph=True)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_on_the_generators_turn_only_the_generator_changes_and_no_gradient_is_left():
+    view, student, teacher = bound(ascents=1, descents=1, generator_rate=0.1)
+    student.train()
+    before = [snapshot(net) for net in (student, teacher, view.generator)]
+    assert view(sentences()) is None
+    assert unchanged(student, before[0])
+    assert unchanged(teacher, before[1])
+    assert not unchanged(view.generator, before[2])
+    assert all(weight.grad is None for net in (student, teacher, view) for weight in net.parameters())
+
+
+def test_on_the_students_turn_the_generator_and_the_teacher_stay():
+    method, student, teacher, _ = bound_method(ascents=0)
+    generator = method.views[0].generator
+    before = [snapshot(net) for net in (teacher, generator)]
+    optimizer = torch.optim.AdamW([*student.parameters(), *method.parameters()], lr=0.1)
+    mine = snapshot(student)
+    for _ in range(3):
+        optimizer.zero_grad()
+        run(method, student, teacher, sentences()).backward()
+        optimizer.step()
+    assert unchanged(teacher, before[0])
+    assert unchanged(generator, before[1])
+    assert not unchanged(student, mine)
+
+
+def test_the_trainings_optimizer_is_never_offered_the_generator():
+    method, *_ = bound_method(ascents=1, descents=1)
+    for _ in range(4):
+        assert not any(weight.requires_grad for weight in method.parameters())
+        method.views[0](sentences())
+    assert any(name.startswith("views.0.generator.") for name in method.state_dict())
+
+
+def test_the_default_cycle_is_ten_and_a_hundred_and_runs_on_over_epochs():
+    view, *_ = bound(ascents=None, descents=None)
+    assert (view.game.ascents, view.game.descents) == (10, 100)
+    view, *_ = bound(ascents=2, descents=3)
+    looks = [view(sentences()) is None for _ in range(12)]
+    assert looks == [True, True, False, False, False] * 2 + [True, True]
+
+
+def test_unmasked_positions_are_the_embeddings_to_the_bit_and_masked_ones_are_words():
+    view, student, teacher = bound(ascents=0)
+    batch = sentences(rows=16, length=12)
+    mask, tokens = view.filled(batch)
+    look = view.look(batch, mask, tokens)
+    words = tokens.argmax(-1)
+    for net, own in ((student, look.student), (teacher, look.teacher)):
+        assert "input_ids" not in own
+        assert torch.equal(own["inputs_embeds"][~mask], net.words(batch["input_ids"])[~mask])
+        assert torch.equal(own["inputs_embeds"][mask], net.words(words))
+    assert mask.any()
+    assert not mask[:, 0].any()
+    assert not mask[batch["attention_mask"] == 0].any()
+
+
+def test_the_generator_reads_the_mask_token_at_the_masked_positions():
+    view, *_ = bound(ascents=0, mask_rate=1.0)
+    batch, read = sentences(), []
+    view.generator.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    view(batch)
+    words = batch["input_ids"] >= 3
+    assert torch.equal(read[0], batch["input_ids"].masked_fill(words, MASK))
+
+
+def test_without_masking_the_third_term_equals_the_second():
+    method, student, teacher, _ = bound_method(ascents=0, mask_rate=0.0)
+    terms = terms_of(method, student, teacher, sentences())
+    assert terms["adversarial"] == terms["soft"]
+    assert [method.weights[name] for name in ("task", "soft", "adversarial")] == [1 / 3] * 3
+
+
+def test_the_filled_text_has_no_label():
+    view, *_ = bound(ascents=0)
+    look = view(sentences())
+    assert "labels" not in look.student
+    assert "labels" not in look.teacher
+    assert "index" in look.student
+
+
+@pytest.mark.parametrize("divergence", ["kl", "cross_entropy"])
+def test_the_generator_learns_to_make_the_networks_disagree_on_text_it_did_not_see(divergence):
+    view, *_ = bound(ascents=200, generator_rate=0.05, mask_rate=0.8, divergence=divergence)
+    unseen = sentences(rows=64)
+
+    def apart():
+        torch.manual_seed(1)
+        with torch.no_grad():
+            found = [disagreement(view, unseen) for _ in range(8)]
+        return sum(found) / len(found)
+
+    before = apart()
+    for _ in range(60):
+        assert view(sentences(rows=16)) is None
+    assert apart() > before + 0.02
+
+
+def test_the_student_keeps_its_dropout_while_the_generator_ascends_and_the_generator_has_none():
+    student = DroppingText()
+    view, *_ = bound(student, ascents=1)
+    student.train()
+    view.train()
+    modes = []
+    view.generator.register_forward_pre_hook(lambda net, _: modes.append(net.dropout.training))
+    view(sentences())
+    assert student.modes == [True]
+    assert modes == [False]
+    assert student.training
+    assert view.generator.training
+
+
+def test_a_resumed_game_goes_on_as_if_it_had_not_stopped():
+    given, nets = TinyMaskedLm(), players()[2]
+    batches = [sentences() for _ in range(7)]
+
+    def fresh():
+        method = mate_kd(given, ascents=2, descents=1, generator_rate=0.05)
+        method.bind(nets)
+        return method.views[0]
+
+    def played(game, some):
+        return [game(batch) for batch in some]
+
+    whole, first, resumed = fresh(), fresh(), fresh()
+    torch.manual_seed(4)
+    looks = played(whole, batches)
+    torch.manual_seed(4)
+    played(first, batches[:4])
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    again = played(resumed, batches[4:])
+    assert [look is None for look in looks] == [True, True, False, True, True, False, True]
+    assert [look is None for look in again] == [True, False, True]
+    assert torch.equal(again[1].student["inputs_embeds"], looks[5].student["inputs_embeds"])
+    assert unchanged(resumed, snapshot(whole))
+    assert not unchanged(first, snapshot(whole))
+
+
+def test_a_given_generator_is_copied():
+    given = TinyMaskedLm()
+    before = snapshot(given)
+    view, *_ = bound(generator=given, ascents=1, generator_rate=0.1)
+    view(sentences())
+    assert unchanged(given, before)
+
+
+def test_a_named_generator_and_none_are_resolved_by_the_training_side():
+    asked = []
+
+    def masked_lm(name):
+        asked.append(name)
+        return TinyMaskedLm()
+
+    for name in ("models/mlm", None):
+        mate_kd(name).bind(players(masked_lm=masked_lm)[2])
+    assert asked == ["models/mlm", None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": 0.5}, "task, soft, adversarial must sum to 1"),
+        ({"mask_rate": 1.5}, "mask_rate must lie in 0..1"),
+        ({"descents": 0}, "descents must be positive"),
+        ({"ascents": -1}, "ascents must be 0 or more, got -1"),
+        ({"generator_rate": 0.0}, "generator_rate must be positive"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mate_kd(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("student", "changes", "generator", "message"),
+    [
+        (TinyText(words=12), {}, TinyMaskedLm(), "mate_kd shows .* `student` and `teacher` have 12 and 11 tokens; use"),
+        (
+            None,
+            {"shares_inputs": False},
+            TinyMaskedLm(),
+            "mate_kd .* `student` and `teacher` have different tokenizers",
+        ),
+        (None, {}, TinyMaskedLm(words=12), "mate_kd: `generator` scores 12 tokens and the student knows 11; name"),
+        (None, {}, None, "mate_kd has no masked language model .*; set `generator`"),
+        (TinyText(classes=2), {}, TinyMaskedLm(), "mate_kd compares logits: the student has 2 classes"),
+        (None, {"teacher": None, "teacher_sizes": None}, TinyMaskedLm(), "mate_kd needs a teacher"),
+    ],
+)
+def test_networks_that_cannot_play_are_refused(student, changes, generator, message):
+    with pytest.raises(ValueError, match=message):
+        mate_kd(generator).bind(players(student, **changes)[2])
+
+
+def test_a_task_without_words_is_refused():
+    class Images(WordTask):
+        def token_table(self, net):
+            return None
+
+    with pytest.raises(ValueError, match="mate_kd works on words, and the task's networks read none; use logit"):
+        mate_kd(TinyMaskedLm()).bind(players(task=Images())[2])
+
+
+def bound_method(student=None, teacher=None, generator=None, **arguments):
+    student, teacher, nets = players(student, teacher)
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    method = mate_kd(generator or TinyMaskedLm(), **arguments)
+    method.bind(nets)
+    return method, student, teacher, nets
+
+
+def bound(student=None, teacher=None, **arguments):
+    method, student, teacher, _ = bound_method(student, teacher, **arguments)
+    view = method.views[0]
+    assert isinstance(view, AdversarialText)
+    return view, student, teacher
+
+
+def disagreement(view, batch):
+    """What the generator ascends, on the text that it writes now."""
+    task, student, teacher = view.networks
+    look = view.look(batch, *view.filled(batch))
+    pair = Pair(task.observe(student, look.student), task.observe(teacher, look.teacher), look)
+    return view.objective(Step(batch, {view.name: pair}, view.progress)).item()

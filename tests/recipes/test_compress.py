@@ -1,0 +1,277 @@
+"""The main job on a tiny model: every stage, the report, the bundle, reuse, and what happens when it is killed."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recipes.small_run import recipe, written
+
+from kd2deploy.errors import Kd2DeployError
+from kd2deploy.pipeline import Result, compress
+from kd2deploy.recipe import Recipe
+
+pytestmark = pytest.mark.recipe
+
+COMMAND = [sys.executable, "-m", "kd2deploy"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compress")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> Result:
+    (found,) = compress(Recipe.parse(recipe(folder)), folder / "run")
+    return found
+
+
+def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_the_report_says_what_was_measured_of_which_bytes(result: Result) -> None:
+    report = result.report
+    assert report.verdict is not None
+    assert report.verdict.outcome in ("PASS", "INCONCLUSIVE")
+    deployed = report.deployed
+    assert deployed is not None
+    assert deployed.timing is not None
+    assert deployed.metric is not None
+    onnx = result.bundle / "onnx" / "model.onnx"  # type: ignore[operator]
+    assert hashlib.sha256(onnx.read_bytes()).hexdigest() == deployed.sha256
+    roles = {contender.role for contender in report.contenders}
+    assert roles >= {"teacher", "teacher_same_runtime", "control", "student", "variant"}
+    assert {link.step for link in report.drop_chain} >= {"teacher", "student"}
+    assert {curve.run for curve in report.curves} == {"teacher", "student, seed 0", "control, seed 0"}
+    assert all(record.sha256 for record in report.lineage)
+    for page in ("report.html", "report.md", "report.json"):
+        assert (result.folder / page).stat().st_size > 1000
+
+
+def test_it_runs_again_without_doing_anything_again(folder: Path, result: Result) -> None:
+    (again,) = compress(Recipe.parse(recipe(folder)), folder / "run")
+    assert all(stage.reused for stage in again.report.stages)
+    assert again.report.verdict == result.report.verdict
+
+
+def test_predict_and_plain_onnxruntime_answer_as_the_torch_student(folder: Path, result: Result) -> None:
+    import onnxruntime
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    texts = ["the film is good and fun", "a very dull plot", "not bad"]
+    bundle = result.bundle
+    assert bundle is not None
+    student = AutoModelForSequenceClassification.from_pretrained(bundle).eval()
+    read = AutoTokenizer.from_pretrained(bundle)
+    theirs = [student(**read(text, return_tensors="pt")).logits.softmax(-1)[0].detach().numpy() for text in texts]
+    done = run("predict", str(bundle), *texts)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    session = onnxruntime.InferenceSession(str(bundle / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
+    for text, answer, expected in zip(texts, answers, theirs, strict=True):
+        ids = np.array([tokenizer.encode(text).ids])
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        (logits,) = session.run(None, {port.name: feed[port.name] for port in session.get_inputs()})
+        plain = np.exp(logits[0]) / np.exp(logits[0]).sum()
+        np.testing.assert_allclose(plain, expected, atol=1e-4)
+        assert answer["label"] == student.config.id2label[int(expected.argmax())]
+        assert abs(answer["probability"] - expected.max()) < 1e-3
+
+
+def test_the_cards_own_snippet_runs(result: Result, tmp_path: Path) -> None:
+    assert result.bundle is not None
+    card = (result.bundle / "README.md").read_text()
+    code = card.split("```python")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=result.bundle, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_bundles_sums_hold(result: Result) -> None:
+    assert result.bundle is not None
+    done = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=result.bundle, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_report_exits_as_the_run_did(result: Result) -> None:
+    done = run("report", str(result.folder))
+    assert done.returncode == result.exit_code, done.stderr
+    assert result.report.verdict is not None
+    assert result.report.verdict.outcome in done.stdout
+
+
+def test_an_impossible_gate_fails_with_the_whole_report(folder: Path, result: Result) -> None:
+    strict = recipe(folder, gates={"min_speedup": 10_000.0})
+    (found,) = compress(Recipe.parse(strict), folder / "run")
+    assert found.exit_code == 1
+    assert found.report.findings
+    assert (found.folder / "report.html").exists()
+    trained = {stage.name for stage in found.report.stages if not stage.reused}
+    assert not {name for name in trained if "seed" in name}, "nothing is trained again for another gate"
+
+
+def test_the_plan_rejects_before_training_what_cannot_pass(folder: Path) -> None:
+    plan = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2}}
+    (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={"min_speedup": 10_000.0})), folder / "plan")
+    assert found.exit_code == 1
+    assert {one.verdict for one in found.report.candidates} == {"rejected"}
+    assert not [stage for stage in found.report.stages if "seed" in stage.name]
+    (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={})), folder / "plan", until="plan")
+    assert found.report.candidates[0].verdict == "chosen"
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """What must be the same whether a run was killed or not: the trained weights."""
+    return {
+        stage.name.split("-")[0] + stage.name.split("-")[1]: hashlib.sha256(weights.read_bytes()).hexdigest()
+        for stage in sorted((folder / "stages").glob("*seed*"))
+        for weights in stage.rglob("model.safetensors")
+    }
+
+
+def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folder: Path, result: Result) -> None:
+    file = written(folder)
+    killed = folder / "killed"
+    for stage in (
+        "teacher",
+        "student",
+        "student-seed0",
+        "control-seed0",
+        "export-cpu",
+        "export-teacher-cpu",
+        "measure-cpu",
+    ):
+        process = subprocess.Popen(
+            [*COMMAND, "compress", str(file), "--out", str(killed)],
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        begun = wait_for(killed, stage, process)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert begun, f"{stage} never began"
+    done = run("compress", str(file), "--out", str(killed))
+    assert done.returncode == result.exit_code, done.stderr
+    assert state_of(killed) == state_of(folder / "run")
+    assert not list((killed / "stages").glob(".*"))
+
+
+def wait_for(folder: Path, stage: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Until a stage is at work, or over too quickly to be seen; bounded by the process's own end."""
+    for _ in range(6000):
+        if list((folder / "stages").glob(f".{stage}-*.partial")) or list((folder / "stages").glob(f"{stage}-*")):
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    return False
+
+
+def test_two_runs_in_one_folder_are_kept_apart(folder: Path, result: Result) -> None:
+    from kd2deploy.run import Run
+
+    with Run(result.folder).locked():
+        done = run("compress", str(written(folder)), "--out", str(result.folder))
+    assert done.returncode == 2
+    assert "another kd2deploy is at work" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_changed_artifact_is_refused(folder: Path, result: Result) -> None:
+    copy = folder / "forged"
+    shutil.copytree(result.folder, copy)
+    onnx = next((copy / "stages").glob("export-cpu-*/**/*.onnx"))
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+    with pytest.raises(Kd2DeployError, match="was changed after"):
+        compress(Recipe.parse(recipe(folder)), copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "word"),
+    [
+        ("empty", lambda text: "sentence,label\n", "row"),
+        ("one class", lambda text: text.replace(",neg", ",pos"), "class"),
+        ("no text", lambda text: text.replace("the film", "", 1) + ",pos\n", "row"),
+        ("other columns", lambda text: text.replace("sentence,label", "review,label"), "sentence"),
+    ],
+)
+def test_bad_data_gets_one_clear_message(folder: Path, tmp_path: Path, name: str, spoil: Any, word: str) -> None:
+    base = recipe(folder)
+    spoiled = tmp_path / "train.csv"
+    spoiled.write_text(spoil((folder / "train.csv").read_text()))
+    file = written(folder, data={**base["data"], "train": str(spoiled)})
+    done = run("compress", str(file), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize("fault", ["truncated", "pickle", "missing"])
+def test_bad_weights_get_one_clear_message(folder: Path, tmp_path: Path, fault: str) -> None:
+    teacher = tmp_path / "teacher"
+    recipe(folder)
+    shutil.copytree(folder / "encoder", teacher)
+    weights = teacher / "model.safetensors"
+    if fault == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    else:
+        weights.rename(teacher / ("pytorch_model.bin" if fault == "pickle" else "elsewhere"))
+    done = run("compress", str(written(folder, teacher={"from": str(teacher)})), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "safetensors" in done.stderr
+
+
+def test_a_loss_that_is_not_finite_ends_with_one_message_and_keeps_the_rest(folder: Path, tmp_path: Path) -> None:
+    changed = recipe(folder)
+    changed["distill"] = [{**changed["distill"][0], "learning_rate": 1e30, "max_grad_norm": 0}]
+    file = written(folder, distill=changed["distill"])
+    done = run("compress", str(file), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2, done.stderr
+    assert "finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "run" / "stages").glob("teacher-*")), "the teacher is kept"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(folder: Path) -> None:
+    done = run("compress", str(written(folder)), "--out", "/proc/run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk_ends_with_one_message_and_continues_when_there_is_room(
+    folder: Path, tmp_path: Path, result: Result
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    try:
+        done = run("compress", str(written(folder)), "--out", str(small / "run"))
+        assert done.returncode == 2, done.stderr
+        assert "full" in done.stderr
+        assert "Traceback" not in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        done = run("compress", str(written(folder)), "--out", str(small / "run"))
+        assert done.returncode == result.exit_code, done.stderr
+        assert state_of(small / "run") == state_of(folder / "run")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

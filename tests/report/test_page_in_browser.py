@@ -1,0 +1,105 @@
+"""The page as a reader meets it: in Chromium, from disk, wide and narrow, light and dark."""
+
+from pathlib import Path
+
+import pytest
+
+from kd2deploy.report import render_html
+from tests.report.browser import Browser
+from tests.report.example import HOSTILE, profile_alone
+
+DRAWN = (
+    "[...document.querySelectorAll('.plot')].every(one => one.matches('.js-plotly-plot') && one.querySelector('svg'))"
+)
+MARKS = "document.querySelectorAll('.js-plotly-plot .trace').length"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LOWEST_CONTRAST = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const light = color => {
+    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const style = getComputedStyle(document.documentElement);
+  const between = (one, other) => {
+    const [a, b] = [one, other].map(name => light(style.getPropertyValue("--" + name))).sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  };
+  const pairs = ["ink", "soft", "student", "pass", "fail", "inconclusive", "invalid"].map(name => [name, "card"]);
+  const washes = ["pass", "fail", "inconclusive", "invalid"].map(name => [name, name + "-wash"]);
+  return Math.min(...[...pairs, ...washes, ["soft", "page"]].map(([one, other]) => between(one, other)));
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_draws_its_figures_quietly_and_fits(browser: Browser, page: Path, width: int, dark: bool) -> None:
+    browser.open(page, width, dark=dark)
+    assert browser.complaints() == []
+    assert browser.value("document.querySelectorAll('.plot').length") >= 7
+    assert browser.value(DRAWN)
+    assert browser.value(MARKS) >= 20
+    assert browser.value("window.innerWidth") == width
+    assert browser.value(OVERFLOW) <= 0
+
+
+def test_the_page_asks_for_nothing_but_itself(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280)
+    assert browser.requests() == [page.as_uri()]
+
+
+def test_figures_stay_inside_the_page_on_a_phone(browser: Browser, page: Path) -> None:
+    browser.open(page, 390)
+    widest = browser.value("Math.max(...[...document.querySelectorAll('.main-svg')].map(one => one.clientWidth))")
+    assert 200 < widest <= 390
+
+
+def test_figures_change_their_ink_with_the_readers_scheme(browser: Browser, page: Path) -> None:
+    ink = "getComputedStyle(document.querySelector('#plot-latency .xtick text')).fill"
+    browser.open(page, 1280)
+    before = browser.value(ink)
+    browser.scheme(dark=True)
+    redrawn = browser.value("new Promise(done => setTimeout(() => done(true), 400))")
+    assert redrawn
+    assert browser.value(ink) != before
+    assert browser.value(ink) == browser.value("getComputedStyle(document.body).color")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_keeps_the_contrast_that_wcag_asks_for(browser: Browser, page: Path, dark: bool) -> None:
+    browser.open(page, 1280, dark=dark)
+    assert browser.value(LOWEST_CONTRAST) >= 4.5
+
+
+def test_a_hostile_label_is_shown_as_it_stands(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280)
+    assert HOSTILE in browser.value("document.body.textContent")
+    scripts = browser.value("[...document.scripts].filter(one => one.textContent.trim() === 'alert(1)').length")
+    assert scripts == 0
+
+
+def test_a_reader_of_a_screen_reader_finds_headings_captions_and_names(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280)
+    assert browser.value("document.documentElement.lang") == "en"
+    assert browser.value("document.title").startswith("PASS: ")
+    assert browser.value("document.querySelectorAll('h1').length") == 1
+    assert browser.value("[...document.querySelectorAll('table')].every(one => one.caption && one.tHead)")
+    assert browser.value("[...document.querySelectorAll('thead th')].every(one => one.scope && one.textContent)")
+    assert browser.value("[...document.querySelectorAll('.plot')].every(one => one.ariaLabel && one.role === 'img')")
+    assert browser.value("[...document.querySelectorAll('figure')].every(one => one.querySelector('figcaption'))")
+    ids = browser.value("[...document.querySelectorAll('[id]')].map(one => one.id)")
+    assert browser.value("[...document.querySelectorAll('nav a')].every(one => document.querySelector(one.hash))")
+    assert len([one for one in ids if one.startswith("plot-")]) == browser.value(
+        "new Set([...document.querySelectorAll('.plot')].map(one => one.id)).size"
+    )
+
+
+def test_a_profile_alone_makes_a_page_too(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "profile.html"
+    path.write_text(render_html(profile_alone()), encoding="utf-8")
+    browser.open(path, 390)
+    assert browser.complaints() == []
+    assert browser.value(OVERFLOW) <= 0
+    assert browser.value("document.querySelectorAll('.plot').length") == 1
+    assert "n/a (needs 662)" in browser.value("document.body.textContent")

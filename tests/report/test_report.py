@@ -1,0 +1,161 @@
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kd2deploy.errors import RunError
+from kd2deploy.report import (
+    ArtifactRecord,
+    Contender,
+    Curve,
+    CurvePoint,
+    Estimate,
+    GateResult,
+    LayerMap,
+    Report,
+    Timing,
+    Verdict,
+    estimate,
+    needs,
+    thinned,
+)
+from tests.report.example import example
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+words = st.text(max_size=12)
+plain = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), numbers, words)
+estimates = st.builds(Estimate, st.none() | numbers, st.none() | numbers, st.none() | numbers, words)
+outcomes = st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE", "INVALID"])
+roles = st.sampled_from(["teacher", "teacher_same_runtime", "control", "student", "variant"])
+gate_results = st.builds(
+    GateResult,
+    words,
+    st.sampled_from(["at_most", "at_least"]),
+    numbers,
+    st.sampled_from(["share", "points", "ratio", "ms", "mb", "number"]),
+    estimates,
+    outcomes,
+    words,
+)
+timings = st.builds(
+    Timing,
+    median=estimates,
+    p90=estimates,
+    p99=estimates,
+    samples=st.integers(0, 10**9),
+    samples_ms=st.lists(numbers, max_size=3).map(tuple),
+)
+reports = st.builds(
+    Report,
+    title=words,
+    verdict=st.none() | st.builds(Verdict, outcomes, words, st.lists(gate_results, max_size=2).map(tuple)),
+    contenders=st.lists(
+        st.builds(
+            Contender,
+            words,
+            roles,
+            metric=st.none() | estimates,
+            metrics=st.dictionaries(words, numbers, max_size=2),
+            timing=st.none() | timings,
+        ),
+        max_size=2,
+    ).map(tuple),
+    curves=st.lists(
+        st.builds(
+            Curve,
+            words,
+            roles,
+            st.lists(st.builds(CurvePoint, numbers, st.dictionaries(words, numbers, max_size=2)), max_size=2).map(
+                tuple
+            ),
+        ),
+        max_size=2,
+    ).map(tuple),
+    layer_map=st.none() | st.builds(LayerMap, words, st.lists(st.tuples(words, words), max_size=2).map(tuple)),
+    lineage=st.lists(
+        st.builds(ArtifactRecord, words, words, st.none() | words, details=st.dictionaries(words, plain, max_size=2)),
+        max_size=2,
+    ).map(tuple),
+    machine=st.dictionaries(words, plain, max_size=3),
+    seeds=st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
+)
+
+
+def refused(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@settings(deadline=None)  # the first example builds the parser
+@given(reports)
+def test_a_report_survives_json(report: Report) -> None:
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_the_whole_example_survives_json_and_the_disk(tmp_path_factory: pytest.TempPathFactory) -> None:
+    report = example()
+    path = report.write(tmp_path_factory.mktemp("run") / "report.json")
+    assert Report.read(path) == report
+    json.loads(path.read_text(encoding="utf-8"), parse_constant=refused)
+
+
+@given(st.none() | st.floats(), st.none() | st.floats(), st.none() | st.floats())
+def test_figures_are_finite_whatever_was_measured(value: float | None, low: float | None, high: float | None) -> None:
+    made = estimate(value, low, high)
+    assert all(one is None or math.isfinite(one) for one in (made.value, made.low, made.high))
+    assert made.note == ("not finite" if value is not None and not math.isfinite(value) else "")
+    text = Report(
+        "x", verdict=Verdict("PASS", "", (GateResult("g", "at_most", 1.0, "ms", made, "PASS", ""),))
+    ).to_json()
+    json.loads(text, parse_constant=refused)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_when_writing(value: float) -> None:
+    with pytest.raises(RunError, match="not finite"):
+        Report("x", machine={"load": value}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('"PASS"', '"PASSED"', "verdict.outcome"),
+        ('"title"', '"titel"', "titel"),
+        ('"schema_version": 1', '"schema_version": 99', "schema 99"),
+        ('"seeds": []', '"seeds": ["one"]', "seeds.0"),
+        ("}", "", "not a report"),
+    ],
+)
+def test_a_report_changed_by_hand_is_refused_with_the_place(old: str, new: str, place: str) -> None:
+    text = Report("x", verdict=Verdict("PASS", "")).to_json()
+    assert old in text
+    with pytest.raises(RunError, match=place):
+        Report.from_json(text.replace(old, new))
+
+
+def test_a_missing_file_is_an_error_with_its_name(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(RunError, match=r"report\.json"):
+        Report.read(tmp_path_factory.mktemp("none") / "report.json")
+
+
+@given(st.lists(numbers, min_size=1, max_size=50), st.integers(2, 20))
+def test_thinning_keeps_order_and_both_ends(samples: list[float], most: int) -> None:
+    kept = thinned(samples, most)
+    assert len(kept) == min(len(samples), most)
+    assert list(kept) == sorted(kept)
+    assert (kept[0], kept[-1]) == (min(samples), max(samples))
+
+
+def test_a_percentile_without_enough_samples_says_what_it_needs() -> None:
+    assert needs(6636) == Estimate(None, note="n/a (needs 6,636)")
+
+
+def test_the_deployed_contender_and_the_first_of_a_role_are_found() -> None:
+    report = example()
+    assert report.deployed is not None
+    assert report.deployed.name == "student, ONNX int8"
+    control = report.first("control")
+    assert control is not None
+    assert control.name == "control, ONNX int8"
+    assert Report("x").deployed is None

@@ -1,0 +1,132 @@
+"""The Markdown, the model card and the terminal."""
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from kd2deploy.report import (
+    ArtifactRecord,
+    Contender,
+    Finding,
+    Outcome,
+    Report,
+    Verdict,
+    model_card,
+    print_report,
+    render_html,
+    render_markdown,
+)
+from kd2deploy.report.markdown import escaped, fenced
+from kd2deploy.report.sections import sections
+from kd2deploy.report.tables import lineage
+from tests.report.example import HOSTILE, example, profile_alone
+
+GITHUB = MarkdownIt("gfm-like", {"linkify": False})
+
+
+def printed(report: Report, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_report(report, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def shown(html: str) -> str:
+    """What a reader sees of a piece of HTML."""
+    from html import unescape
+
+    return unescape(re.sub(r"<[^>]+>", "", html))
+
+
+@pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE", "INVALID"])
+def test_every_page_tells_the_verdict_before_anything_else(outcome: Outcome) -> None:
+    report = example(outcome)
+    assert report.verdict is not None
+    for text in (render_markdown(report), printed(report, 200), model_card(report, "pass")):
+        assert text.index(outcome) < text.index("91.81 %")
+        assert report.verdict.sentence in text
+    body = render_html(report).partition("<body>")[2]
+    assert body.index('id="verdict"') < body.index('id="gates"') < body.index('id="comparison"')
+
+
+def test_markdown_is_well_formed_and_shows_every_section() -> None:
+    html = GITHUB.render(render_markdown(example()))
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert [section.title for section in sections(example())] == [shown(one) for one in headings[2:]]
+    assert html.count("<table>") >= 12
+    for table in re.findall(r"<table>.*?</table>", html, flags=re.DOTALL):
+        cells = {len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>.*?</tr>", table, flags=re.DOTALL)}
+        assert len(cells) == 1
+
+
+def test_a_hostile_label_is_text_everywhere() -> None:
+    markdown = GITHUB.render(render_markdown(example()))
+    assert "<script" not in markdown
+    assert HOSTILE in shown(markdown)
+    assert "<script" not in GITHUB.render(model_card(example(), "pass"))
+    assert "[red]" in printed(Report("x", findings=(Finding(HOSTILE),)))
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1))
+def test_any_text_is_shown_as_it_stands_in_a_table(text: str) -> None:
+    html = GITHUB.render(f"| a |\n|---|\n| {escaped(text)}x |\n")
+    cell = re.search(r"<td>(.*?)</td>", html, flags=re.DOTALL)
+    assert cell is not None
+    assert shown(cell.group(1)).split() == f"{' '.join(text.split())}x".split()
+
+
+def test_a_fence_is_longer_than_the_backticks_in_its_text() -> None:
+    assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
+
+
+def test_a_partial_report_leaves_its_missing_sections_out() -> None:
+    titles = [section.title for section in sections(profile_alone())]
+    assert titles == ["Accuracy and speed", "Latency", "Run it again"]
+    assert sections(Report("empty")) == []
+    assert "Gates" not in render_markdown(profile_alone())
+    assert printed(Report("empty")) == ""
+    assert '<div class="plot"' not in render_html(Report("empty"))
+    assert "n/a (needs 662)" in printed(profile_alone())
+
+
+def test_an_invalid_run_without_any_figure_still_makes_every_page() -> None:
+    report = Report(
+        "x",
+        verdict=Verdict("INVALID", "The provider fell back.", reasons=("asked CUDA, got CPU",)),
+        contenders=(Contender("student", "student", deployed=True),),
+    )
+    for text in (render_html(report), render_markdown(report), printed(report), model_card(report, "pass")):
+        assert "The provider fell back." in text
+    assert "asked CUDA, got CPU" in render_html(report)
+
+
+def test_the_model_card_holds_the_snippet_the_files_and_the_hash() -> None:
+    card = model_card(
+        example(), "session = open()\n", name="tickets", license="apache-2.0", files={"model.onnx": "net"}
+    )
+    assert card.startswith("# tickets\n")
+    assert "```python\nsession = open()\n```" in card
+    assert "apache\\-2.0" in card or "apache-2.0" in card
+    assert "model.onnx" in card
+    deployed = example().deployed
+    assert deployed is not None
+    assert deployed.sha256 in card
+
+
+def test_lineage_puts_every_artifact_under_its_parent_and_cuts_circles() -> None:
+    table = lineage(example())
+    assert table is not None
+    assert [row[0].text.strip("\u2003└ ") for row in table.rows][-4:] == [
+        "student",
+        "student, ONNX",
+        "student, fused",
+        "student, int8",
+    ]
+    selfmade = lineage(Report("x", lineage=(ArtifactRecord("a", "1", "1"), ArtifactRecord("b", "2", "1"))))
+    assert selfmade is not None
+    assert len(selfmade.rows) == 2

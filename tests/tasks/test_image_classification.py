@@ -1,0 +1,148 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_models import save_image_net
+
+from kd2deploy.core import build_task
+from kd2deploy.errors import DataError, ModelError
+from kd2deploy.tasks._images import pixels, processor_of
+from kd2deploy.tasks.image_classification import ImageClassification, ports_of
+
+LABELS = ["zero", "one", "two"]
+
+
+def picture(height: int = 20, width: int = 18, channels: int | None = None, seed: int = 0) -> "np.ndarray[Any, Any]":
+    shape = (height, width) if channels is None else (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("family", "hidden", "maps"),
+    [
+        ("vit", [(17, 16)] * 3, 2),
+        ("resnet", [(16, 8), (16, 8), (4, 16)], 0),
+        ("convnext", [(64, 8), (64, 8), (16, 16)], 0),
+        ("mobilenet_v2", None, 0),
+    ],
+)
+def test_observation_has_what_was_asked_for(family: str, hidden: Any, maps: int, tmp_path: Path) -> None:
+    save_image_net(tmp_path, family)
+    task = ImageClassification(LABELS).at(tmp_path)
+    net = task.load(tmp_path)
+    rows = [{"image": picture(seed=seed), "label": seed % 3, "index": seed} for seed in range(4)]
+    features = task.encode(rows, tmp_path)
+    batch = task.collate(features)
+    seen = task.observe(net, batch, needs=frozenset({"hidden", "attentions", "embedding"}))
+    assert seen.embedding is not None
+    torch.testing.assert_close(task.head(net)(seen.embedding), seen.logits)
+    assert all(states.dim() == 3 and states.shape[0] == 4 for states in seen.hidden)
+    if hidden is not None:
+        assert [tuple(states.shape[1:]) for states in seen.hidden] == hidden
+    assert len(seen.attentions) == maps
+    assert seen.mask is None
+    expected = torch.nn.functional.cross_entropy(seen.logits, torch.tensor([0, 1, 2, 0]))
+    assert seen.loss is not None
+    torch.testing.assert_close(seen.loss, expected)
+    (logits,) = task.deployed(net)(torch.from_numpy(task.feed(features)["pixel_values"]))
+    torch.testing.assert_close(logits, seen.logits, atol=1e-5, rtol=1e-4)
+    (logits,) = task.deployed(net)(*task.example(net, 2).values())
+    assert logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("described", "kind"),
+    [
+        ({"size": {"height": 9, "width": 13}, "resample": 2}, "ViTImageProcessor"),
+        (
+            {"size": {"shortest_edge": 16}, "do_center_crop": True, "crop_size": {"height": 12, "width": 14}},
+            "MobileNetV2ImageProcessor",
+        ),
+        ({"size": {"shortest_edge": 16}, "crop_pct": 0.875, "resample": 3}, "ConvNextImageProcessor"),
+        ({"size": {"shortest_edge": 400}, "crop_pct": 0.875, "resample": 3}, "ConvNextImageProcessor"),
+        ({"size": {"height": 8, "width": 8}, "do_normalize": False}, "ViTImageProcessor"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(20, 31), (33, 17)])
+def test_pixels_are_those_of_the_library(described: dict[str, Any], kind: str, shape: tuple[int, int]) -> None:
+    import transformers
+
+    processors: Any = getattr(transformers, f"{kind}Pil")
+    library = processors(**described, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4])
+    reader = processor_of(library.to_dict())
+    given = Image.fromarray(picture(*shape, channels=3))
+    expected = library(given, return_tensors="np")["pixel_values"][0]
+    mean, std = reader.normalisation(3)
+    found = (pixels({"image": given}, reader, 3).astype(np.float32) - mean) / std
+    assert found.shape == expected.shape == (3, *reader.out)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_picture_is_the_same_as_array_file_and_bytes(tmp_path: Path) -> None:
+    save_image_net(tmp_path)
+    task = ImageClassification(LABELS).at(tmp_path)
+    array = picture()
+    stored = io.BytesIO()
+    Image.fromarray(array).save(stored, "PNG")
+    (tmp_path / "one.png").write_bytes(stored.getvalue())
+    forms = [array, array[..., None], Image.fromarray(array), str(tmp_path / "one.png"), stored.getvalue()]
+    features = task.encode([{"image": form, "label": 0} for form in forms], tmp_path)
+    assert features[0]["pixel_values"].dtype == np.uint8
+    assert all(np.array_equal(one["pixel_values"], features[0]["pixel_values"]) for one in features)
+    values = task.feed(features)["pixel_values"]
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values[0], (features[0]["pixel_values"] / 255 - 0.5) / 0.25, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4)), "uint8"),
+        (np.zeros((4, 4, 2), dtype=np.uint8), "uint8"),
+        ("nowhere.png", "cannot|can be read"),
+        (b"no picture", "encoded image"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_its_row(image: Any, words: str, tmp_path: Path) -> None:
+    save_image_net(tmp_path)
+    with pytest.raises(DataError, match=f"row 7: .*({words})"):
+        ImageClassification(LABELS).encode([{"image": image, "label": 0, "index": 7}], tmp_path)
+
+
+def test_ports_are_read_from_the_folder(tmp_path: Path) -> None:
+    save_image_net(tmp_path, "resnet", size=24, channels=3)
+    assert ports_of(tmp_path) == {"channels": 3, "height": 24, "width": 24}
+    task = ImageClassification(LABELS, metric="macro_f1").at(tmp_path)
+    assert task.inputs[0].axes == ("batch_size", 3, 24, 24)
+    assert build_task(task.spec()).spec() == task.spec()
+
+
+def test_folder_without_a_processor_or_a_fixed_size_is_refused(tmp_path: Path) -> None:
+    save_image_net(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match="no preprocessor_config"):
+        ports_of(tmp_path)
+    with pytest.raises(ModelError, match="fixes no output size"):
+        _ = processor_of({"size": {"shortest_edge": 8}}).out
+    with pytest.raises(ModelError, match="understood"):
+        processor_of({"size": {"longest_edge": 8}})
+
+
+def test_snippet_of_a_grey_network_prepares_as_the_task_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_image_net(tmp_path)
+    task = ImageClassification(LABELS).at(tmp_path)
+    Image.fromarray(picture()).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(task.snippet("."), names)
+    features = task.encode([task.row("picture.png")], tmp_path)
+    np.testing.assert_allclose(names["prepared"]("picture.png"), task.feed(features)["pixel_values"], atol=1e-5)
+    seen = task.observe(task.load(tmp_path), task.collate(features))
+    assert names["answer"]("picture.png") == task.answer({"logits": seen.logits.detach().numpy()})[0]["label"]
+    assert json.loads((tmp_path / "preprocessor_config.json").read_text())["image_mean"] == [0.5]

@@ -1,0 +1,118 @@
+"""Run folders: reuse, continuation after a kill, locks, damage and full disks."""
+
+import errno
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd2deploy.errors import RunError
+from kd2deploy.run import Run, fingerprint, readable_os_errors, write_json
+
+
+def count(folder: Path) -> Mapping[str, Any]:
+    """A stage's work that tells how often it was begun in its folder."""
+    marks = folder / "marks"
+    marks.write_text(marks.read_text() + "x" if marks.exists() else "x")
+    return {"path": str(folder / "marks"), "times": len(marks.read_text())}
+
+
+def test_an_equal_stage_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with run.locked():
+        first = run.stage("one", {"a": 1}, {}, count)
+        again = run.stage("one", {"a": 1}, {}, count)
+        other = run.stage("one", {"a": 2}, {}, count)
+        child = run.stage("one", {"a": 1}, {"parent": other.sha256}, count)
+    assert (first.reused, again.reused, other.reused, child.reused) == (False, True, False, False)
+    assert again.sha256 == first.sha256
+    assert again.result == first.result
+    assert Path(again.result["path"]).read_text() == "x"
+
+
+def test_a_killed_stage_continues_in_its_own_folder(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def killed(folder: Path) -> Mapping[str, Any]:
+        count(folder)
+        raise KeyboardInterrupt
+
+    with run.locked():
+        with pytest.raises(KeyboardInterrupt):
+            run.stage("one", {}, {}, killed)
+        stage = run.stage("one", {}, {}, count)
+    assert stage.result["times"] == 2
+    assert not list((tmp_path / "stages").glob(".*.partial"))
+
+
+def test_a_run_that_was_moved_is_still_reused(tmp_path: Path) -> None:
+    with Run(tmp_path / "a").locked() as run:
+        run.stage("one", {}, {}, count)
+    (tmp_path / "a").rename(tmp_path / "b")
+    with Run(tmp_path / "b").locked() as run:
+        stage = run.stage("one", {}, {}, count)
+    assert stage.reused
+    assert Path(stage.result["path"]).is_relative_to(tmp_path / "b")
+
+
+def test_changed_outputs_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with run.locked():
+        stage = run.stage("one", {}, {}, count)
+        (stage.folder / "marks").write_text("forged")
+        with pytest.raises(RunError, match="was changed after"):
+            run.stage("one", {}, {}, count)
+
+
+def test_a_damaged_record_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with run.locked():
+        stage = run.stage("one", {}, {}, count)
+        (stage.folder / "stage.json").write_text('{"half": ')
+        with pytest.raises(RunError, match="delete its folder"):
+            run.stage("one", {}, {}, count)
+
+
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    with Run(tmp_path).locked(), pytest.raises(RunError, match="another kd2deploy is at work"), Run(tmp_path).locked():
+        raise AssertionError("two runs held one folder")
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "another folder")],
+)
+def test_the_systems_refusals_become_readable(tmp_path: Path, number: int, word: str) -> None:
+    with pytest.raises(RunError, match=word), readable_os_errors(tmp_path):
+        raise OSError(number, "no", str(tmp_path))
+
+
+def test_other_system_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), readable_os_errors(tmp_path):
+        tmp_path.read_text()
+
+
+def test_the_fingerprint_depends_on_everything_it_should() -> None:
+    base = fingerprint("a", {"x": 1}, {"p": "1"})
+    assert base == fingerprint("a", {"x": 1}, {"p": "1"})
+    assert (
+        len(
+            {
+                base,
+                fingerprint("b", {"x": 1}, {"p": "1"}),
+                fingerprint("a", {"x": 2}, {"p": "1"}),
+                fingerprint("a", {"x": 1}, {"p": "2"}),
+            }
+        )
+        == 4
+    )
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(file, {"a": float("nan")})
+    assert json.loads(file.read_text()) == {"a": 1}

@@ -1,0 +1,160 @@
+"""The teacher's cached answers: the same as live ones, filled once, and refused where they would not be."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from small_text import small_bert, small_rows, small_task
+
+from kd2deploy.core import Look, Method, TaskLoss, View, Weighted
+from kd2deploy.errors import TrainError
+from kd2deploy.methods.contrastive import contrastive
+from kd2deploy.methods.hidden import hidden
+from kd2deploy.methods.logit import SoftTargets, logit
+from kd2deploy.tasks.text_classification import TextClassification
+from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.engine import distill
+from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit
+
+
+class Other(View):
+    name = "other"
+
+    def forward(self, batch):
+        return Look(batch, batch)
+
+
+class Counted:
+    """The number of rows that a network was run on."""
+
+    def __init__(self, net):
+        self.rows = 0
+        net.register_forward_pre_hook(self.count, with_kwargs=True)
+
+    def count(self, net, inputs, named):
+        self.rows += len(named["input_ids"])
+
+
+def filled(folder, rows=20, teacher=None, **more):
+    teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
+    found = {"teacher_hash": "abc", "batch": 4} | more
+    return TeacherCache.open_or_fill(folder, small_task(), teacher, small_rows(rows), **found)
+
+
+@pytest.mark.parametrize("builder", [logit, contrastive])
+def test_cached_losses_equal_live_ones_to_float_tolerance(tmp_path, builder):
+    # The cache was filled in batches of other rows, with other padding: equal to rounding, about 1e-6, not to the bit.
+    task, teacher, student = small_task(), small_bert(4, 32, seed=2), small_bert(seed=1)
+    method, batch = builder(), task.collate(small_rows(20)[3:11])
+    method.bind(networks(task, student, teacher, task.collate(small_rows(2)), rows=20, epochs=1.0, steps=5))
+    live = Distiller(task, student, method, teacher)(**batch)
+    cached = Distiller(task, student, method, None, filled(tmp_path))(**batch)
+    assert set(live) == set(cached)
+    for name in live:
+        torch.testing.assert_close(cached[name], live[name], rtol=1e-5, atol=1e-5)
+
+
+def test_a_training_with_a_cache_never_runs_the_teacher(tmp_path):
+    teacher = small_bert(4, 32, seed=2)
+    cache = filled(tmp_path / "cache", 16, teacher)
+    run = Counted(teacher)
+    settings = Settings(epochs=2, batch=4, keep="last", learning_rate=1e-3)
+    losses = []
+    for name, found in [("with", cache), ("without", None)]:
+        trained = distill(
+            small_task(),
+            small_bert(seed=1),
+            logit(),
+            teacher=teacher,
+            cache=found,
+            features=small_rows(16),
+            settings=settings,
+            folder=tmp_path / name,
+            seed=0,
+        )
+        losses.append([entry["loss"] for entry in trained.history])
+        assert run.rows == (2 if name == "with" else 2 + 2 + 32)  # two rows to read the sizes off
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_a_filled_cache_is_opened_without_the_teacher_and_an_interrupted_one_goes_on(tmp_path):
+    teacher = small_bert(4, 32, seed=2)
+    run = Counted(teacher)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, rows):
+        if done == 12:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        filled(tmp_path / "cut", teacher=teacher, on_progress=stop)
+    assert run.rows == 12
+    cut = filled(tmp_path / "cut", teacher=teacher)
+    assert run.rows == 20
+    again = filled(tmp_path / "cut", teacher=teacher)
+    assert run.rows == 20
+    whole = filled(tmp_path / "whole", teacher=teacher)
+    index = torch.arange(20)
+    assert torch.equal(cut.lookup(index).logits, whole.lookup(index).logits)
+    assert torch.equal(again.lookup(index).embedding, whole.lookup(index).embedding)
+
+
+def test_another_teacher_or_other_rows_make_another_cache(tmp_path):
+    one = filled(tmp_path)
+    assert filled(tmp_path, teacher_hash="other").folder != one.folder
+    assert filled(tmp_path, rows=19).folder != one.folder
+    assert filled(tmp_path).folder == one.folder
+
+
+def test_rows_encoded_otherwise_are_refused(tmp_path):
+    cache = filled(tmp_path)
+    rows = small_rows(20)
+    cache.require_rows(rows)
+    rows[7] = {**rows[7], "input_ids": rows[7]["input_ids"][:-1]}
+    with pytest.raises(ValueError, match="filled from other rows"):
+        cache.require_rows(rows)
+    with pytest.raises(ValueError, match="filled from other rows"):
+        cache.require_rows(small_rows(19))
+
+
+def test_only_what_the_teacher_reads_is_hashed():
+    rows = small_rows(3)
+    assert rows_hash(rows) == rows_hash([{**row, "labels": 0} for row in rows])
+    own = [{**row, "teacher.input_ids": row["input_ids"]} for row in rows]
+    changed = [{**row, "input_ids": row["input_ids"] + 1} for row in own]
+    assert rows_hash(own) == rows_hash(changed) != rows_hash(rows)
+
+
+def test_a_method_that_reads_more_than_is_kept_is_refused_with_the_reason(tmp_path):
+    assert unfit(logit()) is None
+    assert "hidden" in unfit(hidden())
+    random_view = Method(Other(), task=Weighted(TaskLoss()), soft=Weighted(SoftTargets(4.0, "other")))
+    assert "view 'other'" in unfit(random_view)
+    with pytest.raises(ValueError, match="cannot be cached here: term 'hidden' reads the teacher's hidden"):
+        filled(tmp_path).require(hidden())
+
+
+def test_answers_without_a_fixed_shape_are_refused(tmp_path):
+    class PerPosition(TextClassification):
+        def observe(self, net, batch, *, needs=frozenset()):
+            seen = super().observe(net, batch, needs=needs | {"hidden"})
+            return dataclasses.replace(seen, logits=seen.hidden[-1])
+
+    task = PerPosition(labels=small_task().labels, max_length=16)
+    with pytest.raises(TrainError, match="answers every position cannot be cached"):
+        TeacherCache.open_or_fill(tmp_path, task, small_bert(), small_rows(8), teacher_hash="abc")
+
+
+def test_a_counter_without_its_arrays_starts_anew(tmp_path):
+    cache = filled(tmp_path)
+    shutil.rmtree(cache.folder)
+    partial = cache.folder.with_suffix(".partial")
+    partial.mkdir()
+    (partial / "left.npy").write_bytes(b"")
+    again = filled(tmp_path)
+    assert set(again.arrays) == {"logits", "embedding"}
