@@ -1,8 +1,8 @@
 """TensorRT 10, TensorRT 11 and TensorRT-RTX behind one small interface: parse a graph, build an engine.
 
-Version 10 takes precisions as builder flags and lets the builder choose per layer; version 11 and TensorRT-RTX know only
-strongly typed networks, which compute in the types that the graph states. Source: the Python bindings' own signatures,
-tensorrt-cu12-bindings 10.13.3.9, tensorrt-cu13-bindings 11.4.0.106, tensorrt-rtx-cu13-bindings 1.7.1.116.
+Version 10 takes precisions as builder flags and lets the builder choose per layer; version 11 and TensorRT-RTX know
+only strongly typed networks, which compute in the types that the graph states. Source: the Python bindings' own
+signatures, tensorrt-cu12-bindings 10.13.3.9, tensorrt-cu13-bindings 11.4.0.106, tensorrt-rtx-cu13-bindings 1.7.1.116.
 """
 
 import importlib
@@ -65,6 +65,7 @@ class Built:
     """The process's largest resident memory so far: what a machine that builds this needs."""
     layers: int
     timing_cache: bytes
+    """What the builder learnt of this device's tactics; empty where the library learns at run time."""
     warnings: tuple[str, ...]
 
 
@@ -87,6 +88,11 @@ class Library:
     @property
     def builds_without_device(self) -> bool:
         return hasattr(self.module, "ComputeCapability")
+
+    @property
+    def times_tactics(self) -> bool:
+        """Whether a build times kernels; TensorRT-RTX compiles them when the engine is first run."""
+        return self.name == "tensorrt"
 
     def logger(self) -> Any:
         """An ILogger that keeps what it is told instead of printing it on standard output."""
@@ -112,12 +118,16 @@ def load(name: LibraryName) -> Library:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise SessionError(f"{name} cannot be loaded ({error}): {INSTALL[name]} on a machine with its device") from error
+        raise SessionError(
+            f"{name} cannot be loaded ({error}): {INSTALL[name]} on a machine with its device"
+        ) from error
     library = Library(name, module)
     major = int(library.version.split(".")[0])
     if major not in SUPPORTED[name]:
         known = ", ".join(f"{each}.x" for each in SUPPORTED[name])
-        raise SessionError(f"{name} {library.version} is not among the versions known to work ({known}): {INSTALL[name]}")
+        raise SessionError(
+            f"{name} {library.version} is not among the versions known to work ({known}): {INSTALL[name]}"
+        )
     return library
 
 
@@ -135,10 +145,11 @@ def build(
         errors = [parser.get_error(place) for place in range(parser.num_errors)]
         raise ConvertError(f"{library.name} {library.version} cannot read the graph: {_joined(map(_said, errors))}")
     config = _configured(library, builder, settings)
-    cache = config.create_timing_cache(timing_cache)
-    if not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")  # of another version or device: start anew
-        config.set_timing_cache(cache, False)
+    if library.times_tactics:
+        # False: refuse timings of another version or device; then start anew.
+        fits = config.set_timing_cache(config.create_timing_cache(timing_cache), False)
+        if not fits:
+            config.set_timing_cache(config.create_timing_cache(b""), False)
     config.add_optimization_profile(_profile(builder, network, shapes))
     engine = builder.build_serialized_network(network, config)
     if engine is None:
@@ -149,7 +160,7 @@ def build(
         seconds=time.perf_counter() - begun,
         host_peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         layers=int(network.num_layers),
-        timing_cache=bytes(config.get_timing_cache().serialize()),
+        timing_cache=bytes(config.get_timing_cache().serialize()) if library.times_tactics else b"",
         warnings=tuple(dict.fromkeys(logger.warnings)),
     )
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from kd2deploy.core import sha256_of
+from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -66,6 +68,52 @@ def engine_key(graph: bytes, place: Place, shapes: Mapping[str, ShapeRange], set
             "settings": {**dataclasses.asdict(settings), "flags": sorted(settings.flags)},
         }
     )
+
+
+@dataclass(frozen=True)
+class Store:
+    """Finished engines by their key, and the tactic timings of one library on one device; None keeps nothing."""
+
+    folder: Path | None
+    place: Place
+
+    def engine(self, key: str) -> tuple[bytes, dict[str, Any]] | None:
+        """The engine kept under a key with its facts, or None. Raises ConvertError where its bytes were changed."""
+        if self.folder is None or not (record := self.folder / f"{key}.json").is_file():
+            return None
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        path = self.folder / f"{key}.engine"
+        if not path.is_file() or sha256_of(path) != facts["sha256"]:
+            raise ConvertError(f"{path} is not the engine that was kept; delete it and {record.name} to build it anew")
+        return path.read_bytes(), facts["build"]
+
+    def keep(self, key: str, engine: bytes, facts: Mapping[str, Any]) -> None:
+        if self.folder is None:
+            return
+        path = self.folder / f"{key}.engine"
+        _write_whole(path, engine)
+        record = {"sha256": sha256_of(path), "place": dataclasses.asdict(self.place), "build": dict(facts)}
+        _write_whole(path.with_suffix(".json"), json.dumps(record, indent=2).encode())
+
+    def timings(self) -> bytes:
+        path = self._timings
+        return path.read_bytes() if path is not None and path.is_file() else b""
+
+    def keep_timings(self, timings: bytes) -> None:
+        if self._timings is not None:
+            _write_whole(self._timings, timings)
+
+    @property
+    def _timings(self) -> Path | None:
+        return self.folder / f"timings-{self.place.digest[:16]}.bin" if self.folder is not None else None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".new")
+    aside.write_bytes(content)
+    aside.replace(path)
 
 
 def _digest(value: Any) -> str:

@@ -10,7 +10,7 @@ from kd2deploy.exporters._tensorrt_api import ShapeRange
 SCORING_BATCH = 32
 """Rows per request when the evaluation set is scored; an engine must take as many."""
 HEADROOM = 2
-"""Samples do not show the longest row of all: an axis may be this many times the largest seen. Our choice."""
+"""Samples show neither the longest nor the shortest row: an axis may be this many times larger or smaller. Ours."""
 
 
 def shape_ranges(
@@ -19,8 +19,8 @@ def shape_ranges(
     """Smallest, usual and largest shape of each input.
 
     The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch. Another dynamic axis goes from
-    the smallest size seen to the task's own limit (`max_length` of its spec) or, where it has none, to twice the
-    largest seen; usual is the median seen. `shapes` sets an axis by name to (smallest, usual, largest).
+    1 to the task's own limit (`max_length` of its spec) or, where it has none, from half the smallest to twice the
+    largest size seen; usual is the median seen. `shapes` sets an axis by name to (smallest, usual, largest).
     """
     if not samples:
         raise ConvertError("the shapes of an engine are derived from samples of real inputs; give it at least one")
@@ -35,8 +35,8 @@ def shape_ranges(
             known[axis] = (1, batch, max(batch, SCORING_BATCH))
         else:
             seen = _sizes(task.inputs, axis, samples)
-            largest = max(max(seen), limit) if isinstance(limit, int) else HEADROOM * max(seen)
-            known[axis] = (min(seen), median_low(seen), largest)
+            bounds = (1, max(max(seen), limit)) if isinstance(limit, int) else (_half(min(seen)), HEADROOM * max(seen))
+            known[axis] = (bounds[0], median_low(seen), bounds[1])
     return {
         port.name: ShapeRange(
             *(tuple(known[axis][which] if isinstance(axis, str) else axis for axis in port.axes) for which in range(3))
@@ -59,7 +59,13 @@ def outside(feed: Feed, ranges: Mapping[str, ShapeRange]) -> str:
 
 def refuse_outside(feed: Feed, ranges: Mapping[str, ShapeRange]) -> None:
     if said := outside(feed, ranges):
-        raise SessionError(f"{said}: set the variant's trt_from_onnx shapes ({{axis: [min, opt, max]}}) and export anew")
+        raise SessionError(
+            f"{said}: set the variant's trt_from_onnx shapes ({{axis: [min, opt, max]}}) and export anew"
+        )
+
+
+def _half(size: int) -> int:
+    return max(1, size // HEADROOM)
 
 
 def _given(axis: str, sizes: Sequence[int]) -> tuple[int, int, int]:
@@ -70,5 +76,9 @@ def _given(axis: str, sizes: Sequence[int]) -> tuple[int, int, int]:
 
 def _sizes(ports: Sequence[Port], axis: str, samples: Sequence[Feed]) -> list[int]:
     return sorted(
-        feed[port.name].shape[place] for feed in samples for port in ports for place, name in enumerate(port.axes) if name == axis
+        feed[port.name].shape[place]
+        for feed in samples
+        for port in ports
+        for place, name in enumerate(port.axes)
+        if name == axis
     )

@@ -45,7 +45,7 @@ class TorchSession:
         training = [name for name, module in self._module.named_modules() if module.training]
         if training:
             raise SessionError(f"{training[0]} is in training mode: its dropout would be timed and scored")
-        self._call: Any = torch.compile(self._module) if compile else self._module
+        self._call: Any = self._module
         if compile:
             self._compile(task, net, target.workload.batch)
         else:
@@ -57,6 +57,7 @@ class TorchSession:
             warnings.simplefilter("ignore")
             from torch._inductor.exc import InductorError
 
+            self._call = torch.compile(self._module)
             try:
                 self._warm_up(task, net, batch)
             except InductorError as error:

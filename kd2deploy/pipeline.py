@@ -182,7 +182,8 @@ def full_report(
     target: Target,
 ) -> Report:
     deployed = exports.variants[exports.chosen].artifact
-    judged = judge.decide(job, measured, names, deployed, target)
+    made = (trainings.chosen.model.artifact, *exports.variants[exports.chosen].chain)
+    judged = judge.decide(job, measured, names, made, target)
     chain = judge.drop_chain(job, measured, names, measured.scores)
     order = {one.seed: one for one in trainings.students}
     students = [entry for seed in order for entry in entries if entry.model is order[seed].model and is_eager(entry)]

@@ -127,7 +127,7 @@ class Recipe(pydantic.BaseModel):
     """Only these of the targets' variants are tried; all of them when left out."""
     gates: Gates = Gates()
     """Limits that replace the target's own."""
-    measurement: Measurement = Measurement()
+    measurement: Measurement = pydantic.Field(default_factory=lambda: Measurement.model_validate({}))
     validation_share: float = pydantic.Field(0.1, gt=0, lt=1)
     """Rows held out of the training set to choose by; the evaluation set is for judging alone."""
     limit_train: int | None = pydantic.Field(None, ge=2)

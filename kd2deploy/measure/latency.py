@@ -1,6 +1,7 @@
 """The race: contenders in fresh processes, timed in interleaved blocks, so that what drifts hits all of them alike."""
 
 import itertools
+import math
 import tempfile
 import time
 import typing
@@ -17,13 +18,15 @@ import numpy as np
 from kd2deploy.core import Feed, Target
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.feeds import write_feeds
-from kd2deploy.measure.intervals import Figure
+from kd2deploy.measure.intervals import Figure, Interval
 from kd2deploy.measure.loop import spread_order
 from kd2deploy.measure.processes import WorkerProcess, with_threads
 from kd2deploy.measure.statistics import Ratio, percentile, ratio_of_medians
 from kd2deploy.measure.stop_rule import Decision, State, StopRule, decide
 from kd2deploy.measure.timing import Block, Cold, Contender, Timing
 
+LEAST_ROUNDS = 2
+"""Rounds per process from which their spread can be seen at all."""
 OnProgress = Callable[[str, float], None]
 """Called with a sentence and the share done, 0..1."""
 
@@ -261,11 +264,15 @@ class Heat:
 def speedup(slow: Timing, fast: Timing) -> Ratio:
     """Ratio of the median latencies of two contenders of the same race, slow / fast.
 
-    Raises MeasureError if either of them failed.
+    Where the race was cut off before its second round the interval is endless, so that nothing can be concluded. Raises
+    MeasureError if either of them failed.
     """
     for timing in (slow, fast):
         if timing.failure:
             raise MeasureError(f"{timing.name} was not timed: {timing.failure}")
+    if min(len(rounds) for timing in (slow, fast) for rounds in timing.by_round()) < LEAST_ROUNDS:
+        typical = float(np.median(slow.samples_ms) / np.median(fast.samples_ms))
+        return Ratio(Interval(typical, 0.0, math.inf), (), covers_processes=False)
     return ratio_of_medians(slow.by_round(), fast.by_round())
 
 

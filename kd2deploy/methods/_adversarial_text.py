@@ -121,7 +121,7 @@ class AdversarialText(View):
         assert self.optimizer is not None, "a view is bound before it is run"
         task, student, teacher = self.networks
         needs = self.objective.needs
-        still = (self.generator,) if self.student_dropout else (self.generator, student)
+        still = () if self.student_dropout else (student,)
         with torch.enable_grad(), evaluating(*still), learning(self) as weights:
             look = self.look(batch, *self.filled(batch))
             pair = Pair(

@@ -9,8 +9,8 @@ MISSING = "n/a"
 SUFFIX: dict[Unit, str] = {"share": " %", "points": " pp", "ratio": "x", "ms": " ms", "mb": " MB", "number": ""}
 ICONS: dict[Outcome, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘"}
 MEANING: dict[Outcome, str] = {
-    "PASS": "good enough and fast enough, even at the pessimistic end of every interval",
-    "FAIL": "at least one limit is missed, even at the optimistic end of its interval",
+    "PASS": "every limit is met, even at the pessimistic end of its interval",
+    "FAIL": "at least one limit is missed even at the optimistic end of its interval, or its figure is missing",
     "INCONCLUSIVE": "the measurement is too noisy or too short to tell",
     "INVALID": "the measurement breaks a rule and must not be used",
 }

@@ -13,6 +13,7 @@ from kd2deploy.recipe import build_method
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.training import keep_only, watched
 from kd2deploy.train.engine import Trained, distill
+from kd2deploy.train.generator import masked_lms
 from kd2deploy.train.teacher_cache import TeacherCache, unfit
 
 Role = Literal["student", "control"]
@@ -70,6 +71,7 @@ def work(job: Job, role: Role, seed: int, start: Model, teacher: Model, folder: 
         net = teacher.task.load(teacher.folder) if needs_teacher else None
         cache = cache_for(job, method, net, teacher, features, at, entry.settings.epochs) if net is not None else None
         cached = cached or cache is not None
+        generator = folder / f"generator-{at}.safetensors"
         try:
             trained = distill(
                 task,
@@ -82,6 +84,9 @@ def work(job: Job, role: Role, seed: int, start: Model, teacher: Model, folder: 
                 seed=seed,
                 score=lambda net: validation_score(net, task, validation, job.splits.validation),
                 cache=cache,
+                masked_lm=None
+                if net is None
+                else masked_lms(net, teacher.folder, task, features, cache=generator, seed=seed),
                 on_progress=watched(job.watcher, "training" if len(job.recipe.distill) == 1 else f"training {at + 1}"),
             )
         except ValueError as error:

@@ -12,6 +12,7 @@ from kd2deploy.measure.agreement import where_it_drops
 from kd2deploy.measure.diagnosis import diagnose
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
 from kd2deploy.measure.latency import latency_percentile, speedup
+from kd2deploy.measure.lineage import breaches as lineage_breaches
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.measure.paired import gap_closed, score_difference, score_retention
 from kd2deploy.measure.statistics import mean_over_seeds, noise, t_interval
@@ -66,8 +67,9 @@ class Judged:
     figures: Mapping[str, Figure | float | None]
 
 
-def decide(job: Job, measured: Measured, names: Names, deployed: Artifact, target: Target) -> Judged:
+def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact], target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
+    deployed = chain[-1]
     scores, timings, task, rng = measured.scores, measured.timings, job.task, np.random.default_rng(SEED)
     figures: dict[str, Figure | float | None] = {"max_size_mb": deployed.size_mb}
     teacher, student = scores.get(names.teacher), scores.get(names.deployed)
@@ -90,7 +92,7 @@ def decide(job: Job, measured: Measured, names: Names, deployed: Artifact, targe
     own = timings.get(names.deployed)
     if own is not None and not own.failure:
         figures["p50_ms"], figures["p99_ms"] = latency_percentile(own, 0.5), latency_percentile(own, 0.99)
-    verdict = judge(target.gates, figures, breaches(job, measured, names))
+    verdict = judge(target.gates, figures, [*breaches(job, measured, names), *lineage_breaches(chain)])
     return Judged(verdict, tuple(speedups), figures)
 
 

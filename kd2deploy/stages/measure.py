@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Scores, Target
+from kd2deploy.core import Feed, Scores, Target
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import Protocol, full, race
@@ -20,6 +20,7 @@ from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
 from kd2deploy.stages.job import Job, Model, encoded, for_target
+from kd2deploy.train.pair import tokenizers_agree
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     """Score every contender on the evaluation set and race the timed ones."""
     percentile = 0.99 if target.gates.p99_ms is not None else 0.5
     wanted = job.recipe.measurement
-    protocol = full(percentile)
+    students = tuple(entry.name for entry in entries if entry.role in ("student", "variant"))
+    protocol = full(percentile, students)
     protocol = replace(protocol, processes=wanted.processes, stop=replace(protocol.stop, cap_s=wanted.cap_s))
     spec = {
         "contenders": [
@@ -108,13 +110,11 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
             np.savez(folder / f"outputs-{at}.npz")
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = next(entry.model for entry in entries if entry.role == "student")
-    features = encoded(student.task, job.splits.eval, student.folder)
-    feeds = timing_feeds(student.task, features, target.workload.batch, target.workload.inputs)
     timings = race(
-        [entry.contender for entry in timed],
+        [on_same_rows(job, entry, student, target) for entry in timed],
         student.task.spec(),
         target,
-        feeds,
+        requests(job, student, target),
         protocol,
         lambda sentence, share: job.watcher.advance("timing", round(100 * share), 100),
     )
@@ -129,6 +129,20 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         "breaches": list(checked.breaches),
         "notes": [*checked.notes, *changed(before, after)],
     }
+
+
+def requests(job: Job, model: Model, target: Target) -> list[Feed]:
+    """Requests drawn from the evaluation set, the same examples for every network, as this one reads them."""
+    features = encoded(model.task, job.splits.eval, model.folder)
+    return timing_feeds(model.task, features, target.workload.batch, target.workload.inputs)
+
+
+def on_same_rows(job: Job, entry: Entry, student: Model, target: Target) -> Contender:
+    """The contender; with requests of its own where its network reads other inputs than the student."""
+    own = entry.model
+    if own.task.spec() == student.task.spec() and tokenizers_agree(own.folder, student.folder):
+        return entry.contender
+    return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(job, own, target))
 
 
 def read_outputs(path: Path) -> dict[str, Any]:

@@ -30,4 +30,6 @@ def keep_only(folder: Path, trained: Path, start: Path, name: str) -> Path:
     for other in folder.iterdir():
         if other.is_dir() and other != kept:
             shutil.rmtree(other)
+        elif other.is_file():
+            other.unlink()
     return kept

@@ -8,85 +8,35 @@ optimizers of a method.
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging as transformers_logging
 
-from kd2deploy.core import Features, Method, Progress, Task, TaskLoss
+from kd2deploy.core import Features, MaskedLm, Method, Progress, Task
 from kd2deploy.errors import TrainError
-from kd2deploy.train.distiller import TERM, Distiller, keeps_state, networks, same_attention
-from kd2deploy.train.order import Order
+from kd2deploy.train.arguments import counts, quiet_transformers, refuse_misfits, training_arguments
+from kd2deploy.train.distiller import TERM, Distiller, networks, same_attention
+from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
+from kd2deploy.train.order import Numbered, Order
 from kd2deploy.train.precision import resolved
 from kd2deploy.train.resume import last_whole, mark_whole, remove, step_of, write_json
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
 
-LOG_EVERY = 10
-"""Optimizer steps between two looks at the losses: the only place where the device is waited for."""
+__all__ = ["Trained", "distill"]
+
 STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
 
 Score = Callable[[nn.Module], float]
 OnProgress = Callable[[int, int, float, float], None]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training came to. Its student lies in `student`, without teacher and heads."""
-
-    student: Path
-    """A folder as save_pretrained writes it."""
-    steps: int
-    """Optimizer steps taken."""
-    kept_step: int
-    """The step whose student was kept."""
-    score: float | None
-    """Validation score of the kept student; None where nothing scored."""
-    stopped_early: bool
-    seconds: float
-    """Training alone, over all resumed stretches."""
-    scoring_seconds: float
-    samples_per_second: float
-    seconds_per_step: float
-    history: tuple[Mapping[str, Any], ...]
-    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score. Means
-    are over the forwards that the student learnt from; a loss of 0 without terms says that there was none."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "student": str(self.student)}
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Trained":
-        return cls(**{**found, "student": Path(found["student"]), "history": tuple(found["history"])})
-
-
-@dataclass
-class Ledger:
-    """What must be remembered between two stretches of one training, beside weights, optimizer and generators."""
-
-    run: dict[str, Any]
-    """What makes it this training: settings, seed, rows, terms, steps."""
-    forwards: int = 0
-    rows: int = 0
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Since the last history entry: sum and count of the loss and of each term."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    kept_step: int = 0
-    best: float | None = None
-    since_best: int = 0
-    stopped_early: bool = False
-    seconds: float = 0.0
-    scoring_seconds: float = 0.0
 
 
 def distill(
@@ -102,6 +52,7 @@ def distill(
     cache: TeacherCache | None = None,
     score: Score | None = None,
     on_progress: OnProgress | None = None,
+    masked_lm: Callable[[str | None], MaskedLm] | None = None,
     device: Literal["cpu", "cuda"] | None = None,
 ) -> Trained:
     """Train `student` under `method`; the kept student is left in it and saved in `folder`.
@@ -116,13 +67,13 @@ def distill(
     settings = resolved(settings, device)
     with quiet_transformers(), same_attention(student):
         arguments = training_arguments(settings, folder, seed, method, device, len(features))
-        refuse_misfits(method, settings, arguments, score, features)
+        refuse_misfits(method, settings, arguments, score is not None, features)
         run = identity(settings, seed, method, len(features), arguments.world_size)
         finished = folder / TRAINED
         if finished.exists():
             return reopened(finished, run, student)
         set_seed(seed)
-        bind(task, student, method, teacher, features, settings, arguments)
+        bind(task, student, method, teacher, features, settings, arguments, masked_lm)
         if cache is not None:
             cache.require_rows(features)
         if teacher is not None:
@@ -132,40 +83,6 @@ def distill(
         checkpoint = last_whole(folder) if folder.exists() else None
         engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return engine.finish()
-
-
-def refuse_misfits(
-    method: Method,
-    settings: Settings,
-    arguments: TrainingArguments,
-    score: Score | None,
-    features: Sequence[Features],
-) -> None:
-    """ValueError for what can be seen to fail before anything runs."""
-    if not features:
-        raise ValueError("there are no rows to train on")
-    if settings.keep == "best" and score is None:
-        raise ValueError("keep: best needs a validation score; give one, or set keep: last")
-    if settings.patience is not None and score is None:
-        raise ValueError("patience needs a validation score; give one, or leave patience out")
-    inner = [type(part).__name__ for part in method.parts if part.optimizes_itself]
-    if inner and settings.precision == "fp16":
-        raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")
-    if settings.precision == "fp16" and arguments.device.type != "cuda":
-        raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
-    if inner and arguments.world_size > 1:
-        raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
-
-
-def identity(settings: Settings, seed: int, method: Method, rows: int, processes: int) -> dict[str, Any]:
-    """What must be equal for a training to be continued, as JSON gives it back."""
-    return {
-        "settings": {**asdict(settings), "report_to": list(settings.report_to)},
-        "seed": seed,
-        "terms": sorted(method.terms),
-        "rows": rows,
-        "processes": processes,
-    }
 
 
 def reopened(finished: Path, run: Mapping[str, Any], student: PreTrainedModel) -> Trained:
@@ -183,12 +100,6 @@ def remove_checkpoints(folder: Path) -> None:
         remove(left)
 
 
-def require_same(found: Mapping[str, Any], run: Mapping[str, Any], folder: Path) -> None:
-    if found != run:
-        other = [name for name in run if found.get(name) != run[name]]
-        raise TrainError(f"{folder} holds another training: {', '.join(other)} differ; use another folder or empty it")
-
-
 def bind(
     task: Task,
     student: nn.Module,
@@ -197,80 +108,13 @@ def bind(
     features: Sequence[Features],
     settings: Settings,
     arguments: TrainingArguments,
+    masked_lm: Callable[[str | None], MaskedLm] | None,
 ) -> None:
     """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
     forwards, _ = counts(settings, len(features), arguments.world_size)
     batch = task.collate(features[: min(2, len(features))])
     steps = math.ceil(settings.epochs * forwards)
-    method.bind(networks(task, student, teacher, batch, len(features), float(settings.epochs), steps))
-
-
-def counts(settings: Settings, rows: int, processes: int) -> tuple[int, int]:
-    """Forwards and optimizer steps per epoch, in each process."""
-    forwards = math.ceil(math.ceil(rows / settings.batch) / processes)
-    return forwards, math.ceil(forwards / settings.accumulate)
-
-
-def training_arguments(
-    settings: Settings,
-    folder: Path,
-    seed: int,
-    method: Method,
-    device: Literal["cpu", "cuda"] | None,
-    rows: int,
-) -> TrainingArguments:
-    """The Trainer's arguments; what it would save, score, print or shuffle by itself is turned off."""
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
-    if device == "cuda" and on_cpu:
-        raise ValueError("device cuda was asked for, and torch finds none; use cpu or install a CUDA build of torch")
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.accumulate,
-        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=settings.precision == "bf16",
-        fp16=settings.precision == "fp16" and not on_cpu,
-        use_cpu=on_cpu,
-        seed=seed,
-        report_to=list(settings.report_to),
-        logging_steps=LOG_EVERY,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        eval_strategy="no",
-        disable_tqdm=True,
-        log_level="error",
-        log_level_replica="error",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=not on_cpu,
-        ddp_find_unused_parameters=may_leave_unused(method),
-    )
-    _, per_epoch = counts(settings, rows, arguments.world_size)
-    arguments.warmup_steps = math.ceil(settings.warmup * math.ceil(settings.epochs * per_epoch))
-    return arguments
-
-
-def may_leave_unused(method: Method) -> bool:
-    """Whether some step may leave a parameter without gradient: only then must DDP look for such parameters."""
-    whole = any(isinstance(w.term, TaskLoss) and not callable(w.weight) and w.weight for w in method.weighted.values())
-    return bool(method.views) or not whole or any(keeps_state(part) for part in method.parts)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' messages and progress bars, which are set for the whole library: put them back."""
-    logging: Any = transformers_logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    method.bind(networks(task, student, teacher, batch, len(features), float(settings.epochs), steps, masked_lm))
 
 
 class Engine(Trainer):
@@ -295,7 +139,7 @@ class Engine(Trainer):
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.means: dict[str, float] = {}
         self.clock = Clock()
-        self.features, self.folder = cast(Dataset[Any], features), folder
+        self.features, self.folder = Numbered(features), folder
         super().__init__(model=distiller, args=arguments, train_dataset=self.features, callbacks=[Rounds(self)])
         self.loss_is_scaled_for_ga = False
         self.remove_callback(PrinterCallback)
@@ -407,7 +251,7 @@ class Engine(Trainer):
         ledger.stopped_early = self.settings.patience is not None and ledger.since_best >= self.settings.patience
 
     def scored(self, score: Score) -> float:
-        """The student's score, the same in all processes; and torch's generators are left as they were."""
+        """The student's score, the same in all processes; torch's generators are left as they were."""
         student = self.distiller.student
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         found = [0.0]
@@ -434,7 +278,7 @@ class Engine(Trainer):
         with torch.no_grad():
             finite = torch.stack([weight.isfinite().all() for weight in self.distiller.parameters()]).all()
         if not finite:
-            raise TrainError(remedies("a weight", self.state.global_step, self.settings, self.folder))
+            raise TrainError(unusable("a weight", self.state.global_step, self.settings, self.folder))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.read_losses()
@@ -529,30 +373,6 @@ class Rounds(TrainerCallback):
         return step % (self.engine.steps_per_epoch if every == "epoch" else every) == 0
 
 
-class Clock:
-    """Seconds of training and of scoring in this stretch."""
-
-    def __init__(self) -> None:
-        self.started = self.spent = 0.0
-
-    def start(self) -> None:
-        self.started = time.perf_counter()
-
-    @contextmanager
-    def scoring(self) -> Iterator[None]:
-        before = time.perf_counter()
-        yield
-        self.spent += time.perf_counter() - before
-
-    def added_to(self, ledger: Ledger) -> Ledger:
-        training = time.perf_counter() - self.started - self.spent
-        return replace(
-            ledger,
-            seconds=ledger.seconds + training,
-            scoring_seconds=ledger.scoring_seconds + self.spent,
-        )
-
-
 def parameter_groups(distiller: Distiller, decayed: set[str], settings: Settings) -> list[dict[str, Any]]:
     """Student and parts, each with and without weight decay; empty groups are left out."""
     groups = []
@@ -564,17 +384,3 @@ def parameter_groups(distiller: Distiller, decayed: set[str], settings: Settings
             if weights:
                 groups.append({"params": weights, "lr": rate, "weight_decay": settings.weight_decay if decay else 0.0})
     return groups
-
-
-def require_finite(read: Mapping[str, float], step: int, settings: Settings, folder: Path) -> None:
-    """TrainError that names the first term that is not finite; the loss itself comes last."""
-    for name in sorted(read, key=lambda name: name == "loss"):
-        if not math.isfinite(read[name]):
-            what = "the loss" if name == "loss" else f"term {name.removeprefix(TERM)!r}"
-            raise TrainError(remedies(f"{what} ({read[name]})", step, settings, folder))
-
-
-def remedies(what: str, step: int, settings: Settings, folder: Path) -> str:
-    lower = f"lower learning_rate (now {settings.learning_rate:g})"
-    wider = "" if settings.precision == "fp32" else f", compute in fp32 (now {settings.precision})"
-    return f"{what} is not finite at step {step}; {lower}{wider} or raise warmup; the checkpoints in {folder} stay"

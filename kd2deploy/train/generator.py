@@ -148,7 +148,7 @@ def masking(folder: Path) -> tuple[int, tuple[int, ...]]:
     if reader.mask_token_id is None:
         raise ModelError(
             f"the tokenizer in {folder} has no mask token, so no word can be masked and filled; "
-            "use a method that writes no text, such as mix_kd or backward_kd"
+            "use a method that writes no text, such as logit or hidden"
         )
     return int(reader.mask_token_id), tuple(sorted(int(token) for token in reader.all_special_ids))
 

@@ -1,9 +1,11 @@
-"""The order of the rows in each epoch: a function of seed and epoch alone, so that a resumed epoch goes on in it."""
+"""The rows and their order in each epoch: a function of seed and epoch alone, so that a resumed epoch goes on in it."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
+
+from kd2deploy.core import Features
 
 POOL = 50
 """Batches that are sorted by length together: enough to pad little, few enough to stay random. The value of ours."""
@@ -24,6 +26,20 @@ def grouped(lengths: Sequence[int], batch: int, generator: torch.Generator) -> l
     whole = [found for found in batches if len(found) == batch]
     rest = [row for found in batches if len(found) < batch for row in found]
     return [row for at in shuffled(len(whole), generator) for row in whole[at]] + rest
+
+
+class Numbered(Dataset[Features]):
+    """The rows trained on, `index` being their place among these, whatever they were numbered before: banks are as
+    large as the training set, and the teacher's cached answers are found by it."""
+
+    def __init__(self, rows: Sequence[Features]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> Features:
+        return {**self.rows[place], "index": place}
 
 
 class Order(Sampler[int]):

@@ -1,10 +1,10 @@
 """A student made of its teacher: fewer blocks, narrower, starting from the teacher's own weights.
 
-Blocks are chosen as in Sanh et al., "DistilBERT", 2019, arXiv:1910.01108, section 3 (evenly spread); units by the size
-of their weights, or by measured activity as in Muralidharan et al., "Compact Language Models via Pruning and Knowledge
-Distillation", 2024, arXiv:2407.14679, section 2.2.
-Departs from them: heads and feed-forward units are chosen by weights alone; where heads get narrower the queries are
-scaled so that the attention's logits keep their size.
+Blocks are chosen as in Sanh et al., "DistilBERT", 2019, arXiv:1910.01108, section 3 (evenly spread); the residual
+stream's width by activity as in Muralidharan et al., "Compact Language Models via Pruning and Knowledge Distillation",
+2024, arXiv:2407.14679, section 2.2.
+Departs from them: without samples the activity is read off the norms' scale and shift; heads and feed-forward units are
+chosen by their weights; where heads get narrower the queries are scaled so that the attention's logits keep their size.
 """
 
 import math

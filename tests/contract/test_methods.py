@@ -4,7 +4,6 @@ import copy
 import functools
 import importlib
 import math
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -158,14 +157,20 @@ def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> tuple[
     return found, student
 
 
-@functools.cache
-def uninterrupted(case_name: str) -> tuple[Trained, torch.nn.Module]:
-    case = next(case for case in all_cases() if str(case) == case_name)
-    return trained_in(Path(tempfile.mkdtemp(prefix="contract-")), case)
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A case's whole training and its student; each is trained once for all tests."""
+
+    @functools.cache
+    def train(case_name: str) -> tuple[Trained, torch.nn.Module]:
+        case = next(case for case in all_cases() if str(case) == case_name)
+        return trained_in(tmp_path_factory.mktemp("whole"), case)
+
+    return train
 
 
 @every_method
-def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Case, tmp_path: Path):
+def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Case, tmp_path: Path, uninterrupted):
     with pytest.raises(Killed):
         trained_in(tmp_path, case, killed_at=2)
     resumed, student = trained_in(tmp_path, case)
@@ -177,7 +182,7 @@ def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Cas
 
 
 @every_method
-def test_the_saved_student_loads_by_itself_without_heads(case: Case):
+def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupted):
     trained, student = uninterrupted(str(case))
     alone = small_task().load(trained.student)
     assert equal_weights(alone, student)

@@ -47,15 +47,11 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
     assert found.validation is None
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1), st.integers()
-        ),
-        min_size=1,
-        max_size=5,
-    )
-)
+# a csv file of the standard library reads a lone carriage return as a line's end
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1)
+
+
+@given(st.lists(st.tuples(TEXTS, st.integers()), min_size=1, max_size=5))
 def test_any_text_survives_a_csv(rows: list[tuple[str, int]]) -> None:
     import tempfile
 

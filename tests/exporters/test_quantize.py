@@ -76,7 +76,7 @@ def test_embeddings_make_the_file_smaller(text: Case, plain: Artifact, tmp_path:
     made = int8_from_onnx(plain, text.task, text.target, tmp_path / "with", text.samples, embeddings=True)
     assert set(made.details["quantized"]) - set(without.details["quantized"])
     tables = [tensor for tensor in onnx.load(made.path).graph.initializer if "word_embeddings" in tensor.name]
-    assert {tensor.data_type for tensor in tables if len(tensor.dims) == 2} == {onnx.TensorProto.INT8}
+    assert {tensor.data_type for tensor in tables if len(tensor.dims) == 2} == {onnx.TensorProto.UINT8}
 
 
 def test_reduced_range_keeps_weights_to_seven_bits(text: Case, plain: Artifact, tmp_path: Path) -> None:

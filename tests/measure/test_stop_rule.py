@@ -39,7 +39,7 @@ def test_noise_that_no_longer_changes_ends_it() -> None:
 
 
 def test_processes_share_the_rule() -> None:
-    share = StopRule(percentile=0.99, min_s=3.0, relative=0.01, cap_s=120.0).share(5)
+    share = StopRule(percentile=0.99, min_s=3.0, relative=0.01, cap_s=60.0).share(5)
     assert (share.least, share.min_s, share.cap_s) == (262, 0.6, 12.0)
     assert share.relative == pytest.approx(0.01 * 5**0.5)
 

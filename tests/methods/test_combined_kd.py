@@ -65,6 +65,11 @@ def test_the_generator_ascends_the_raw_logits_error_whatever_phi_is():
     assert not unchanged(given, generators[0])
 
 
+def test_the_generator_ascends_the_mean_squared_error_of_the_two_answers():
+    step = step_with(student=torch.tensor([[1.0, 2.0]]), teacher=torch.tensor([[3.0, 6.0]]), epoch=0, epochs=10)
+    assert combined_kd(1).views[0].objective(step).item() == pytest.approx((4.0 + 16.0) / 2)
+
+
 def test_the_generators_objective_grows():
     _, _, method = bound(ascents=200, descents=1, generator_rate=0.05, mask_rate=0.8)
     view, unseen = method.views[0], sentences(rows=64)

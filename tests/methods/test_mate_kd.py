@@ -165,14 +165,15 @@ def test_the_generator_learns_to_make_the_networks_disagree_on_text_it_did_not_s
 
 def test_the_student_keeps_its_dropout_while_the_generator_ascends_and_the_generator_has_none():
     student = DroppingText()
-    view, *_ = bound(student, ascents=1)
+    view, *_ = bound(student, ascents=1, descents=1)
     student.train()
     view.train()
     modes = []
     view.generator.register_forward_pre_hook(lambda net, _: modes.append(net.dropout.training))
     view(sentences())
     assert student.modes == [True]
-    assert modes == [False]
+    view(sentences())
+    assert modes == [False, False]
     assert student.training
     assert view.generator.training
 
@@ -201,6 +202,18 @@ def test_a_resumed_game_goes_on_as_if_it_had_not_stopped():
     assert torch.equal(again[1].student["inputs_embeds"], looks[5].student["inputs_embeds"])
     assert unchanged(resumed, snapshot(whole))
     assert not unchanged(first, snapshot(whole))
+
+
+def test_it_plays_in_bfloat16_too():
+    method, student, teacher, _ = bound_method(ascents=1, descents=1, generator_rate=0.1)
+    before = snapshot(method.views[0].generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.views[0](sentences()) is None
+        loss = run(method, student, teacher, sentences())
+    assert not unchanged(method.views[0].generator, before)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert student.words.weight.grad.isfinite().all()
 
 
 def test_a_given_generator_is_copied():

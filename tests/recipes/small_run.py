@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tasks.tiny import WORDS, save_encoder
+from tiny_models import WORDS, save_encoder
 
 GOOD, BAD = ("good", "fine", "fun"), ("bad", "slow", "dull")
 FILLING = [word for word in WORDS if word not in (*GOOD, *BAD) and not word.startswith("##")]
@@ -50,7 +50,7 @@ def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
         "distill": [{"method": "logit", "epochs": 4, "learning_rate": 5e-3, "batch": 16, "checkpoint_every": 5}],
         "targets": ["cpu"],
         "variants": ["onnx"],
-        "measurement": {"processes": 3, "cap_s": 5},
+        "measurement": {"processes": 3, "cap_s": 15},
         "gates": {"max_drop": 0.5},
     }
     return {**found, **changes}

@@ -21,7 +21,9 @@ from kd2deploy.errors import TrainError
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import logit
 from kd2deploy.methods.task_only import task_only
-from kd2deploy.train.engine import Trained, distill, may_leave_unused
+from kd2deploy.train.arguments import may_leave_unused
+from kd2deploy.train.engine import distill
+from kd2deploy.train.ledger import Trained
 from kd2deploy.train.resume import last_whole
 from kd2deploy.train.settings import Settings
 

@@ -6,6 +6,7 @@ from kd2deploy.train.narrow import (
     Heads,
     cut,
     encoder_axes,
+    expected_activity,
     importance,
     kept_heads,
     kept_units,
@@ -97,6 +98,7 @@ def test_fused_and_gated_weights_are_cut_in_every_part() -> None:
         "layers.0.attn.Wo.weight": (torch.randn(4, 4), ("hidden", "vo.0")),
         "layers.0.mlp.Wi.weight": (torch.randn(6, 4), ("gated.0", "hidden")),
         "layers.0.mlp.Wo.weight": (torch.randn(4, 3), ("hidden", "ffn.0")),
+        "layers.0.mlp_norm.weight": (torch.rand(4), ("hidden",)),
     }
     kept = kept_units(weights, (4, 2), (3, 2), Heads(2, 2, 1, 2))
     head = kept["qk.0"].tolist()
@@ -106,6 +108,18 @@ def test_fused_and_gated_weights_are_cut_in_every_part() -> None:
     assert kept["gated.0"].tolist() == [*units, *(3 + unit for unit in units)]
     weight, axes = weights["layers.0.mlp.Wi.weight"]
     assert torch.equal(cut(weight, axes, kept), weight[kept["gated.0"]][:, kept["hidden"]])
+
+
+def test_expected_activity_is_what_comes_out_of_the_norms() -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.LayerNorm(6)
+    torch.nn.init.uniform_(norm.weight, 0.5, 2)
+    torch.nn.init.normal_(norm.bias)
+    weights = {"a.norm.weight": (norm.weight, ("hidden",)), "a.norm.bias": (norm.bias, ("hidden",))}
+    measured = norm(torch.randn(200_000, 6)).square().mean(0).sqrt()
+    torch.testing.assert_close(expected_activity(weights).float(), measured / measured.mean(), rtol=0.01, atol=0.01)
+    with pytest.raises(ValueError, match="no norm"):
+        expected_activity({"a.dense.weight": (torch.ones(2, 2), ("hidden", "hidden"))})
 
 
 def test_nothing_is_chosen_where_nothing_is_cut() -> None:

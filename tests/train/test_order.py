@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kd2deploy.train.order import Order
+from kd2deploy.train.order import Numbered, Order
 
 
 @given(
@@ -37,3 +37,10 @@ def test_grouping_leaves_less_padding_than_chance():
         return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(Order(lengths, 400, 8, 0)) < 0.2 * padding(Order(None, 400, 8, 0))
+
+
+def test_rows_are_numbered_by_their_place_and_left_as_they_were():
+    rows = [{"index": 70, "labels": 1}, {"index": 12, "labels": 0}]
+    numbered = Numbered(rows)
+    assert [numbered[place] for place in range(len(numbered))] == [{"index": 0, "labels": 1}, {"index": 1, "labels": 0}]
+    assert rows[0]["index"] == 70

@@ -144,8 +144,9 @@ def test_narrower_heads_scale_their_queries_and_nothing_else(tmp_path: Path) -> 
         assert [int(place) // 8 for place in nearest.indices] == [head for head in range(4) for _ in range(4)]
 
 
-def test_measured_activity_chooses_the_width(tmp_path: Path) -> None:
-    """Dimensions that the samples never excite go first, whatever their weights say."""
+@pytest.mark.parametrize("measured", [True, False])
+def test_silent_dimensions_are_the_ones_that_go(measured: bool, tmp_path: Path) -> None:
+    """Dimensions that no norm lets through go first, whatever their other weights say; measured or read off."""
     task, net, batch = text(tmp_path / "teacher", layers=1)
     body: Any = net
     quiet = [1, 5, 9, 30, 31, 2, 3, 17]
@@ -154,7 +155,7 @@ def test_measured_activity_chooses_the_width(tmp_path: Path) -> None:
             if "LayerNorm" in name:
                 weight[quiet] = 0
     body.save_pretrained(tmp_path / "teacher")
-    shrink(tmp_path / "teacher", tmp_path / "student", task, hidden=24, samples=[batch])
+    shrink(tmp_path / "teacher", tmp_path / "student", task, hidden=24, samples=[batch] if measured else None)
     student: Any = task.load(tmp_path / "student")
     left = [place for place in range(32) if place not in quiet]
     words = body.bert.embeddings.word_embeddings.weight[:, left]

@@ -1,0 +1,125 @@
+"""ONNX graphs in 16-bit floating point and in 8-bit floating point pairs: what strongly typed runtimes compute in.
+
+A strongly typed network computes in the types that its graph states, so precision is chosen here, in the graph.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters.onnx import quiet
+
+if TYPE_CHECKING:
+    import onnx
+
+Half = Literal["fp16", "bf16"]
+INT8_LARGEST, FP8_LARGEST = 127.0, 448.0
+"""Largest magnitudes of int8 and of float8 e4m3."""
+PAIRS = ("QuantizeLinear", "DequantizeLinear")
+QUANTIZED = "_quantized"
+"""What ONNX Runtime's quantizer appends to the name of a weight."""
+
+
+def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[str] = ()) -> "onnx.ModelProto":
+    """The graph with its fp32 arithmetic in `precision`, but for the nodes named in `exclude`; ports stay fp32.
+
+    Raises ConvertError for names that are not in the graph. `model` is left as it was.
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    unknown = sorted(set(exclude) - {node.name for node in model.graph.node})
+    if unknown:
+        raise ConvertError(f"exclude names {unknown}, which are not in the graph; open it in a viewer to see its nodes")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    with quiet():  # it names each weight that it rounds to zero
+        cast = convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(exclude) or None)
+    if precision == "bf16":
+        _widen_to_bf16(cast, _floats(model))
+    return _in_order(cast)
+
+
+def _widen_to_bf16(cast: "onnx.ModelProto", originals: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Turn every fp16 of the graph into bf16, in place; weights are rounded from the originals, not from fp16."""
+    import ml_dtypes
+    import onnx
+
+    half, brain = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+    for name, tensor in _tensors(cast):
+        if tensor.data_type == half:
+            kept = onnx.numpy_helper.to_array(tensor) if name not in originals else originals[name]
+            tensor.CopyFrom(onnx.numpy_helper.from_array(kept.astype(ml_dtypes.bfloat16), tensor.name))
+    for node in cast.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
+                attribute.i = brain
+    for value in cast.graph.value_info:
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type = brain
+
+
+def fp8_pairs(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
+    """A graph with symmetric int8 pairs as one with float8 e4m3 pairs: the same ranges, weights rounded from `source`.
+
+    Scales grow by 127 / 448, so that the largest value of a tensor stays the largest. `quantized` is left as it was.
+    """
+    import ml_dtypes
+    import onnx
+
+    result = onnx.ModelProto()
+    result.CopyFrom(quantized)
+    originals = _floats(source)
+    held = {tensor.name: tensor for tensor in result.graph.initializer}
+    pairs = [node for node in result.graph.node if node.op_type in PAIRS]
+    scales = {name: onnx.numpy_helper.to_array(held[name]) * (INT8_LARGEST / FP8_LARGEST) for name in _inputs(pairs, 1)}
+    for name, scale in scales.items():
+        held[name].CopyFrom(onnx.numpy_helper.from_array(scale.astype(np.float32), name))
+    for name in _inputs(pairs, 2):
+        zeros = np.zeros(tuple(held[name].dims), dtype=ml_dtypes.float8_e4m3fn)
+        held[name].CopyFrom(onnx.numpy_helper.from_array(zeros, name))
+    for node in pairs:
+        if node.op_type == "DequantizeLinear" and node.input[0] in held:
+            weight, scale = originals[node.input[0].removesuffix(QUANTIZED)], scales[node.input[1]]
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+            if scale.ndim:
+                scale = scale.reshape([-1 if place == axis % weight.ndim else 1 for place in range(weight.ndim)])
+            rounded = np.clip(weight / scale, -FP8_LARGEST, FP8_LARGEST).astype(ml_dtypes.float8_e4m3fn)
+            held[node.input[0]].CopyFrom(onnx.numpy_helper.from_array(rounded, node.input[0]))
+    del result.graph.value_info[:]  # they state the types that were
+    return result
+
+
+def _inputs(nodes: "Sequence[onnx.NodeProto]", place: int) -> list[str]:
+    """The distinct names of the nodes' inputs at `place`."""
+    return list(dict.fromkeys(node.input[place] for node in nodes if len(node.input) > place))
+
+
+def _floats(model: "onnx.ModelProto") -> dict[str, np.ndarray[Any, Any]]:
+    """Every fp32 weight and constant of a graph by its name."""
+    import onnx
+
+    found = _tensors(model)
+    return {name: onnx.numpy_helper.to_array(one) for name, one in found if one.data_type == onnx.TensorProto.FLOAT}
+
+
+def _tensors(model: "onnx.ModelProto") -> "Iterator[tuple[str, onnx.TensorProto]]":
+    for tensor in model.graph.initializer:
+        yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], attribute.t
+
+
+def _in_order(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The graph in topological order, which the converter leaves behind where it adds casts."""
+    import onnx_ir
+
+    graph = onnx_ir.from_proto(model)
+    graph.graph.sort()
+    proto: onnx.ModelProto = onnx_ir.to_proto(graph)
+    return proto

@@ -1,0 +1,427 @@
+"""TensorRT and TensorRT-RTX: an engine made from ONNX on its device, and the session that runs it there."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd2deploy.core import Artifact, Feed, Target, Task, made, sha256_of
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters import _parity
+from kd2deploy.exporters._casts import Half, cast_to_half, fp8_pairs
+from kd2deploy.exporters._tensorrt_api import Built, Library, LibraryName, Settings, ShapeRange, build, load
+from kd2deploy.exporters._tensorrt_cache import Place, Store, engine_key, place_here
+from kd2deploy.exporters._tensorrt_graph import pair_type, refuse_unreadable
+from kd2deploy.exporters._tensorrt_shapes import refuse_outside, shape_ranges
+from kd2deploy.exporters.onnx import OPENED_BY as ONNX_SESSION
+from kd2deploy.exporters.onnx import check_agreement, domains, run_all, save
+from kd2deploy.exporters.quantize import agreement, quantizable_nodes, quantized
+
+if TYPE_CHECKING:
+    import onnx
+
+OPENED_BY = "kd2deploy.exporters.tensorrt.TensorRTSession"
+CACHE = Path("~/.cache/kd2deploy/tensorrt")
+SPREAD_RUNS, SPREAD_WARM_UP = 50, 10
+"""Runs of each of several engines, for the spread between builds; the race measures the one that is kept."""
+
+
+# 8-bit floating point ---------------------------------------------------------------------------------------
+
+
+def fp8_from_onnx(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    exclude: Sequence[str] = (),
+) -> Artifact:
+    """Float8 (e4m3) quantize / dequantize pairs around the matrix products, calibrated on `samples`.
+
+    For devices of compute capability 8.9 and later. `exclude` names nodes that stay in floating point.
+    """
+    import onnx
+
+    plain = onnx.load(source.path)
+    matrix_products = {node.name for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")}
+    candidates = [name for name in quantizable_nodes(source.path, "static") if name in matrix_products]
+    unknown = sorted(set(exclude) - set(candidates))
+    if unknown:
+        raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
+    chosen = [name for name in candidates if name not in set(exclude)]
+    if not chosen:
+        raise ConvertError("no matrix product is left for fp8: the graph has none, or all are excluded")
+    pairs = quantized(source.path, samples, chosen, mode="static", layout="tensorrt", per_channel=True, narrow=False)
+    path = folder / "model.onnx"
+    save(fp8_pairs(pairs, plain), path, {"source": source.sha256, "quantized": "fp8"})
+    alike = agreement(task, run_all(source.path, task, target, samples), run_all(path, task, target, samples))
+    details: dict[str, Any] = {
+        "mode": "static",
+        "layout": "tensorrt",
+        "quantized": chosen,
+        "excluded": list(exclude),
+        "calibrated_on": len(samples),
+        "domains": domains(path),
+        "agreement": alike,
+    }
+    return made(path, ONNX_SESSION, parent=source, made_by="fp8_from_onnx", precision="fp8", details=details)
+
+
+# the engine -------------------------------------------------------------------------------------------------
+
+
+def trt_from_onnx(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    precision: Literal["as_is", "fp16", "bf16"] = "as_is",
+    exclude: Sequence[str] = (),
+    library: LibraryName = "tensorrt",
+    optimization_level: int = 3,
+    workspace_mb: int = 0,
+    tf32: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    builds: int = 1,
+    compute_capability: str = "",
+    cache: str = str(CACHE),
+) -> Artifact:
+    """`model.engine` for this machine's device, of a plain graph or of one with symmetric quantize / dequantize pairs.
+
+    `precision` is what the graph's fp32 arithmetic is computed in: `as_is`, or 16 bits, by builder flags in TensorRT 10
+    (where `exclude` is empty) and by casting the graph elsewhere; `exclude` names nodes that stay in fp32. `shapes`
+    sets dynamic axes to [smallest, usual, largest] instead of what `samples` show. With several `builds` each engine
+    is timed and the spread is recorded; the first one is kept. `compute_capability` builds for a device that is not
+    here (TensorRT-RTX alone). `cache` is the folder of finished engines and tactic timings; empty keeps none.
+    """
+    import onnx
+
+    if builds < 1:
+        raise ConvertError(f"builds must be positive, got {builds}")
+    model = onnx.load(source.path)
+    refuse_unreadable(model)
+    trt = load(library)
+    _need_device(trt, compute_capability)
+    flags: frozenset[str] = frozenset()
+    if precision != "as_is" and trt.has_precision_flags and not exclude:
+        flags = frozenset({precision.upper()} | ({pair_type(model).upper()} - {""}))
+    elif precision != "as_is":
+        model = _cast(model, precision, exclude, source, task, target, folder, samples)
+    settings = Settings(flags, tf32, optimization_level, workspace_mb, compute_capability)
+    ranges = shape_ranges(task, samples, target.workload.batch, shapes)
+    place = place_here(trt, compute_capability)
+    store = Store(Path(cache).expanduser() if cache else None, place)
+    graph = model.SerializeToString()
+    key = engine_key(graph, place, ranges, settings)
+    found = store.engine(key) if builds == 1 else None
+    all_built = [] if found else [_build(trt, graph, ranges, settings, store, at) for at in range(builds)]
+    engine, facts = found if found else (all_built[0].engine, _facts(all_built[0]))
+    if not found:
+        store.keep(key, engine, facts)
+    path = folder / "model.engine"
+    path.write_bytes(engine)
+    details: dict[str, Any] = {
+        "library": library,
+        "version": trt.version,
+        "place": dataclasses.asdict(place),
+        "key": key,
+        "cached": found is not None,
+        "build": facts,
+        "typing": "builder flags" if flags else "strongly typed",
+        "settings": {**dataclasses.asdict(settings), "flags": sorted(flags)},
+        "arithmetic": precision,
+        "excluded": list(exclude),
+        "shapes": {name: dataclasses.asdict(shape) for name, shape in ranges.items()},
+        "from": dict(source.details),
+    }
+    result = pair_type(model) or (source.precision if precision == "as_is" else precision)
+    artifact = made(path, OPENED_BY, parent=source, made_by="trt_from_onnx", precision=result, details=details)
+    if compute_capability:
+        details["checked"] = f"built for compute capability {compute_capability}, not run: no such device here"
+    else:
+        details["agreement"] = _check(artifact, source, task, target, samples)
+        details["checked"] = "run on the device against the graph in ONNX Runtime"
+    if len(all_built) > 1:
+        details["spread"] = _spread(all_built, artifact, task, target, samples, folder)
+    return dataclasses.replace(artifact, details=details)
+
+
+def _need_device(library: Library, compute_capability: str) -> None:
+    if compute_capability or torch.cuda.is_available():
+        return
+    other = " or set compute_capability: '8.9' (any that the library knows)" if library.builds_without_device else ""
+    raise ConvertError(
+        f"{library.name} builds an engine on its device, and PyTorch sees none here: export the pack and run its "
+        f"finish.py there{other}"
+    )
+
+
+def _cast(
+    model: "onnx.ModelProto",
+    precision: Half,
+    exclude: Sequence[str],
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+) -> "onnx.ModelProto":
+    """The graph in 16 bits, kept beside the engine and checked where ONNX Runtime can run it."""
+    import onnx
+
+    path = folder / "model.onnx"
+    save(cast_to_half(model, precision, exclude), path, {"source": source.sha256})
+    if precision == "fp16" and not pair_type(model):
+        check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, precision)
+    return onnx.load(path)
+
+
+def _build(
+    library: Library, graph: bytes, ranges: Mapping[str, ShapeRange], settings: Settings, store: "Store", at: int
+) -> Built:
+    """One engine. Only the first of several uses the tactic timings kept, else all would be alike by construction."""
+    built = build(library, graph, ranges, settings, store.timings() if at == 0 else b"")
+    if at == 0 and built.timing_cache:
+        store.keep_timings(built.timing_cache)
+    return built
+
+
+def _facts(built: Built) -> dict[str, Any]:
+    return {
+        "seconds": round(built.seconds, 3),
+        "host_peak_mb": round(built.host_peak_mb, 1),
+        "engine_mb": round(len(built.engine) / 1e6, 3),
+        "layers": built.layers,
+        "warnings": list(built.warnings),
+    }
+
+
+def _check(
+    artifact: Artifact, source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
+) -> dict[str, float]:
+    """How alike engine and graph answer. Raises ConvertError where an engine without 8-bit parts is too far off."""
+    reference = run_all(source.path, task, target, samples)
+    with TensorRTSession(artifact, task, target) as session:
+        found = [session.run(feed) for feed in samples]
+    if artifact.precision in _parity.RELATIVE:
+        limit = "bf16" if artifact.details["settings"]["tf32"] else artifact.precision
+        for expected, answer in zip(reference, found, strict=True):
+            name, distance = _parity.worst(expected, answer, limit)
+            if distance > 1:
+                raise ConvertError(
+                    f"the engine disagrees with its graph: output {name!r} is {distance:.3g} times as far off as "
+                    f"{artifact.precision} explains; leave operations in fp32 with exclude, or take bf16"
+                )
+    return agreement(task, reference, found)
+
+
+def _spread(
+    built: Sequence[Built], artifact: Artifact, task: Task, target: Target, samples: Sequence[Feed], folder: Path
+) -> dict[str, Any]:
+    """Each build's cost, and its median latency where the device is here; `ratio` is slowest to fastest."""
+    each = [_facts(one) for one in built]
+    if not artifact.details["settings"]["compute_capability"]:
+        for at, one in enumerate(built):
+            path = folder / f"build-{at}.engine"
+            path.write_bytes(one.engine)
+            again = dataclasses.replace(artifact, path=path, sha256=sha256_of(path))
+            with TensorRTSession(again, task, target) as session:
+                each[at]["median_ms"] = _median_ms(session, samples[0])
+            path.unlink()
+    times = [facts["median_ms"] for facts in each if "median_ms" in facts]
+    return {"builds": each, "ratio": max(times) / min(times) if times else None}
+
+
+def _median_ms(session: "TensorRTSession", feed: Feed) -> float:
+    taken = []
+    for _ in range(SPREAD_WARM_UP + SPREAD_RUNS):
+        begun = time.perf_counter_ns()
+        session.run(feed)
+        taken.append((time.perf_counter_ns() - begun) / 1e6)
+    return statistics.median(taken[SPREAD_WARM_UP:])
+
+
+# running ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Buffers:
+    """What one set of input shapes needs: tensors on the device, pinned copies on the host, and the recorded graph."""
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    host_inputs: dict[str, Tensor]
+    host_outputs: dict[str, Tensor]
+    recorded: Any = None
+
+
+class TensorRTSession:
+    """An engine on a stream of its own, its tensors on the device.
+
+    `run` copies in, computes, copies out and waits; `place`, `compute` and `fetch` are its parts, so that the compute
+    alone can be timed. With `cuda_graph` the launches of each set of shapes are recorded once and replayed. Raises
+    SessionError where the device is missing or the engine is stale: built by another library version, driver or device.
+    """
+
+    def __init__(self, artifact: Artifact, task: Task, target: Target, *, cuda_graph: bool = False) -> None:
+        if "place" not in artifact.details:
+            raise SessionError(f"{artifact.path} does not say what it was built for; export it anew with trt_from_onnx")
+        if not torch.cuda.is_available():
+            raise SessionError(f"{artifact.path} runs on a CUDA device and PyTorch sees none here; run it there")
+        self.library = load(artifact.details["library"])
+        built, here = Place(**artifact.details["place"]), place_here(self.library)
+        if stale := built.mismatch(here):
+            raise SessionError(f"{artifact.path} is stale ({stale}); export it anew on this machine")
+        self.ranges = {name: ShapeRange(**_tuples(shape)) for name, shape in artifact.details["shapes"].items()}
+        self.precision, self.cuda_graph, self.place_of_work = artifact.precision, cuda_graph, here
+        self.arithmetic = artifact.details["arithmetic"]
+        trt: Any = self.library.module
+        self._logger = self.library.logger()
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(artifact.path.read_bytes())
+        if self._engine is None:
+            said = "; ".join(self._logger.errors) or "the library gave no reason"
+            raise SessionError(f"{artifact.path} cannot be loaded: {said}; export it anew on this machine")
+        self._context = self._engine.create_execution_context()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        names = [self._engine.get_tensor_name(place) for place in range(self._engine.num_io_tensors)]
+        self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._outputs = [port.name for port in task.outputs]
+        self._types = {name: torch_type(self._engine.get_tensor_dtype(name).name) for name in names}
+        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        missing = set(self._outputs) - set(names)
+        if unknown or missing:
+            raise SessionError(
+                f"{artifact.path} is of another task: it reads {sorted(self._inputs)} and lacks {sorted(missing)}"
+            )
+        self._buffers: dict[tuple[tuple[int, ...], ...], Buffers] = {}
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        buffers = self.place(feed)
+        self.compute(buffers, wait=False)
+        return self.fetch(buffers)
+
+    def place(self, feed: Feed) -> Buffers:
+        """Enqueue the copies of the inputs to the device."""
+        refuse_outside(feed, self.ranges)
+        shapes = tuple(feed[name].shape for name in self._inputs)
+        buffers = self._buffers.get(shapes) or self._prepared(shapes)
+        with torch.cuda.stream(self._stream):
+            for name in self._inputs:
+                buffers.host_inputs[name].numpy()[...] = feed[name]
+                buffers.inputs[name].copy_(buffers.host_inputs[name], non_blocking=True)
+        return buffers
+
+    def compute(self, buffers: Buffers, *, wait: bool = True) -> None:
+        """Run the engine on what was placed."""
+        if buffers.recorded is not None:
+            with torch.cuda.stream(self._stream):
+                buffers.recorded.replay()
+        else:
+            self._bind(buffers)
+            self._enqueue()
+        if wait:
+            self._stream.synchronize()
+
+    def fetch(self, buffers: Buffers) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the outputs to the host and wait for them."""
+        with torch.cuda.stream(self._stream):
+            for name in self._outputs:
+                buffers.host_outputs[name].copy_(buffers.outputs[name], non_blocking=True)
+        self._stream.synchronize()
+        return {name: buffers.host_outputs[name].numpy().copy() for name in self._outputs}
+
+    def _prepared(self, shapes: tuple[tuple[int, ...], ...]) -> Buffers:
+        for name, shape in zip(self._inputs, shapes, strict=True):
+            if not self._context.set_input_shape(name, shape):
+                raise SessionError(f"the engine refuses shape {shape} for {name}: {'; '.join(self._logger.errors)}")
+        with torch.cuda.stream(self._stream):
+            inputs = {name: self._empty(name, shape) for name, shape in zip(self._inputs, shapes, strict=True)}
+            outputs = {name: self._empty(name, tuple(self._context.get_tensor_shape(name))) for name in self._outputs}
+        buffers = Buffers(inputs, outputs, _pinned(inputs), _pinned(outputs))
+        if self.cuda_graph:
+            self._bind(buffers)
+            self._enqueue()  # the first run of a shape allocates, which cannot be recorded
+            self._stream.synchronize()
+            recorded = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(recorded, stream=self._stream):
+                self._enqueue()
+            buffers.recorded = recorded
+        self._buffers[shapes] = buffers
+        return buffers
+
+    def _empty(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if any(size < 0 for size in shape):
+            raise SessionError(
+                f"the size of output {name} depends on the input's values; deploy this network in ONNX Runtime"
+            )
+        return torch.zeros(shape, dtype=self._types[name], device="cuda")
+
+    def _bind(self, buffers: Buffers) -> None:
+        for name, tensor in (*buffers.inputs.items(), *buffers.outputs.items()):
+            if name in buffers.inputs:
+                self._context.set_input_shape(name, tuple(tensor.shape))
+            self._context.set_tensor_address(name, tensor.data_ptr())
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise SessionError(f"the engine failed to run: {'; '.join(self._logger.errors) or 'no reason given'}")
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "runtime": f"{self.library.name} {self.library.version}",
+            "device": self.place_of_work.device,
+            "driver": self.place_of_work.driver,
+            "precision": self.precision,
+            "arithmetic": self.arithmetic,
+            "cuda_graph": str(self.cuda_graph).lower(),
+            "device_memory_mb": f"{self._engine.device_memory_size_v2 / 1e6:.1f}",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.synchronize()
+        self._buffers.clear()
+        del self._context, self._engine, self._runtime
+
+
+TORCH_TYPES = {
+    "FLOAT": torch.float32,
+    "HALF": torch.float16,
+    "BF16": torch.bfloat16,
+    "INT8": torch.int8,
+    "INT32": torch.int32,
+    "INT64": torch.int64,
+    "BOOL": torch.bool,
+    "UINT8": torch.uint8,
+}
+
+
+def torch_type(name: str) -> torch.dtype:
+    """PyTorch's type of the same bytes as TensorRT's `DataType` member `name`."""
+    if name not in TORCH_TYPES:
+        raise SessionError(f"an engine's port of type {name} cannot be fed; it may be one of {sorted(TORCH_TYPES)}")
+    return TORCH_TYPES[name]
+
+
+def _pinned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.zeros(one.shape, dtype=one.dtype, pin_memory=True) for name, one in tensors.items()}
+
+
+def _tuples(shape: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(sizes) for name, sizes in shape.items()}

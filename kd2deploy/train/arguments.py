@@ -1,0 +1,109 @@
+"""Our settings in the Trainer's words, and what is refused before anything runs."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from kd2deploy.core import Features, Method, TaskLoss
+from kd2deploy.train.distiller import keeps_state
+from kd2deploy.train.settings import Settings
+
+LOG_EVERY = 10
+"""Optimizer steps between two looks at the losses: the only place where the device is waited for."""
+
+
+def training_arguments(
+    settings: Settings,
+    folder: Path,
+    seed: int,
+    method: Method,
+    device: Literal["cpu", "cuda"] | None,
+    rows: int,
+) -> TrainingArguments:
+    """The Trainer's arguments; what it would save, score, print or shuffle by itself is turned off."""
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if device == "cuda" and on_cpu:
+        raise ValueError("device cuda was asked for, and torch finds none; use cpu or install a CUDA build of torch")
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulate,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16" and not on_cpu,
+        use_cpu=on_cpu,
+        seed=seed,
+        report_to=list(settings.report_to),
+        logging_steps=LOG_EVERY,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=not on_cpu,
+        ddp_find_unused_parameters=may_leave_unused(method),
+    )
+    _, per_epoch = counts(settings, rows, arguments.world_size)
+    arguments.warmup_steps = math.ceil(settings.warmup * math.ceil(settings.epochs * per_epoch))
+    return arguments
+
+
+def counts(settings: Settings, rows: int, processes: int) -> tuple[int, int]:
+    """Forwards and optimizer steps per epoch, in each process."""
+    forwards = math.ceil(math.ceil(rows / settings.batch) / processes)
+    return forwards, math.ceil(forwards / settings.accumulate)
+
+
+def may_leave_unused(method: Method) -> bool:
+    """Whether some step may leave a parameter without gradient: only then must DDP look for such parameters."""
+    whole = any(isinstance(w.term, TaskLoss) and not callable(w.weight) and w.weight for w in method.weighted.values())
+    return bool(method.views) or not whole or any(keeps_state(part) for part in method.parts)
+
+
+def refuse_misfits(
+    method: Method,
+    settings: Settings,
+    arguments: TrainingArguments,
+    scores: bool,
+    features: Sequence[Features],
+) -> None:
+    """ValueError for what can be seen to fail before anything runs."""
+    if not features:
+        raise ValueError("there are no rows to train on")
+    if settings.keep == "best" and not scores:
+        raise ValueError("keep: best needs a validation score; give one, or set keep: last")
+    if settings.patience is not None and not scores:
+        raise ValueError("patience needs a validation score; give one, or leave patience out")
+    inner = [type(part).__name__ for part in method.parts if part.optimizes_itself]
+    if inner and settings.precision == "fp16":
+        raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")
+    if settings.precision == "fp16" and arguments.device.type != "cuda":
+        raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
+    if inner and arguments.world_size > 1:
+        raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' messages and progress bars, which are set for the whole library: put them back."""
+    logging: Any = transformers_logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
