@@ -20,7 +20,8 @@ def attentions(model: "onnx_ir.Model") -> "list[onnx_ir.Node]":
 
 
 def use_raw_masks(model: "onnx_ir.Model") -> int:
-    """Feed the graph's attention mask to every fused attention in place of the bias made from it; how many changed.
+    """Replace the bias of every fused attention by the graph's own mask, or by none where it has no mask (an image
+    network's bias lets every position see every other); how many changed.
 
     In place. The caller must check the result on masked inputs: a bias may hold more than the mask (positions).
     """
@@ -34,12 +35,12 @@ def use_raw_masks(model: "onnx_ir.Model") -> int:
         if sizes is not None and len(set(sizes.as_ints())) == 1:
             node.attributes.pop("qkv_hidden_sizes")  # equal sizes are the default, and the quantizer stops at the name
         biased = len(node.inputs) > BIAS_PLACE and node.inputs[BIAS_PLACE] is not None
-        if not (biased and masks and node.inputs[MASK_PLACE] is None):
+        if not biased or node.inputs[MASK_PLACE] is not None:
             continue
-        if cast is None:
+        if masks and cast is None:
             cast = onnx_ir.node("Cast", [masks[0]], attributes={"to": onnx_ir.DataType.INT32.value})
             model.graph.insert_before(model.graph[0], cast)
-        node.replace_input_with(MASK_PLACE, cast.outputs[0])
+        node.replace_input_with(MASK_PLACE, cast.outputs[0] if cast else None)
         node.resize_inputs(BIAS_PLACE - 1)
         changed += 1
     from onnx_ir.passes.common import RemoveUnusedNodesPass

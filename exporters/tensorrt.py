@@ -109,6 +109,8 @@ def trt_from_onnx(
 
     if builds < 1:
         raise ConvertError(f"builds must be positive, got {builds}")
+    if precision != "as_is" and source.precision in ("fp16", "bf16"):
+        raise ConvertError(f"the graph is {source.precision} already: give the fp32 graph, or set precision: as_is")
     model = onnx.load(source.path)
     refuse_unreadable(model)
     trt = load(library)

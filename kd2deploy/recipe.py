@@ -107,6 +107,8 @@ class Measurement(pydantic.BaseModel):
     """Fresh processes per contender."""
     cap_s: float = pydantic.Field(90.0, gt=0, lt=1e6)
     """Seconds of wall clock for the timed rounds of all contenders together."""
+    block_s: float = pydantic.Field(0.2, gt=0, lt=60)
+    """Seconds that a contender runs before the next one's turn."""
 
 
 class Recipe(pydantic.BaseModel):

@@ -61,7 +61,13 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     wanted = job.recipe.measurement
     students = tuple(entry.name for entry in entries if entry.role in ("student", "variant"))
     protocol = full(percentile, students)
-    protocol = replace(protocol, processes=wanted.processes, stop=replace(protocol.stop, cap_s=wanted.cap_s))
+    protocol = replace(
+        protocol,
+        processes=wanted.processes,
+        block_s=wanted.block_s,
+        throughput_s=2 * wanted.block_s,
+        stop=replace(protocol.stop, cap_s=wanted.cap_s),
+    )
     spec = {
         "contenders": [
             [entry.name, entry.contender.artifact.sha256, dict(entry.contender.options), entry.timed]

@@ -7,34 +7,50 @@ import onnx
 import pytest
 from conftest import Case
 from damage import with_weights
+from tiny_models import save_image_net
 
-from kd2deploy.core import Artifact
+from kd2deploy.core import Artifact, Target, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._attention import has_bias
-from kd2deploy.exporters.onnx import onnx_from_torch, run_all
+from kd2deploy.exporters.onnx import fused_from_onnx, onnx_from_torch, run_all
 from kd2deploy.exporters.quantize import damage, int8_from_onnx, quantizable_nodes, rank_sensitivity
+from kd2deploy.tasks.image_classification import ImageClassification
 
 QUERY = "net.bert.encoder.layer.0.attention.self.query/MatMul"
 
 
 def test_dynamic_int8_replaces_every_chosen_operation(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
-    assert made.precision == "int8"
-    assert made.details["operations"] == {"MatMulInteger": len(made.details["quantized"])} == {"MatMulInteger": 12}
-    assert made.details["agreement"]["cosine"] > 0.99
-    assert made.details["domains"] == ["ai.onnx"], "it runs outside ONNX Runtime too"
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
+    assert found.precision == "int8"
+    assert found.details["operations"] == {"MatMulInteger": len(found.details["quantized"])} == {"MatMulInteger": 12}
+    assert found.details["agreement"]["cosine"] > 0.99
+    assert found.details["domains"] == ["ai.onnx"], "it runs outside ONNX Runtime too"
 
 
 def test_fused_attention_is_quantized_and_hides_the_padding(text: Case, fused: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
-    assert made.details["operations"] == {"QAttention": 2, "MatMulInteger": 6}
+    found = int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
+    assert found.details["operations"] == {"QAttention": 2, "MatMulInteger": 6}
     rows = [{"text": "a good film is not slow", "label": None}, {"text": "dull", "label": None}]
     encoded = text.task.encode(rows, text.source.path)
-    together = run_all(made.path, text.task, text.target, [text.task.feed(encoded)])[0]["logits"]
-    alone = run_all(made.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
+    together = run_all(found.path, text.task, text.target, [text.task.feed(encoded)])[0]["logits"]
+    alone = run_all(found.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
     exact = run_all(fused.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
     # Rows share one activation scale, so they agree to a few percent and not to the bit.
     np.testing.assert_allclose(together[1], alone[0], atol=0.1 * float(np.abs(exact).max()))
+
+
+def test_attention_without_a_mask_is_quantized(target: Target, tmp_path: Path) -> None:
+    folder = save_image_net(tmp_path / "vit", "vit", size=16)
+    task = ImageClassification(labels=["zero", "one", "two"]).at(folder)
+    source = made(folder, "kd2deploy.exporters.torch.TorchSession")
+    pixels = np.random.default_rng(0).standard_normal((4, 1, 1, 16, 16)).astype(np.float32)
+    samples = [{"pixel_values": each} for each in pixels]
+    for name in ("onnx", "fused", "int8"):
+        (tmp_path / name).mkdir()
+    plain = onnx_from_torch(source, task, target, tmp_path / "onnx", samples)
+    fused = fused_from_onnx(plain, task, target, tmp_path / "fused", samples)
+    quantized = int8_from_onnx(fused, task, target, tmp_path / "int8", samples)
+    assert quantized.details["operations"]["QAttention"] == 2
 
 
 def test_attention_with_a_bias_is_left_alone() -> None:
@@ -44,11 +60,11 @@ def test_attention_with_a_bias_is_left_alone() -> None:
 
 
 def test_static_int8_covers_convolutions(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, mode="static")
+    found = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, mode="static")
     kinds = {node.name: node.op_type for node in onnx.load(plain_image.path).graph.node}
-    assert {kinds[name] for name in made.details["quantized"]} == {"Conv", "Gemm"}
-    assert made.details["calibrated_on"] == len(image.samples)
-    assert made.details["agreement"]["cosine"] > 0.99
+    assert {kinds[name] for name in found.details["quantized"]} == {"Conv", "Gemm"}
+    assert found.details["calibrated_on"] == len(image.samples)
+    assert found.details["agreement"]["cosine"] > 0.99
 
 
 def test_a_network_of_convolutions_has_no_dynamic_int8(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
@@ -57,11 +73,11 @@ def test_a_network_of_convolutions_has_no_dynamic_int8(image: Case, plain_image:
 
 
 def test_excluded_nodes_stay_in_floating_point(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY])
-    kept = {node.name: node.op_type for node in onnx.load(made.path).graph.node}
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY])
+    kept = {node.name: node.op_type for node in onnx.load(found.path).graph.node}
     assert kept[QUERY] == "MatMul"
-    assert QUERY not in made.details["quantized"]
-    assert made.details["excluded"] == [QUERY]
+    assert QUERY not in found.details["quantized"]
+    assert found.details["excluded"] == [QUERY]
 
 
 def test_an_unknown_exclusion_is_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
@@ -73,31 +89,31 @@ def test_embeddings_make_the_file_smaller(text: Case, plain: Artifact, tmp_path:
     for name in ("without", "with"):
         (tmp_path / name).mkdir()
     without = int8_from_onnx(plain, text.task, text.target, tmp_path / "without", text.samples)
-    made = int8_from_onnx(plain, text.task, text.target, tmp_path / "with", text.samples, embeddings=True)
-    assert set(made.details["quantized"]) - set(without.details["quantized"])
-    tables = [tensor for tensor in onnx.load(made.path).graph.initializer if "word_embeddings" in tensor.name]
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path / "with", text.samples, embeddings=True)
+    assert set(found.details["quantized"]) - set(without.details["quantized"])
+    tables = [tensor for tensor in onnx.load(found.path).graph.initializer if "word_embeddings" in tensor.name]
     assert {tensor.data_type for tensor in tables if len(tensor.dims) == 2} == {onnx.TensorProto.UINT8}
 
 
 def test_reduced_range_keeps_weights_to_seven_bits(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, reduce_range=True)
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, reduce_range=True)
     found = [
         np.abs(onnx.numpy_helper.to_array(tensor).astype(np.int32)).max()
-        for tensor in onnx.load(made.path).graph.initializer
+        for tensor in onnx.load(found.path).graph.initializer
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
     ]
     assert 60 < max(found) <= 64
 
 
 def test_the_tensorrt_layout_is_symmetric_with_float_biases(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    made = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
-    graph = onnx.load(made.path).graph
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
+    graph = onnx.load(found.path).graph
     values = {tensor.name: tensor for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     zeros = [values[node.input[2]] for node in pairs]
     assert {tensor.data_type for tensor in zeros} == {onnx.TensorProto.INT8}, "no uint8 and no int32 biases"
     assert not any(onnx.numpy_helper.to_array(tensor).any() for tensor in zeros)
-    assert made.details["domains"] == ["ai.onnx"]
+    assert found.details["domains"] == ["ai.onnx"]
 
 
 def test_tensorrt_gets_neither_dynamic_int8_nor_fused_graphs(

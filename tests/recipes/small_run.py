@@ -50,7 +50,7 @@ def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
         "distill": [{"method": "logit", "epochs": 4, "learning_rate": 5e-3, "batch": 16, "checkpoint_every": 5}],
         "targets": ["cpu"],
         "variants": ["onnx"],
-        "measurement": {"processes": 3, "cap_s": 15},
+        "measurement": {"processes": 3, "cap_s": 6, "block_s": 0.02},
         "gates": {"max_drop": 0.5},
     }
     return {**found, **changes}

@@ -1,0 +1,150 @@
+"""The adapter against what TensorRT 10 and 11 publish: every name and every call, without their libraries."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published_api import Published
+
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters import _tensorrt_api, tensorrt
+from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange, build, load
+
+ONE_INPUT = {
+    "INetworkDefinition.num_inputs": 1,
+    "INetworkDefinition.num_layers": 7,
+    "ITensor.name": "input_ids",
+}
+SHAPES = {"input_ids": ShapeRange((1, 1), (4, 16), (32, 64))}
+CLASSES_OF_NAMES = {
+    "builder": "Builder",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "error": "ParserError",
+    "config": "IBuilderConfig",
+    "profile": "IOptimizationProfile",
+    "_runtime": "Runtime",
+    "_engine": "ICudaEngine",
+    "_context": "IExecutionContext",
+}
+"""What the variables of the adapter and the attributes of the session hold."""
+
+
+def library(major: int, **properties: Any) -> tuple[Library, Published]:
+    published = Published(major, {**ONE_INPUT, **{key.replace("__", "."): value for key, value in properties.items()}})
+    return Library("tensorrt", published.module), published  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_an_engine_is_built_by_published_calls_alone(major: int) -> None:
+    trt, published = library(major)
+    settings = Settings(tf32=False, optimization_level=4, workspace_mb=512)
+    built = build(trt, b"graph", SHAPES, settings, b"timings")
+    assert built.engine == b"engine"
+    assert built.layers == 7
+    typed = published.enumerations["NetworkDefinitionCreationFlag"]["STRONGLY_TYPED"]
+    assert published.called("create_network") == [(1 << int(typed),)]
+    assert published.called("parse") == [(b"graph",)]
+    assert published.called("set_shape") == [("input_ids", (1, 1), (4, 16), (32, 64))]
+    assert published.called("builder_optimization_level=") == [(4,)]
+    pool = published.enumerations["MemoryPoolType"]["WORKSPACE"]
+    assert published.called("set_memory_pool_limit") == [(pool, 512 * 2**20)]
+    assert published.called("create_timing_cache") == [(b"timings",)]
+    assert published.called("clear_flag") == [(published.enumerations["BuilderFlag"]["TF32"],)]
+    assert published.called("set_flag") == []
+
+
+def test_version_10_takes_precisions_as_flags_on_a_weakly_typed_network() -> None:
+    trt, published = library(10)
+    assert trt.has_precision_flags
+    build(trt, b"graph", SHAPES, Settings(frozenset({"FP16", "INT8"}), tf32=True))
+    flags = published.enumerations["BuilderFlag"]
+    assert published.called("create_network") == [(0,)]
+    assert published.called("set_flag") == [(flags["FP16"],), (flags["INT8"],), (flags["TF32"],)]
+
+
+def test_version_11_has_no_precision_flags_and_says_what_to_do() -> None:
+    trt, _ = library(11)
+    assert not trt.has_precision_flags
+    with pytest.raises(ConvertError, match=r"has no builder flags.*FP16.*cast the graph"):
+        build(trt, b"graph", SHAPES, Settings(frozenset({"FP16"})))
+
+
+def test_timings_of_another_device_are_dropped() -> None:
+    trt, published = library(10, **{"IBuilderConfig__set_timing_cache()": False})
+    build(trt, b"graph", SHAPES, Settings(), b"foreign")
+    assert published.called("create_timing_cache") == [(b"foreign",), (b"",)]
+
+
+def test_the_parsers_errors_are_shown_in_its_own_words() -> None:
+    said = {
+        "OnnxParser__parse()": False,
+        "OnnxParser__num_errors": 1,
+        "ParserError__node_operator()": "MatMulInteger",
+        "ParserError__node_name()": "layer.0/MatMul",
+        "ParserError__desc()": "no importer registered",
+    }
+    for major in (10, 11):
+        trt, published = library(major, **said)
+        published.properties["OnnxParser.get_error()"] = published.classes["ParserError"]()
+        with pytest.raises(ConvertError, match=r"cannot read the graph: MatMulInteger 'layer.0/MatMul': no importer"):
+            build(trt, b"graph", SHAPES, Settings())
+
+
+def test_a_build_without_an_engine_is_an_error() -> None:
+    trt, _ = library(11, **{"Builder__build_serialized_network()": None})
+    with pytest.raises(ConvertError, match=r"cannot build an engine: the builder gave no reason"):
+        build(trt, b"graph", SHAPES, Settings())
+
+
+def test_tensorrt_proper_builds_on_its_device_alone() -> None:
+    trt, _ = library(11)
+    with pytest.raises(ConvertError, match=r"builds on the device itself.*library: tensorrt_rtx"):
+        build(trt, b"graph", SHAPES, Settings(compute_capability="8.9"))
+
+
+def test_an_input_without_known_shapes_is_an_error() -> None:
+    trt, _ = library(10)
+    with pytest.raises(ConvertError, match=r"reads 'input_ids', of which no shapes are known"):
+        build(trt, b"graph", {}, Settings())
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_the_session_and_the_adapter_use_published_names_with_published_numbers_of_arguments(major: int) -> None:
+    spec = json.loads(Path(__file__).with_name(f"tensorrt_{major}_api.json").read_text())["classes"]
+    seen = 0
+    for module in (tensorrt, _tensorrt_api):
+        tree = ast.parse(Path(str(module.__file__)).read_text())
+        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute):
+                continue
+            holder = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+            name = CLASSES_OF_NAMES.get(holder)
+            if name is None or (holder == "error" and isinstance(node.value, ast.Name) and node.attr.startswith("_")):
+                continue
+            if node.attr in ("num_compute_capabilities", "set_compute_capability"):
+                continue  # TensorRT-RTX alone, behind `builds_without_device`
+            assert node.attr in spec[name], f"{name} of {major} has no {node.attr}"
+            seen += 1
+            if id(node) in calls and spec[name][node.attr] != "property":
+                given = len(calls[id(node)].args)
+                takes = [one["takes"] for one in spec[name][node.attr]]
+                assert any(sum(not one[2] for one in each) <= given <= len(each) for each in takes), node.attr
+    assert seen > 25
+
+
+def test_a_library_that_is_not_installed_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(SessionError, match=r"pip install 'kd2deploy\[tensorrt\]'"):
+        load("tensorrt")
+
+
+def test_an_unknown_major_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Published(11, {}).module
+    module.__version__ = "12.0.1"
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", module)
+    with pytest.raises(SessionError, match=r"12.0.1 is not among the versions known to work \(10.x, 11.x\)"):
+        load("tensorrt")

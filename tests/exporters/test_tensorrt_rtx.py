@@ -1,0 +1,141 @@
+"""Engines built by TensorRT-RTX, which parses and builds on a machine without a device."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import pytest
+from conftest import Case
+
+from kd2deploy.core import Artifact
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange, build, load
+from kd2deploy.exporters._tensorrt_shapes import shape_ranges
+from kd2deploy.exporters.onnx import fp16_from_onnx
+from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.tensorrt import fp8_from_onnx, trt_from_onnx
+
+pytestmark = pytest.mark.tensorrt
+Source = Literal["plain", "int8", "fp8"]
+Kind = Literal["text", "image"]
+HERE: dict[str, Any] = {"library": "tensorrt_rtx", "compute_capability": "8.9"}
+
+
+@pytest.fixture(scope="session")
+def sources(
+    text: Case, plain: Artifact, image: Case, plain_image: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[Kind, Source], tuple[Case, Artifact]]:
+    """Both students as a plain graph, with int8 pairs and with fp8 pairs."""
+    found: dict[tuple[Kind, Source], tuple[Case, Artifact]] = {}
+    cases: tuple[tuple[Kind, Case, Artifact], ...] = ("text", text, plain), ("image", image, plain_image)
+    for kind, case, exported in cases:
+        inputs = exported, case.task, case.target
+        pairs = int8_from_onnx(
+            *inputs, tmp_path_factory.mktemp("int8"), case.samples, mode="static", layout="tensorrt", reduce_range=False
+        )
+        found[kind, "plain"] = case, exported
+        found[kind, "int8"] = case, pairs
+        found[kind, "fp8"] = case, fp8_from_onnx(*inputs, tmp_path_factory.mktemp("fp8"), case.samples)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("source", ["plain", "int8", "fp8"])
+@pytest.mark.parametrize("precision", ["as_is", "fp16", "bf16"])
+def test_every_graph_becomes_an_engine(
+    sources: dict[tuple[Kind, Source], tuple[Case, Artifact]],
+    kind: Kind,
+    source: Source,
+    precision: Literal["as_is", "fp16", "bf16"],
+    tmp_path: Path,
+) -> None:
+    case, graph = sources[kind, source]
+    made = trt_from_onnx(
+        graph, case.task, case.target, tmp_path, case.samples, precision=precision, cache=str(tmp_path / "c"), **HERE
+    )
+    expected = {"plain": "fp32" if precision == "as_is" else precision, "int8": "int8", "fp8": "fp8"}[source]
+    assert made.precision == expected
+    assert made.details["typing"] == "strongly typed"
+    assert made.details["place"]["compute_capability"] == "8.9"
+    assert made.details["build"]["layers"] > 10
+    assert made.path.stat().st_size > 10_000
+    assert "not run" in made.details["checked"]
+    made.verify()
+
+
+def test_an_equal_build_is_taken_from_the_cache_and_another_is_not(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"cache": str(tmp_path / "cache"), **HERE}
+    first = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
+    again = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
+    assert (first.details["cached"], again.details["cached"]) == (False, True)
+    assert first.sha256 == again.sha256
+    shapes = {"sequence_length": [1, 8, 16]}
+    other = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, shapes=shapes, **given)
+    assert not other.details["cached"]
+    assert other.details["key"] != first.details["key"]
+
+
+def test_several_builds_are_recorded_one_by_one(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
+    made = trt_from_onnx(
+        plain_image, image.task, image.target, tmp_path, image.samples, builds=2, cache=str(tmp_path / "c"), **HERE
+    )
+    spread = made.details["spread"]
+    assert len(spread["builds"]) == 2
+    assert all(one["seconds"] > 0 and one["engine_mb"] > 0 for one in spread["builds"])
+    assert spread["ratio"] is None, "without a device nothing is timed"
+    assert made.path.read_bytes()
+    assert not list(tmp_path.glob("build-*"))
+
+
+def test_nodes_left_in_fp32_make_another_engine(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    name = next(node.name for node in onnx.load(plain.path).graph.node if node.op_type == "MatMul")
+    given: dict[str, Any] = {"precision": "fp16", "cache": str(tmp_path / "c"), **HERE}
+    every = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
+    less = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[name], **given)
+    assert less.details["excluded"] == [name]
+    assert less.details["key"] != every.details["key"]
+
+
+def test_a_graph_that_was_cast_before_is_built_as_it_is(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    half = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
+    made = trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, cache="", **HERE)
+    assert made.precision == "fp16"
+    assert made.parent == half.sha256
+
+
+def test_what_the_parser_rejects_is_what_is_refused_beforehand(
+    text: Case, plain: Artifact, fused: Artifact, tmp_path: Path
+) -> None:
+    """The refusals of `unreadable` are the library's own: it is asked directly here."""
+    library, settings = load("tensorrt_rtx"), Settings(compute_capability="8.9")
+    ranges = shape_ranges(text.task, text.samples, 1)
+    dynamic = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
+    for path in (fused.path, dynamic.path):
+        with pytest.raises(ConvertError, match="cannot read the graph"):
+            build(library, path.read_bytes(), ranges, settings)
+    static = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static")
+    with pytest.raises(ConvertError, match="cannot read the graph|cannot build an engine"):
+        build(library, static.path.read_bytes(), ranges, settings)
+
+
+def test_an_unknown_device_and_an_impossible_shape_are_errors(text: Case, plain: Artifact) -> None:
+    library, graph = load("tensorrt_rtx"), plain.path.read_bytes()
+    ranges = shape_ranges(text.task, text.samples, 1)
+    with pytest.raises(ConvertError, match=r"no compute capability 9.0; it has \['12.0', '12.1', '7.5'"):
+        build(library, graph, ranges, Settings(compute_capability="9.0"))
+    wrong = {name: ShapeRange((1,), (1,), (1,)) for name in ranges}
+    with pytest.raises(ConvertError, match="cannot build an engine"):
+        build(library, graph, wrong, Settings(compute_capability="8.9"))
+
+
+def test_tensorrt_rtx_has_neither_precision_flags_nor_tactic_timings(text: Case, plain: Artifact) -> None:
+    library = load("tensorrt_rtx")
+    assert not library.has_precision_flags
+    assert not library.times_tactics
+    assert library.builds_without_device
+    ranges = shape_ranges(text.task, text.samples, 1)
+    built = build(library, plain.path.read_bytes(), ranges, Settings(compute_capability="8.9"))
+    assert built.timing_cache == b""
+    assert hashlib.sha256(built.engine).hexdigest()
+    assert built.host_peak_mb > 100
