@@ -74,6 +74,13 @@ class Task(ABC):
     def load(self, folder: Path) -> nn.Module:
         """The network in a folder, from safetensors only, in eval mode. Raises ModelError with the remedy."""
 
+    def fresh(self) -> Mapping[str, Any]:
+        """Configuration fields that a network made for this task must have, where its architecture knows them."""
+        return {}
+
+    def write_inputs(self, folder: Path) -> None:  # noqa: B027 (most networks come with their tokenizer)
+        """Say in a new network's folder how its inputs are read, where nothing there says so yet."""
+
     @abstractmethod
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         """Run a network on a batch. Ignores the keys that are not the network's arguments."""

@@ -1,19 +1,20 @@
 """distill: the student learns by the recipe's methods; the control, as long and without a teacher."""
 
+import hashlib
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kd2deploy.core import Method
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import build_method
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.training import keep_only, watched
 from kd2deploy.train.engine import Trained, distill
 from kd2deploy.train.generator import masked_lms
+from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache, unfit
 
 Role = Literal["student", "control"]
@@ -30,6 +31,8 @@ class Distilled:
     layer_maps: Mapping[str, list[list[int]]]
     """Which teacher layer each student layer learned from, by term, where a term compares layers."""
     cached: bool
+    stage_seconds: float
+    """Everything: reading, the teacher's cache, deriving a generator, training, scoring, saving."""
 
     @property
     def score(self) -> float:
@@ -39,15 +42,24 @@ class Distilled:
 
 def train(job: Job, role: Role, seed: int, start: Model, teacher: Model) -> Distilled:
     """Train one student through all of the recipe's trainings, or its control. Raises TrainError, RecipeError."""
-    entries = [{"method": entry.method, "settings": asdict(entry.settings)} for entry in job.recipe.distill]
+    entries = job.recipe.distill
     if role == "control":
-        entries = [{**entry, "method": "task_only"} for entry in entries]
-    spec = {"trainings": entries, "seed": seed, "task": job.task.spec(), "cache": job.recipe.teacher_cache}
+        entries = [Distill(method="task_only", settings=entry.settings) for entry in entries]
+    return train_by(job, role, role, entries, seed, start, teacher)
+
+
+def train_by(
+    job: Job, name: str, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model
+) -> Distilled:
+    """Train one student through these trainings, as the stage `<name>-seed<seed>`. Raises TrainError, RecipeError."""
+    trainings = [{"method": entry.method, "settings": asdict(entry.settings)} for entry in entries]
+    spec = {"trainings": trainings, "seed": seed, "task": job.task.spec(), "cache": job.recipe.teacher_cache}
     parents = {"data": job.splits.sha256, "start": start.sha256}
-    if role == "student":
+    if any("teacher" in build_method(entry.method).needs for entry in entries):
         parents["teacher"] = teacher.sha256
-    name = f"{role}-seed{seed}"
-    stage = job.run.stage(name, spec, parents, lambda folder: work(job, role, seed, start, teacher, folder))
+    stage = job.run.stage(
+        f"{name}-seed{seed}", spec, parents, lambda folder: work(job, role, entries, seed, start, teacher, folder)
+    )
     return Distilled(
         role,
         seed,
@@ -55,23 +67,30 @@ def train(job: Job, role: Role, seed: int, start: Model, teacher: Model) -> Dist
         tuple(Trained.from_json(one) for one in stage.result["trained"]),
         stage.result["layer_maps"],
         stage.result["cached"],
+        stage.seconds,
     )
 
 
-def work(job: Job, role: Role, seed: int, start: Model, teacher: Model, folder: Path) -> Mapping[str, Any]:
+def work(
+    job: Job, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model, folder: Path
+) -> Mapping[str, Any]:
     task = start.task
     student = task.load(start.folder)
-    features = encoded(task, job.splits.train, start.folder, teacher.folder)
+    everything = encoded(task, job.splits.train, start.folder, teacher.folder)
     validation = encoded(task, job.splits.validation, start.folder)
-    trainings, layer_maps, cached = [], {}, False
+    trainings: list[Trained] = []
+    layer_maps: dict[str, list[list[int]]] = {}
+    cached = False
     last: Path | None = None
-    for at, entry in enumerate(job.recipe.distill):
-        method = build_method(entry.method, f"distill[{at}].method") if role == "student" else task_only()
+    for at, entry in enumerate(entries):
+        method = build_method(entry.method, f"distill[{at}].method")
         needs_teacher = "teacher" in method.needs
+        features, settings = everything, entry.settings
+        if not needs_teacher:
+            features, settings = labelled(job.splits.train, features, settings)
         net = teacher.task.load(teacher.folder) if needs_teacher else None
-        cache = cache_for(job, method, net, teacher, features, at, entry.settings.epochs) if net is not None else None
+        cache = cache_for(job, method, net, teacher, features, at, settings.epochs) if net is not None else None
         cached = cached or cache is not None
-        generator = folder / f"generator-{at}.safetensors"
         try:
             trained = distill(
                 task,
@@ -79,15 +98,17 @@ def work(job: Job, role: Role, seed: int, start: Model, teacher: Model, folder: 
                 method,
                 teacher=net,
                 features=features,
-                settings=entry.settings,
+                settings=settings,
                 folder=folder / f"training-{at}",
                 seed=seed,
                 score=lambda net: validation_score(net, task, validation, job.splits.validation),
                 cache=cache,
                 masked_lm=None
                 if net is None
-                else masked_lms(net, teacher.folder, task, features, cache=generator, seed=seed),
-                on_progress=watched(job.watcher, "training" if len(job.recipe.distill) == 1 else f"training {at + 1}"),
+                else masked_lms(
+                    net, teacher.folder, task, features, cache=generator_file(job, teacher, seed), seed=seed
+                ),
+                on_progress=watched(job.watcher, "training" if len(entries) == 1 else f"training {at + 1}"),
             )
         except ValueError as error:
             raise RecipeError([Fault(f"distill[{at}].method", str(error))]) from error
@@ -97,6 +118,29 @@ def work(job: Job, role: Role, seed: int, start: Model, teacher: Model, folder: 
     assert last is not None
     keep_only(folder, last, start.folder, role)
     return {"trained": [one.to_json() for one in trainings], "layer_maps": layer_maps, "cached": cached}
+
+
+def labelled(rows: Sequence[Row], features: list[Features], settings: Settings) -> tuple[list[Features], Settings]:
+    """What a training without a teacher gets: the labelled rows alone, for as many optimizer steps.
+
+    An unlabelled row teaches it nothing, and batches of few labels would make it a weak control.
+    """
+    kept = [feature for row, feature in zip(rows, features, strict=True) if not unlabelled(row)]
+    if len(kept) == len(features):
+        return features, settings
+    return numbered(kept), replace(settings, epochs=epochs_for(steps_of(settings, len(rows)), settings, len(kept)))
+
+
+def unlabelled(row: Row) -> bool:
+    return "label" in row and row["label"] is None
+
+
+def generator_file(job: Job, teacher: Model, seed: int) -> Path:
+    """Where a derived generator is kept: it depends on teacher, rows and seed alone, so methods share it."""
+    key = hashlib.sha256(f"{teacher.sha256} {job.splits.sha256} {seed}".encode()).hexdigest()
+    folder = job.run.folder / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder / f"generator-{key[:16]}.safetensors"
 
 
 def cache_for(

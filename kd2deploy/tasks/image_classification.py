@@ -23,7 +23,7 @@ from kd2deploy.tasks._classification import (
     score_classes,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config
-from kd2deploy.tasks._images import pixels, processor
+from kd2deploy.tasks._images import FILE, pixels, processor, save_processor
 from kd2deploy.tasks._snippets import runtime_code
 
 
@@ -121,6 +121,13 @@ class ImageClassification(Task):
         net = network(self.auto, folder)
         check_labels(net.config, self.labels, folder)
         return net
+
+    def fresh(self) -> dict[str, Any]:
+        return {"num_channels": self.channels, "image_size": self.height}
+
+    def write_inputs(self, folder: Path) -> None:
+        if not (folder / FILE).is_file():
+            save_processor(folder, self.channels, self.height, self.width)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config

@@ -12,8 +12,6 @@ from torch import nn
 from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import check_folder, quiet, read_config
-from kd2deploy.tasks._images import FILE, save_processor
-from kd2deploy.tasks.image_classification import ImageClassification
 
 INPUT_FILES = (
     "tokenizer*",
@@ -158,9 +156,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         raise ModelError(
             f"a {model_type} has no field {unknown[0]!r}; see {model_type}'s configuration in transformers"
         )
-    if isinstance(task, ImageClassification):
-        sizes = {"num_channels": task.channels, "image_size": task.height}
-        given = {name: value for name, value in sizes.items() if knows(empty, name)} | given
+    given = {name: value for name, value in task.fresh().items() if knows(empty, name)} | given
     if inputs_from is not None:
         source = read_config(inputs_from)
         shared = (
@@ -182,8 +178,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         except (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError) as error:
             raise ModelError(f"a {model_type} cannot be created so: {str(error).splitlines()[0]}") from error
         saved(net, out, inputs_from=inputs_from)
-    if isinstance(task, ImageClassification) and not (out / FILE).is_file():
-        save_processor(out, task.channels, task.height, task.width)
+    task.write_inputs(out)
     return out
 
 

@@ -1,11 +1,13 @@
 """Engines built by TensorRT-RTX, which parses and builds on a machine without a device."""
 
 import hashlib
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 import pytest
+import yaml
 from conftest import Case
 
 from kd2deploy.core import Artifact
@@ -115,7 +117,7 @@ def test_what_the_parser_rejects_is_what_is_refused_beforehand(
         with pytest.raises(ConvertError, match="cannot read the graph"):
             build(library, path.read_bytes(), ranges, settings)
     static = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static")
-    with pytest.raises(ConvertError, match="cannot read the graph|cannot build an engine"):
+    with pytest.raises(ConvertError, match=r"cannot read the graph|cannot build an engine"):
         build(library, static.path.read_bytes(), ranges, settings)
 
 
@@ -139,3 +141,26 @@ def test_tensorrt_rtx_has_neither_precision_flags_nor_tactic_timings(text: Case,
     assert built.timing_cache == b""
     assert hashlib.sha256(built.engine).hexdigest()
     assert built.host_peak_mb > 100
+
+
+CAPABILITIES = {"h100": "8.9", "h200": "8.9", "a100": "8.0", "l4": "8.9", "t4": "7.5", "orin": "8.9"}
+"""What stands for each target's device: its own compute capability where TensorRT-RTX has it."""
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_every_engine_of_a_profile_is_built(
+    sources: dict[tuple[Kind, Source], tuple[Case, Artifact]], name: str, kind: Kind, tmp_path: Path
+) -> None:
+    """What the profiles' `measured` says was run."""
+    of: dict[str, Source] = {"onnx_from_torch": "plain", "int8_from_onnx": "int8", "fp8_from_onnx": "fp8"}
+    profile = yaml.safe_load(Path(str(resources.files("kd2deploy.profiles")), f"{name}.yaml").read_text())
+    variants = [one["steps"] for one in profile["variants"].values() if "steps" in one]
+    engines = [steps for steps in variants if steps[-1]["use"] == "trt_from_onnx"]
+    assert len(engines) >= 2
+    there = {"library": "tensorrt_rtx", "compute_capability": CAPABILITIES[name], "cache": ""}
+    for *_, before, last in engines:
+        case, graph = sources[kind, of[before["use"]]]
+        given = {key: value for key, value in last.items() if key not in ("use", "builds")}
+        made = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, **given, **there)
+        assert made.details["place"]["compute_capability"] == CAPABILITIES[name]

@@ -1,0 +1,81 @@
+"""Intervals for what a method brings over another when both were trained with several seeds.
+
+The seed is the unit: trainings with the same seed are paired, and Student's t goes over the pairs. Such an interval is
+about another seed on the same data, teacher, start and evaluation set. `difference_over_examples` is the other half: the
+same trainings on another draw of the evaluation set.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from kd2deploy.core import Scores, Task
+from kd2deploy.errors import MeasureError
+from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.paired import CONFIDENCE, bootstrap
+from kd2deploy.measure.statistics import mean_over_seeds
+
+RESAMPLES = 500
+
+
+def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed."""
+    return mean_over_seeds([one - other for one, other in zip(ours, theirs, strict=True)])
+
+
+def ratio_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Geometric mean of `ours` / `theirs`, seed by seed; both positive. Unbounded above for a single seed."""
+    logs = mean_over_seeds([math.log(one / other) for one, other in zip(ours, theirs, strict=True)])
+    return Interval(*(math.exp(end) if end < math.inf else math.inf for end in (logs.estimate, logs.low, logs.high)))
+
+
+def gap_closed_over_seeds(
+    students: Sequence[float], controls: Sequence[float], teacher: float, confidence: float = CONFIDENCE
+) -> Interval | None:
+    """mean(student - control) / mean(teacher - control); None where the teacher is not surely better than the control.
+
+    Source: Fieller, "Some problems in interval estimation", 1954: the shares that a t test over the pairs does not
+    reject. It is bounded just where the gap is surely not zero.
+    """
+    if len(students) < 2:
+        return None
+    gained = np.asarray(students) - np.asarray(controls)
+    gap = teacher - np.asarray(controls)
+    t2 = stats.t.ppf((1 + confidence) / 2, len(gained) - 1) ** 2 / len(gained)
+    (vary_gained, together), (_, vary_gap) = np.cov(gained, gap)
+    a = gap.mean() ** 2 - t2 * vary_gap
+    if gap.mean() <= 0 or a <= 0:
+        return None
+    b = gained.mean() * gap.mean() - t2 * together
+    c = gained.mean() ** 2 - t2 * vary_gained
+    reach = math.sqrt(max(0.0, b * b - a * c))
+    return Interval(float(gained.mean() / gap.mean()), (b - reach) / a, (b + reach) / a)
+
+
+def difference_over_examples(
+    task: Task, ours: Sequence[Scores], theirs: Sequence[Scores], rng: np.random.Generator
+) -> Interval:
+    """Mean over the seeds of headline `ours` - headline `theirs`, with an interval over examples: these trainings, on
+    another draw of the evaluation set."""
+    truth = ours[0].truth
+    if any(not np.array_equal(one.truth, truth) for one in (*ours, *theirs)):
+        raise MeasureError("trainings were scored on different examples; score all on the same evaluation set")
+    if task.binary:
+        return mean_over_seeds(list(mean_correct(ours) - mean_correct(theirs)))
+
+    def difference(at: NDArray[np.int64]) -> float:
+        one, other = (
+            np.mean([task.headline(truth[at], scores.predictions[at]) for scores in group]) for group in (ours, theirs)
+        )
+        return float(one - other)
+
+    return bootstrap(difference, len(truth), rng, RESAMPLES)
+
+
+def mean_correct(scores: Sequence[Scores]) -> NDArray[np.float64]:
+    """[N]: in which share of the seeds each example is answered rightly."""
+    found: NDArray[np.float64] = np.mean([one.correct for one in scores], axis=0)
+    return found

@@ -1,0 +1,130 @@
+"""A comparison of methods as plain data: every method and the no-teacher control at an equal budget. JSON first."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from kd2deploy.errors import RunError
+from kd2deploy.report.report import DataInfo, Estimate, Plain, TaskInfo
+
+SCHEMA_VERSION = 1
+Budget = Literal["steps", "time"]
+Word = Literal["better", "not told apart", "worse"]
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training of one method."""
+
+    seed: int
+    score: float
+    """The headline metric on the evaluation set."""
+    steps: int
+    seconds: float
+    """Training alone."""
+    setup_s: float
+    """Everything around it: reading, filling the teacher's cache, deriving a generator, saving."""
+    load: float
+    """One-minute load average of the machine when it ended, this program's own work included."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """This method's metric minus another's, paired."""
+
+    over_seeds: Estimate
+    """Interval of Student's t over the seeds, which are the pairs."""
+    over_examples: Estimate
+    """The same trainings; interval over evaluation examples, which are the pairs."""
+    word: Word
+    """What `over_seeds` says: the interval lies above nought, holds it, or lies below."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one method came out."""
+
+    method: str
+    role: Literal["method", "baseline", "control"]
+    """`baseline` is plain logit distillation, `control` the training without a teacher."""
+    trainings: tuple[str, ...]
+    """What was run, in a row: method with arguments, and its steps."""
+    runs: tuple[SeedRun, ...]
+    mean: Estimate
+    spread: float | None
+    """Standard deviation over the seeds."""
+    against_baseline: Difference | None
+    against_control: Difference | None
+    gap_closed: Estimate | None
+    """(method - control) / (teacher - control)."""
+    step_ms: float
+    """Median over the seeds of training time per optimizer step."""
+    cost: Estimate
+    """Time per optimizer step over that of the control."""
+    cached: bool
+    """Whether the teacher's answers came from a cache rather than from running it."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods at an equal budget on one data set."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
+
+    title: str
+    budget: Budget
+    budget_about: str
+    """What was equal, in a sentence."""
+    task: TaskInfo
+    data: DataInfo
+    teacher: float
+    """The teacher's headline metric on the evaluation set."""
+    sizes: Mapping[str, int]
+    """Parameters of teacher and student."""
+    standings: tuple[Standing, ...]
+    """The best first."""
+    seeds: tuple[int, ...]
+    seeds_wanted: tuple[int, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Methods that could not be run, and why."""
+    warnings: tuple[str, ...] = ()
+    machine: Mapping[str, Plain] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
+    command: str = ""
+    started: str = ""
+    finished: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def by_role(self, role: Literal["baseline", "control"]) -> Standing:
+        return next(one for one in self.standings if one.role == role)
+
+    @property
+    def methods(self) -> tuple[Standing, ...]:
+        """All that had a teacher."""
+        return tuple(one for one in self.standings if one.role != "control")
+
+    def write(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        return path
+
+    @staticmethod
+    def read(path: Path) -> "Comparison":
+        """What `write` wrote. Raises RunError with what does not fit."""
+        try:
+            return _parser().validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}; give the comparison's JSON file") from error
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            raise RunError(f"{path} is not a comparison, or was changed by hand: " + "; ".join(faults)) from error
+
+
+@cache
+def _parser() -> TypeAdapter[Comparison]:
+    return TypeAdapter(Comparison)

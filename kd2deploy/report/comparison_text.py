@@ -1,0 +1,265 @@
+"""What a comparison says in words and tables, once for the page, for Markdown and for the terminal."""
+
+from collections.abc import Sequence
+
+from kd2deploy.report.comparison import Comparison, Difference, Standing
+from kd2deploy.report.formats import (
+    MISSING,
+    count,
+    figure,
+    interval,
+    metric_unit,
+    moment,
+    ms,
+    parameters,
+    point,
+    seconds,
+    whole_percent,
+    with_interval,
+)
+from kd2deploy.report.report import Estimate
+from kd2deploy.report.tables import Cell, Fact, Table, pairs
+
+NO_TEACHER = "no teacher"
+LEAST_SEEDS = 2
+EXPECTED_BY_CHANCE = 0.05
+"""Share of methods without any true difference that a 95 % interval tells apart all the same."""
+
+
+def label(one: Standing) -> str:
+    return f"{one.method} ({NO_TEACHER})" if one.role == "control" else one.method
+
+
+def against_baseline(one: Standing) -> str:
+    """`better`, `not distinguishable` or `worse`."""
+    return in_words(one.against_baseline)
+
+
+def against_control(one: Standing) -> str:
+    """`better`, `not distinguishable` or, in capitals, that the teacher did harm."""
+    word = in_words(one.against_control)
+    return "WORSE than no teacher" if word == "worse" else word
+
+
+def in_words(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    return "not distinguishable" if found.word == "not told apart" else found.word
+
+
+def tone(found: Difference | None) -> str:
+    return {"better": "pass", "worse": "fail"}.get(found.word, "") if found else ""
+
+
+def standings(found: Comparison) -> Table:
+    """The table: one row per method, the best first."""
+    unit, delta, suffix = metric_unit(found.task)
+    baseline = found.by_role("baseline").method
+    return Table(
+        caption=f"Every method over {len(found.seeds)} seeds at {found.budget_about}; the teacher's "
+        f"{found.task.metric} is {figure(found.teacher, unit, suffix=suffix)}",
+        head=(
+            "Method",
+            found.task.metric,
+            "s.d. over seeds",
+            f"Against {baseline}",
+            f"than {baseline}",
+            "Against no teacher",
+            "than no teacher",
+            "Gap closed",
+            "Cost per step",
+            "Trained",
+        ),
+        rows=tuple(
+            (
+                Cell(label(one), tone="control" if one.role == "control" else ""),
+                Cell(point(one.mean, unit, suffix=suffix), under=interval(one.mean, unit)),
+                Cell(figure(one.spread, delta, suffix=suffix)),
+                *_against(one.against_baseline, against_baseline(one), delta, suffix),
+                *_against(one.against_control, against_control(one), delta, suffix),
+                _gap(one.gap_closed),
+                Cell(point(one.cost, "ratio"), under=ms(one.step_ms)),
+                Cell(_mean_seconds(one), under=f"{_mean_steps(one)} steps"),
+            )
+            for one in found.standings
+        ),
+        numbers=frozenset({1, 2, 3, 5, 7, 8, 9}),
+        strong=frozenset(place for place, one in enumerate(found.standings) if one.role != "method"),
+    )
+
+
+def _against(found: Difference | None, word: str, delta: str, suffix: str) -> tuple[Cell, Cell]:
+    if found is None:
+        return Cell(""), Cell("")
+    unit = "number" if delta == "number" else "points"
+    known = found.over_seeds
+    shown = point(known, unit, suffix=suffix, signed=True)  # type: ignore[arg-type]
+    return Cell(shown, under=interval(known, unit, signed=True)), Cell(word, tone=tone(found))  # type: ignore[arg-type]
+
+
+def _gap(known: Estimate | None) -> Cell:
+    if known is None:
+        return Cell("")
+    if known.value is None:
+        return Cell(MISSING, under=known.note)
+    return Cell(whole_percent(known.value), under=interval(known, "share", places=0))
+
+
+def _mean_seconds(one: Standing) -> str:
+    return seconds(sum(run.seconds for run in one.runs) / len(one.runs))
+
+
+def _mean_steps(one: Standing) -> str:
+    return count(sum(run.steps for run in one.runs) / len(one.runs))
+
+
+def by_seed(found: Comparison) -> Table:
+    unit, _, suffix = metric_unit(found.task)
+    return Table(
+        caption=f"{found.task.metric} of every single training",
+        head=("Method", *(f"seed {seed}" for seed in found.seeds)),
+        rows=tuple(
+            (Cell(label(one)), *(Cell(figure(run.score, unit, suffix=suffix)) for run in one.runs))
+            for one in found.standings
+        ),
+        numbers=frozenset(range(1, len(found.seeds) + 1)),
+    )
+
+
+def over_examples(found: Comparison) -> Table:
+    """The differences again, with the interval that is about the evaluation set."""
+    _, delta, suffix = metric_unit(found.task)
+    baseline = found.by_role("baseline").method
+
+    def cell(known: Difference | None) -> Cell:
+        if known is None:
+            return Cell("")
+        return Cell(with_interval(known.over_examples, delta, suffix=suffix, signed=True))
+
+    return Table(
+        caption="The same differences with intervals over evaluation examples: these trainings, other examples",
+        head=("Method", f"Against {baseline}", "Against no teacher"),
+        rows=tuple((Cell(label(one)), cell(one.against_baseline), cell(one.against_control)) for one in found.standings),
+        numbers=frozenset({1, 2}),
+    )
+
+
+def trainings(found: Comparison) -> Table:
+    """What was really run for every method, and what it costs before the first step."""
+    return Table(
+        caption="What was trained",
+        head=("Method", "Trainings", "Set-up, median", "Set-up, longest", "Teacher's answers", "Load, highest"),
+        rows=tuple(
+            (
+                Cell(label(one)),
+                Cell("; then ".join(one.trainings)),
+                Cell(seconds(sorted(run.setup_s for run in one.runs)[len(one.runs) // 2])),
+                Cell(seconds(max(run.setup_s for run in one.runs))),
+                Cell("none" if one.role == "control" else "from a cache" if one.cached else "run at every step"),
+                Cell(f"{max(run.load for run in one.runs):.1f}"),
+            )
+            for one in found.standings
+        ),
+        numbers=frozenset({2, 3, 5}),
+    )
+
+
+def folded(found: Comparison) -> tuple[Table, ...]:
+    """Tables that most readers skip."""
+    kept = (
+        by_seed(found),
+        over_examples(found),
+        trainings(found),
+        pairs("The machine", found.machine),
+        pairs("Versions", found.versions),
+    )
+    return tuple(table for table in kept if table is not None)
+
+
+def facts(found: Comparison) -> list[Fact]:
+    unit, _, suffix = metric_unit(found.task)
+    control, baseline = found.by_role("control"), found.by_role("baseline")
+    return [
+        Fact(f"{found.task.metric} of the teacher", figure(found.teacher, unit, suffix=suffix), _size(found, "teacher")),
+        Fact(
+            f"of the student, {NO_TEACHER}",
+            point(control.mean, unit, suffix=suffix),
+            " ".join(filter(None, (_size(found, "student"), interval(control.mean, unit)))),
+        ),
+        Fact(f"of the student, {baseline.method}", point(baseline.mean, unit, suffix=suffix), interval(baseline.mean, unit)),
+    ]
+
+
+def _size(found: Comparison, who: str) -> str:
+    return f"{parameters(found.sizes[who])} parameters" if who in found.sizes else ""
+
+
+def conclusions(found: Comparison) -> list[str]:
+    """What the table says."""
+    baseline = found.by_role("baseline")
+    others = [one for one in found.methods if one.role == "method"]
+    said = []
+    if len(found.seeds) < LEAST_SEEDS:
+        return [f"One seed was trained, so nothing is told apart: give {LEAST_SEEDS} or more, better 5."]
+    for name, group, differences in (
+        (baseline.method, others, [one.against_baseline for one in others]),
+        (NO_TEACHER, list(found.methods), [one.against_control for one in found.methods]),
+    ):
+        words = [difference.word for difference in differences if difference]
+        better = _named([one.method for one, found_ in zip(group, differences, strict=True) if _is(found_, "better")])
+        worse = _named([one.method for one, found_ in zip(group, differences, strict=True) if _is(found_, "worse")])
+        verb = "WORSE" if name == NO_TEACHER and worse else "worse"
+        said.append(
+            f"Against {name}, of {len(words)} methods: {words.count('better')} better{better}, "
+            f"{words.count('worse')} {verb}{worse}, {words.count('not told apart')} not distinguishable."
+        )
+    return said
+
+
+def _is(found: Difference | None, word: str) -> bool:
+    return found is not None and found.word == word
+
+
+def _named(methods: Sequence[str]) -> str:
+    return f" ({', '.join(methods)})" if methods else ""
+
+
+def caveats(found: Comparison) -> list[str]:
+    """What the table does not show."""
+    seeds = len(found.seeds)
+    data = found.data.source
+    chance = EXPECTED_BY_CHANCE * len(found.methods)
+    lines = [
+        f"Intervals are 95 %, Student's t over {seeds} seeds paired by seed. A seed decides the order of rows, dropout, "
+        "and the first weights of a method's own heads and generators. All trainings share one teacher and one start of "
+        f"the student. So they cover other seeds on {data}, and say nothing of other data, teachers or students.",
+        f"Each method is judged by itself: among {len(found.methods)} methods without any true difference, about "
+        f"{chance:.1f} would be told apart by chance in each column.",
+        "No method was tuned: all share learning rate, batch and schedule, and have the arguments of their committed "
+        "recipe, mostly their papers'. A method may do better with settings of its own.",
+        "Time is training alone; reading, filling the teacher's cache and deriving a generator come on top and stand "
+        "in the table of trainings.",
+    ]
+    unlabelled = found.data.details.get("unlabelled training rows")
+    if unlabelled:
+        lines.append(
+            f"All, the teacher included, have the same {found.data.details.get('labelled training rows')} labels. Methods "
+            f"with a teacher also read {unlabelled} unlabelled rows; trainings without one take as many steps on the "
+            "labelled rows alone. What is gained over no teacher is therefore distillation and unlabelled text together."
+        )
+    missing = [seed for seed in found.seeds_wanted if seed not in found.seeds]
+    if missing:
+        lines.append(f"Not finished: seeds {', '.join(map(str, missing))} are to come; the same command goes on.")
+    return lines
+
+
+def about(found: Comparison) -> str:
+    """Data, budget, seeds and date in one line."""
+    parts = (
+        found.data.source,
+        f"{count(found.data.train_rows)} training and {count(found.data.eval_rows)} evaluation rows",
+        f"equal {'optimizer steps' if found.budget == 'steps' else 'wall-clock time'}",
+        f"seeds {', '.join(map(str, found.seeds))}",
+        moment(found.finished or found.started),
+    )
+    return " · ".join(filter(None, parts))
