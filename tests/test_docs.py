@@ -4,7 +4,6 @@ import dataclasses
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pydantic
@@ -26,7 +25,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"\bkd2deploy( +[^\n`]*)?")
 LATER = {"docs/report.png"}
 """A picture of a real report, made by running the demo."""
 
@@ -46,9 +44,7 @@ def first_cells(page: Path) -> list[str]:
 
 def section(page: Path, title: str) -> str:
     """The text below a heading, up to the next one of its level or above."""
-    found = re.search(
-        rf"^(#+) {re.escape(title)}\n(.*?)(?=^\1 |^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
-    )
+    found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^\1 |^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page.name} has no section {title!r}"
     return found[2]
 
@@ -63,12 +59,12 @@ def test_every_method_has_a_row_and_every_row_is_a_method() -> None:
 
 @pytest.mark.parametrize("method", known("method"))
 def test_a_methods_row_names_its_arguments_and_needs(method: str) -> None:
-    row = next(line for line in (DOCS / "methods.md").read_text().splitlines() if line.startswith(f"| `{method}` "))
+    rows = {
+        line.split("`")[1]: line for line in (DOCS / "methods.md").read_text().splitlines() if line.startswith("| `")
+    }
+    row = rows[method]
     parameters = inspect.signature(locate("method", method)).parameters
-    inherited = {"mate_kd"} if "those of `mate_kd`" in row else set()
-    said = row + "".join(
-        line for line in (DOCS / "methods.md").read_text().splitlines() if any(line.startswith(f"| `{one}` ") for one in inherited)
-    )
+    said = row + (rows["mate_kd"] if "those of `mate_kd`" in row else "")
     assert [name for name in parameters if not re.search(rf"\b{name}\b", said)] == []
     built = locate("method", method)(**({"phase": 1} if "phase" in parameters else {}))
     assert [need for need in built.needs if need not in row] == []
@@ -108,40 +104,36 @@ def test_the_defaults_of_a_training_are_those_of_the_settings() -> None:
 
 
 def test_every_task_and_data_source_is_explained() -> None:
-    text = (DOCS / "recipe.md").read_text()
+    told = section(DOCS / "recipe.md", "Tasks")
     for name in known("task"):
-        told = section(DOCS / "recipe.md", "Tasks")
         assert f"**`{name}`**" in told
         assert [one for one in inspect.signature(locate("task", name)).parameters if f"`{one}`" not in told] == []
-    assert set(known("data")) <= set(first_cells(DOCS / "recipe.md")), text
-
-
-def marked(mark: str) -> list[tuple[str, str]]:
-    return [(page.name, text) for page in PAGES for found, _, text in blocks(page) if found.startswith(mark)]
-
-
-@pytest.mark.parametrize(("page", "text"), marked("recipe"), ids=lambda value: value.split("\n", 1)[0][:30])
-def test_the_recipes_in_the_docs_are_sound(
-    page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _, kind, code in ((name, *rest) for name, *rest in all_blocks() if name == page):
-        del kind, code
-    for mark, code in files_of(page):
-        (tmp_path / mark).write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    found = Recipe.parse(yaml.safe_load(text))
-    assert Recipe.parse(found.spec()) == found
-
-
-def files_of(page: str) -> Iterator[tuple[str, str]]:
-    """The files that a page asks its reader to write: name, content."""
-    for name, mark, _, text in all_blocks():
-        if name == page and mark.startswith("file: "):
-            yield mark.removeprefix("file: "), text
+    assert set(known("data")) <= set(first_cells(DOCS / "recipe.md"))
 
 
 def all_blocks() -> list[tuple[str, str, str, str]]:
+    """(page, mark, language, text) of every fenced block of every page."""
     return [(page.name, *block) for page in PAGES for block in blocks(page)]
+
+
+RECIPES = [(page, text) for page, mark, _, text in all_blocks() if mark == "recipe"]
+
+
+def test_the_pages_hold_recipes() -> None:
+    assert {page for page, _ in RECIPES} >= {"recipe.md", "how-to.md"}
+
+
+@pytest.mark.parametrize(("page", "text"), RECIPES, ids=[page for page, _ in RECIPES])
+def test_the_recipes_in_the_docs_are_sound(
+    page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that a page asks its reader to write (`<!-- file: NAME -->`) are written beside the recipe."""
+    for name, mark, _, code in all_blocks():
+        if name == page and mark.startswith("file: "):
+            (tmp_path / mark.removeprefix("file: ")).write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Recipe.parse(yaml.safe_load(text))
+    assert Recipe.parse(found.spec()) == found
 
 
 @pytest.mark.parametrize("text", [text for _, _, kind, text in all_blocks() if kind == "python"])
@@ -225,7 +217,9 @@ def test_the_exit_codes_are_those_of_the_verdict() -> None:
 
 
 def test_the_samples_that_a_percentile_needs_are_those_of_the_rule() -> None:
-    rows = [line for line in (DOCS / "measurement.md").read_text().splitlines() if re.match(r"\| (none|one|five) ", line)]
+    rows = [
+        line for line in (DOCS / "measurement.md").read_text().splitlines() if re.match(r"\| (none|one|five) ", line)
+    ]
     for allowed, row in zip((0, 1, 5), rows, strict=True):
         said = [int(cell.replace(",", "")) for cell in row.split("|")[2:-1]]
         assert said == [samples_needed(share, allowed) for share in (0.5, 0.9, 0.95, 0.99, 0.999)]

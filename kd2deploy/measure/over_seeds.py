@@ -1,8 +1,8 @@
 """Intervals for what a method brings over another when both were trained with several seeds.
 
 The seed is the unit: trainings with the same seed are paired, and Student's t goes over the pairs. Such an interval is
-about another seed on the same data, teacher, start and evaluation set. `difference_over_examples` is the other half: the
-same trainings on another draw of the evaluation set.
+about another seed on the same data, teacher, start and evaluation set. `difference_over_examples` is the other half:
+the same trainings on another draw of the evaluation set.
 """
 
 import math

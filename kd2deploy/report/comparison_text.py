@@ -139,7 +139,9 @@ def over_examples(found: Comparison) -> Table:
     return Table(
         caption="The same differences with intervals over evaluation examples: these trainings, other examples",
         head=("Method", f"Against {baseline}", "Against no teacher"),
-        rows=tuple((Cell(label(one)), cell(one.against_baseline), cell(one.against_control)) for one in found.standings),
+        rows=tuple(
+            (Cell(label(one)), cell(one.against_baseline), cell(one.against_control)) for one in found.standings
+        ),
         numbers=frozenset({1, 2}),
     )
 
@@ -180,13 +182,19 @@ def facts(found: Comparison) -> list[Fact]:
     unit, _, suffix = metric_unit(found.task)
     control, baseline = found.by_role("control"), found.by_role("baseline")
     return [
-        Fact(f"{found.task.metric} of the teacher", figure(found.teacher, unit, suffix=suffix), _size(found, "teacher")),
+        Fact(
+            f"{found.task.metric} of the teacher", figure(found.teacher, unit, suffix=suffix), _size(found, "teacher")
+        ),
         Fact(
             f"of the student, {NO_TEACHER}",
             point(control.mean, unit, suffix=suffix),
             " ".join(filter(None, (_size(found, "student"), interval(control.mean, unit)))),
         ),
-        Fact(f"of the student, {baseline.method}", point(baseline.mean, unit, suffix=suffix), interval(baseline.mean, unit)),
+        Fact(
+            f"of the student, {baseline.method}",
+            point(baseline.mean, unit, suffix=suffix),
+            interval(baseline.mean, unit),
+        ),
     ]
 
 
@@ -230,9 +238,10 @@ def caveats(found: Comparison) -> list[str]:
     data = found.data.source
     chance = EXPECTED_BY_CHANCE * len(found.methods)
     lines = [
-        f"Intervals are 95 %, Student's t over {seeds} seeds paired by seed. A seed decides the order of rows, dropout, "
-        "and the first weights of a method's own heads and generators. All trainings share one teacher and one start of "
-        f"the student. So they cover other seeds on {data}, and say nothing of other data, teachers or students.",
+        f"Intervals are 95 %, Student's t over {seeds} seeds paired by seed. A seed decides the order of rows, "
+        "dropout, and the first weights of a method's own heads and generators. All trainings share one teacher and "
+        f"one start of the student. So they cover other seeds on {data}, and say nothing of other data, teachers or "
+        "students.",
         f"Each method is judged by itself: among {len(found.methods)} methods without any true difference, about "
         f"{chance:.1f} would be told apart by chance in each column.",
         "No method was tuned: all share learning rate, batch and schedule, and have the arguments of their committed "
@@ -243,9 +252,9 @@ def caveats(found: Comparison) -> list[str]:
     unlabelled = found.data.details.get("unlabelled training rows")
     if unlabelled:
         lines.append(
-            f"All, the teacher included, have the same {found.data.details.get('labelled training rows')} labels. Methods "
-            f"with a teacher also read {unlabelled} unlabelled rows; trainings without one take as many steps on the "
-            "labelled rows alone. What is gained over no teacher is therefore distillation and unlabelled text together."
+            f"All, the teacher included, have the same {found.data.details.get('labelled training rows')} labels. "
+            f"Methods with a teacher also read {unlabelled} unlabelled rows; trainings without one take as many steps "
+            "on the labelled rows alone. What is gained over no teacher is distillation and unlabelled text together."
         )
     missing = [seed for seed in found.seeds_wanted if seed not in found.seeds]
     if missing:

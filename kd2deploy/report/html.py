@@ -26,36 +26,45 @@ def render_html(report: Report) -> str:
     """The whole page. Every text of the report is escaped; plotly's script is inlined once (about 4.8 MB)."""
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
+    drawn = drawings(report)
+    shown = sections(report)
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            subtitle=subtitle(report),
+            icons=ICONS,
+            meaning=MEANING,
+            facts=facts(report),
+            gates=gates(report),
+            sections=shown,
+            drawings=drawn,
+            captions=CAPTIONS,
+            figures={one.key: one.figure for group in drawn.values() for one in group},
+            style=inlined("report.css"),
+            script=inlined("report.js"),
+            plotly=Markup(get_plotlyjs()) if drawn else "",
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates in which every value is escaped unless it is `Markup`."""
+    return Environment(
         loader=PackageLoader("kd2deploy.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = drawings(report)
-    shown = sections(report)
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        subtitle=subtitle(report),
-        icons=ICONS,
-        meaning=MEANING,
-        facts=facts(report),
-        gates=gates(report),
-        sections=shown,
-        drawings=drawn,
-        captions=CAPTIONS,
-        figures={one.key: one.figure for group in drawn.values() for one in group},
-        style=_inline(environment, "report.css"),
-        script=_inline(environment, "report.js"),
-        plotly=Markup(get_plotlyjs()) if drawn else "",
-    )
 
 
-def _inline(environment: Environment, name: str) -> Markup:
+def inlined(name: str) -> Markup:
     """One of the package's own files, to stand in the page as it is."""
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, name)
+    pages = environment()
+    assert pages.loader is not None
+    source, _, _ = pages.loader.get_source(pages, name)
     return Markup(source)
 
 

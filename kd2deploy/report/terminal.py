@@ -23,7 +23,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(_verdict(report))
     for table in (gates(report), contenders(report)):
         if table:
-            console.print(_table(table))
+            console.print(drawn(table))
     for note in diagnosis(report).notes:
         console.print(Text(f"- {note}"))
 
@@ -42,14 +42,15 @@ def _verdict(report: Report) -> Panel:
     )
 
 
-def _table(one: Table) -> RichTable:
+def drawn(one: Table) -> RichTable:
+    """A table for the terminal, without the columns that it has no room for."""
     kept = [place for place, name in enumerate(one.head) if name not in LEFT_OUT]
-    drawn = RichTable(title=Text(one.caption), title_justify="left", title_style="dim", header_style="bold")
+    shown = RichTable(title=Text(one.caption), title_justify="left", title_style="dim", header_style="bold")
     for place in kept:
-        drawn.add_column(Text(one.head[place]), justify="right" if place in one.numbers else "left")
+        shown.add_column(Text(one.head[place]), justify="right" if place in one.numbers else "left")
     for row, cells in enumerate(one.rows):
-        drawn.add_row(*(_cell(cells[place]) for place in kept), style="bold" if row in one.strong else "")
-    return drawn
+        shown.add_row(*(_cell(cells[place]) for place in kept), style="bold" if row in one.strong else "")
+    return shown
 
 
 def _cell(cell: Cell) -> Text:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kd2deploy.core import Method
+from kd2deploy.core import Features, Method, Row
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.recipe import build_method
-from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.recipe import Distill, build_method
+from kd2deploy.stages.budget import epochs_for, steps_of
+from kd2deploy.stages.job import Job, Model, encoded, model_at, numbered, validation_score
 from kd2deploy.stages.training import keep_only, watched
 from kd2deploy.train.engine import Trained, distill
 from kd2deploy.train.generator import masked_lms

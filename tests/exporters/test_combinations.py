@@ -1,11 +1,17 @@
 """Graphs for processors stay off GPUs and the reverse, with the remedy in the message."""
 
+import inspect
+import re
 from typing import Any
 
 import pytest
 
 from kd2deploy.core import Target, Variant
 from kd2deploy.exporters.combinations import refusal, refusals
+from kd2deploy.exporters.onnx import OnnxSession
+from kd2deploy.exporters.tensorrt import TensorRTSession
+from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.resolve import load_target
 
 EXPORT = {"use": "onnx_from_torch", "opset": 20}
 CPU_INT8 = {"use": "int8_from_onnx", "mode": "dynamic"}
@@ -42,7 +48,7 @@ def variant(*steps: dict[str, Any], **session: Any) -> Variant:
 )
 def test_what_makes_no_sense_is_refused_with_the_remedy(target: Target, one: Variant, reason: str) -> None:
     said = refusal(target, one)
-    assert __import__("re").search(reason, said), said
+    assert re.search(reason, said), said
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,20 @@ def test_types_that_the_device_lacks_are_refused() -> None:
 def test_all_refusals_of_a_target_are_named() -> None:
     target = Target("l4", "", "cuda", {"good": variant(EXPORT, ENGINE), "bad": variant(EXPORT, CPU_INT8, ENGINE)})
     assert list(refusals(target)) == ["bad"]
+
+
+CAPABILITIES = {"h100": (9, 0), "h200": (9, 0), "a100": (8, 0), "l4": (8, 9), "t4": (7, 5), "orin": (8, 7)}
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_a_gpu_profile_names_real_converters_and_nothing_its_device_lacks(name: str) -> None:
+    target = load_target(name)
+    assert (target.name, target.device) == (name, "cuda")
+    assert refusals(target, CAPABILITIES[name]) == {}
+    assert "Nothing was run on this device yet" in target.measured
+    assert "tensorrt-fp16" in target.variants
+    assert target.plan in target.variants
+    for one in target.variants.values():
+        names = [step["use"] for step in one.steps]
+        session = TorchSession if not names else TensorRTSession if "trt_from_onnx" in names else OnnxSession
+        inspect.signature(session).bind("artifact", "task", "target", **one.session)

@@ -1,0 +1,72 @@
+"""A comparison as a page, as Markdown and on the terminal, from the same words and tables."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from kd2deploy.report import comparison_text as text
+from kd2deploy.report import html, markdown
+from kd2deploy.report.comparison import Comparison
+from kd2deploy.report.comparison_plot import CAPTION, render_svg, title
+from kd2deploy.report.terminal import drawn
+
+
+def render_comparison_html(found: Comparison) -> str:
+    """One page with everything inline, no script."""
+    return (
+        html.environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            found=found,
+            about=text.about(found),
+            facts=text.facts(found),
+            conclusions=text.conclusions(found),
+            caveats=text.caveats(found),
+            standings=text.standings(found),
+            folded=text.folded(found),
+            plot=render_svg(found),
+            plot_title=title(found),
+            caption=CAPTION,
+            style=html.inlined("report.css"),
+        )
+    )
+
+
+def render_comparison_markdown(found: Comparison, plot: str = "") -> str:
+    """GitHub Markdown; `plot` is the address of the SVG beside it, left out when empty."""
+    return markdown.tidy(
+        markdown.environment()
+        .get_template("comparison.md.jinja")
+        .render(
+            found=found,
+            about=text.about(found),
+            conclusions=text.conclusions(found),
+            caveats=text.caveats(found),
+            standings=text.standings(found),
+            folded=text.folded(found),
+            plot=markdown.Verbatim(plot),
+            plot_title=title(found),
+        )
+    )
+
+
+def print_comparison(found: Comparison, console: Console | None = None) -> None:
+    """The table and what it says; the caveats stand in the pages."""
+    console = console or Console()
+    console.print(drawn(text.standings(found)))
+    for line in (*text.conclusions(found), *found.warnings):
+        console.print(Text(f"- {line}"))
+    for name, reason in found.left_out.items():
+        console.print(Text(f"- left out: {name} ({reason})"))
+
+
+def write_comparison(found: Comparison, folder: Path) -> dict[str, Path]:
+    """`comparison-<budget>` as .json, .html, .md and .svg."""
+    stem = folder / f"comparison-{found.budget}"
+    files = {kind: stem.with_suffix(f".{kind}") for kind in ("json", "html", "md", "svg")}
+    found.write(files["json"])
+    files["html"].write_text(render_comparison_html(found), encoding="utf-8")
+    files["svg"].write_text(render_svg(found) + "\n", encoding="utf-8")
+    files["md"].write_text(render_comparison_markdown(found, files["svg"].name), encoding="utf-8")
+    return files
