@@ -37,9 +37,37 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
     copy.CopyFrom(model)
     with quiet():  # it names each weight that it rounds to zero
         cast = convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(exclude) or None)
+    _stay_in_fp32(cast, set(exclude))
     if precision == "bf16":
         _widen_to_bf16(cast, _floats(model))
     return _in_order(cast)
+
+
+def _stay_in_fp32(cast: "onnx.ModelProto", exclude: set[str]) -> None:
+    """Between two excluded nodes let values pass as they are, in place.
+
+    The converter rounds them to fp16 and back, which is where the overflow happens that excluding was to prevent.
+    """
+    import onnx
+
+    made_by = {output: node for node in cast.graph.node for output in node.output}
+
+    def rounds_an_excluded_value(name: str) -> bool:
+        node = made_by.get(name)
+        if node is None or node.op_type != "Cast" or node.attribute[0].i != onnx.TensorProto.FLOAT16:
+            return False
+        before = made_by.get(node.input[0])
+        return before is not None and before.name in exclude
+
+    direct = {}
+    for node in cast.graph.node:
+        widens = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+        if widens and rounds_an_excluded_value(node.input[0]):
+            direct[node.output[0]] = made_by[node.input[0]].input[0]
+    for node in cast.graph.node:
+        for place, name in enumerate(node.input):
+            if name in direct:
+                node.input[place] = direct[name]
 
 
 def _widen_to_bf16(cast: "onnx.ModelProto", originals: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -116,10 +144,12 @@ def _tensors(model: "onnx.ModelProto") -> "Iterator[tuple[str, onnx.TensorProto]
 
 
 def _in_order(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The graph in topological order, which the converter leaves behind where it adds casts."""
+    """The graph in topological order and without casts to nowhere: the converter leaves both behind."""
     import onnx_ir
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     graph = onnx_ir.from_proto(model)
     graph.graph.sort()
+    RemoveUnusedNodesPass()(graph)
     proto: onnx.ModelProto = onnx_ir.to_proto(graph)
     return proto

@@ -72,7 +72,7 @@ def write_bundle(
     _copy_student(student, folder)
     places: dict[str, str] = {}
     for artifact in [deployed, *(one for one in artifacts.values() if not _is_torch(one))]:
-        place = _place(artifact)
+        place = place_in_bundle(artifact)
         if place not in places.values() and artifact.sha256 not in places:
             artifact.verify()
             _copy(artifact.path, folder / place)
@@ -95,7 +95,7 @@ def write_bundle(
         "variants": {name: places[one.sha256] for name, one in artifacts.items() if one.sha256 in places},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
-    _write_sums(folder)
+    write_sums(folder)
     return folder
 
 
@@ -150,9 +150,11 @@ def _is_torch(artifact: Artifact) -> bool:
     return artifact.opened_by.endswith(".TorchSession")
 
 
-def _place(artifact: Artifact) -> str:
+def place_in_bundle(artifact: Artifact) -> str:
     """Where an artifact stands in the bundle. The names under onnx/ are those that optimum and transformers.js read."""
     session = artifact.opened_by.rpartition(".")[2]
+    if session == "TensorRTSession":
+        return "tensorrt/model.engine"
     if session != "OnnxSession":
         return {"OpenVinoSession": "openvino", "TorchSession": "torch"}.get(session, session.lower())
     suffix = {"fp32": "", "fp16": "_fp16"}.get(artifact.precision, "")
@@ -172,7 +174,8 @@ def _copy(source: Path, to: Path) -> None:
         shutil.copyfile(source, to)
 
 
-def _write_sums(folder: Path) -> None:
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` of every file in a folder, for `verify_sums` and for `sha256sum -c`."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
     lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +23,15 @@ from kd2deploy.exporters._tensorrt_graph import pair_type, refuse_unreadable
 from kd2deploy.exporters._tensorrt_shapes import refuse_outside, shape_ranges
 from kd2deploy.exporters.onnx import OPENED_BY as ONNX_SESSION
 from kd2deploy.exporters.onnx import check_agreement, domains, run_all, save
-from kd2deploy.exporters.quantize import agreement, quantizable_nodes, quantized
+from kd2deploy.exporters.quantize import agreement, damage, quantizable_nodes, quantized
 
 if TYPE_CHECKING:
     import onnx
 
 OPENED_BY = "kd2deploy.exporters.tensorrt.TensorRTSession"
 CACHE = Path("~/.cache/kd2deploy/tensorrt")
+HALF_SENSITIVE = frozenset({"MatMul", "Gemm", "Conv", "Softmax", "LayerNormalization", "ReduceMean", "Pow"})
+"""Operations that take most of the time, and those that overflow or lose most in fp16."""
 SPREAD_RUNS, SPREAD_WARM_UP = 50, 10
 """Runs of each of several engines, for the spread between builds; the race measures the one that is kept."""
 
@@ -74,6 +77,32 @@ def fp8_from_onnx(
         "agreement": alike,
     }
     return made(path, ONNX_SESSION, parent=source, made_by="fp8_from_onnx", precision="fp8", details=details)
+
+
+# 16-bit floating point --------------------------------------------------------------------------------------
+
+
+def rank_half_sensitivity(
+    source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
+) -> list[tuple[str, float]]:
+    """Each heavy node of an fp32 graph with the damage done when it alone is in fp16, worst first.
+
+    The names are what `trt_from_onnx` takes as `exclude`; the damage is the relative L2 error of the outputs over all
+    samples (0 none, 1 as large as the outputs, infinite for an overflow).
+    """
+    import onnx
+
+    model = onnx.load(source.path)
+    names = [node.name for node in model.graph.node]
+    reference, damages = run_all(source.path, task, target, samples), []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for node in model.graph.node:
+            if node.op_type in HALF_SENSITIVE:
+                cast = cast_to_half(model, "fp16", [name for name in names if name != node.name])
+                save(cast, path, {})
+                damages.append((node.name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
 
 
 # the engine -------------------------------------------------------------------------------------------------

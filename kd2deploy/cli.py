@@ -36,7 +36,7 @@ def compress(
     teacher: TeacherName = None,
     train: Train = None,
     eval: Eval = None,
-    task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
+    task: Annotated[str | None, typer.Option(help="The task by name: text_classification if not given.")] = None,
     text: Column = None,
     text_pair: Column = None,
     label: Column = None,
@@ -44,8 +44,8 @@ def compress(
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, absolute: 0.01.")] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
-    method: Annotated[str, typer.Option(help="Distillation method (`kd2deploy methods`).")] = "logit",
-    epochs: Annotated[float, typer.Option(help="Epochs of distillation.")] = 5.0,
+    method: Annotated[str | None, typer.Option(help="Distillation method (`kd2deploy methods`): logit.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs of distillation: 5.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
     out: Out = None,
     dry_run: Annotated[
@@ -180,6 +180,38 @@ def demo(
         name = "demo_quick" if quick else "demo"
         file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
         carry_out(read(file), out or Path("runs") / name)
+
+
+@app.command()
+def compare(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe; by default the committed comparison.", show_default=False)
+    ] = None,
+    methods: Annotated[str, typer.Option(help="`all`, or names with commas: logit,rail_kd,dkd.")] = "all",
+    seeds: Annotated[int, typer.Option(help="How many seeds; each trains every method.", min=1, max=100)] = 5,
+    budget: Annotated[
+        Literal["steps", "time"],
+        typer.Option(
+            help="What is equal: optimizer steps, or the wall-clock time that plain logit distillation takes."
+        ),
+    ] = "steps",
+    out: Out = None,
+) -> None:
+    """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
+    with errors_shown():
+        from importlib import resources
+
+        from kd2deploy.compare import compare as run
+        from kd2deploy.progress import on_terminal
+        from kd2deploy.report.comparison_pages import print_comparison
+
+        file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
+        seeded = read(file).model_copy(update={"seeds": list(range(seeds))})
+        folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
+        with on_terminal() as watcher:
+            found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher)
+        print_comparison(found)
+        typer.echo(f"comparison  {folder / f'comparison-{budget}.html'}  (also .md, .svg and .json)")
 
 
 @app.command()

@@ -275,7 +275,7 @@ def drawn_up(
     busy = f"the load was up to {max(loads):.1f} on {machine.cores} cores: something else ran, and times are not exact"
     free = sum(unlabelled(row) for row in splits.train)
     return Comparison(
-        title=f"Distillation methods compared on {splits_name(job)}",
+        title=f"Distillation methods compared: {job.task.name.replace('_', ' ')}",
         budget=budget,
         budget_about=budget_about(contest, budget),
         task=TaskInfo(job.task.name, job.task.metric, labels=tuple(splits.labels)),
@@ -308,10 +308,6 @@ def drawn_up(
         versions=versions(),
         recipe=job.recipe.to_yaml(),
     )
-
-
-def splits_name(job: Job) -> str:
-    return job.about.partition(" from ")[0]
 
 
 def budget_about(contest: Contest, budget: Budget) -> str:

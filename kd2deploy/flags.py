@@ -19,22 +19,23 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     """The recipe that a file or the flags describe, and a name for its run. Raises RecipeError, DataError."""
     needed = ("teacher", "train", "eval")
     if path is not None:
-        given = [name for name in needed if flags[name] is not None]
+        given = [name for name in (*needed, "task", "method", "epochs") if flags[name] is not None]
         if given:
             raise RecipeError([Fault(f"--{given[0]}", f"stands in {path} already; give a recipe or flags, not both")])
         return with_gates(Recipe.read(path), flags), path.stem
     missing = [f"--{name}" for name in needed if flags[name] is None]
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
-    columns = flags["columns"]
-    if flags["task"] == "text_classification":
+    columns, task = flags["columns"], flags["task"] or "text_classification"
+    training = {"method": flags["method"] or "logit", "epochs": flags["epochs"] or 5.0}
+    if task == "text_classification":
         columns = guessed(Path(flags["train"]), columns)
     found: dict[str, Any] = {
-        "task": {"use": flags["task"], **({"pair": True} if columns.get("text_pair") else {})},
+        "task": {"use": task, **({"pair": True} if columns.get("text_pair") else {})},
         "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **set_only(columns)},
         "teacher": {"from": flags["teacher"]},
         "student": {"plan": {}},
-        "distill": [{"method": flags["method"], "epochs": flags["epochs"], "learning_rate": 2e-4, "precision": "auto"}],
+        "distill": [{**training, "learning_rate": 2e-4, "precision": "auto"}],
         "targets": flags["targets"] or ["cpu"],
         "seeds": flags["seeds"] or [0],
         "gates": set_only(flags["gates"]),

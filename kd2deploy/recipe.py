@@ -105,8 +105,8 @@ class Measurement(pydantic.BaseModel):
     model_config = STRICT
     processes: int = pydantic.Field(3, ge=3, le=100)
     """Fresh processes per contender."""
-    cap_s: float = pydantic.Field(90.0, gt=0, lt=1e6)
-    """Seconds of wall clock for the timed rounds of all contenders together."""
+    cap_s: float = pydantic.Field(15.0, gt=0, lt=1e6)
+    """Seconds of wall clock for the timed rounds, per contender and over all processes."""
     block_s: float = pydantic.Field(0.2, gt=0, lt=60)
     """Seconds that a contender runs before the next one's turn."""
 
@@ -242,14 +242,20 @@ def required() -> list[str]:
 def block_faults(found: Mapping[str, Any]) -> list[Fault]:
     """Faults of the `use:` blocks, which stand open to any registered name."""
     faults: list[Fault] = []
-    for kind in ("task", "data"):
-        if isinstance(found.get(kind), str | Mapping):
-            faults += bind(kind, found[kind], kind)[1]
+    if isinstance(found.get("task"), str | Mapping):
+        # The labels come from the data unless the recipe names them, so a task that needs some is not at fault.
+        faults += [fault for fault in bind("task", found["task"], "task")[1] if not is_labels_missing(fault)]
+    if isinstance(found.get("data"), str | Mapping):
+        faults += bind("data", found["data"], "data")[1]
     entries = found.get("distill")
     for at, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, Mapping) and "method" in entry:
             faults += method_uses(entry["method"], f"distill[{at}].method")[1]
     return faults
+
+
+def is_labels_missing(fault: Fault) -> bool:
+    return fault.path == "task.labels" and fault.message.endswith("needs it")
 
 
 def method_uses(method: Any, path: str) -> tuple[list[tuple[Use, Weight]], list[Fault]]:
@@ -321,8 +327,13 @@ def build_method(method: Any, path: str = "method") -> Method:
         raise RecipeError([Fault(path, one_line(error))]) from None
 
 
+OPEN = frozenset({"task", "data", "create", "method"})
+"""Blocks whose fields are not ours: a null in them says something."""
+
+
 def pruned(value: Any) -> Any:
     """Without what was not set."""
     if isinstance(value, dict):
-        return {key: pruned(inner) for key, inner in value.items() if inner is not None}
+        kept = {key: inner for key, inner in value.items() if inner is not None}
+        return {key: inner if key in OPEN else pruned(inner) for key, inner in kept.items()}
     return [pruned(inner) for inner in value] if isinstance(value, list) else value

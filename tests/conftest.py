@@ -6,6 +6,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALL
 
 import random
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,9 @@ from jaxtyping import install_import_hook
 # Before any test imports a method, or the methods would stay unchecked.
 install_import_hook("kd2deploy.methods", "whole_numbers.typechecked")
 torch.set_num_threads(1)
+# Wall-clock time proves nothing on a shared machine.
+hypothesis.settings.register_profile("kd2deploy", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("kd2deploy")
 
 
 @pytest.fixture(autouse=True)

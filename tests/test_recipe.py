@@ -176,7 +176,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_mutation_is_sound_or_refused_with_paths(data: st.DataObject) -> None:
     """One to three places of a sound recipe replaced, removed or renamed: a RecipeError or a recipe, never a crash."""

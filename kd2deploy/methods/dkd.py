@@ -38,7 +38,7 @@ def decoupled_kl(
 
 
 class Decoupled(Term):
-    """alpha * TCKD + beta * NCKD, times the squared temperature, mean over the batch."""
+    """alpha * TCKD + beta * NCKD, times the squared temperature, mean over the batch's labelled rows; 0 without any."""
 
     needs = frozenset({"teacher", "labels"})
 
@@ -55,7 +55,11 @@ class Decoupled(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits()
-        tckd, nckd = decoupled_kl(student, teacher, step.batch["labels"], self.temperature)
+        labels = step.batch["labels"]
+        known = labels >= 0
+        if not known.any():
+            return student.sum() * 0.0
+        tckd, nckd = decoupled_kl(student[known], teacher[known], labels[known], self.temperature)
         return (self.alpha * tckd + self.beta * nckd).mean() * self.temperature**2
 
 

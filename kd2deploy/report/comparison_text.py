@@ -17,7 +17,7 @@ from kd2deploy.report.formats import (
     whole_percent,
     with_interval,
 )
-from kd2deploy.report.report import Estimate
+from kd2deploy.report.report import Estimate, Unit
 from kd2deploy.report.tables import Cell, Fact, Table, pairs
 
 NO_TEACHER = "no teacher"
@@ -63,9 +63,7 @@ def standings(found: Comparison) -> Table:
             found.task.metric,
             "s.d. over seeds",
             f"Against {baseline}",
-            f"than {baseline}",
             "Against no teacher",
-            "than no teacher",
             "Gap closed",
             "Cost per step",
             "Trained",
@@ -75,26 +73,25 @@ def standings(found: Comparison) -> Table:
                 Cell(label(one), tone="control" if one.role == "control" else ""),
                 Cell(point(one.mean, unit, suffix=suffix), under=interval(one.mean, unit)),
                 Cell(figure(one.spread, delta, suffix=suffix)),
-                *_against(one.against_baseline, against_baseline(one), delta, suffix),
-                *_against(one.against_control, against_control(one), delta, suffix),
+                _against(one.against_baseline, against_baseline(one), delta, suffix),
+                _against(one.against_control, against_control(one), delta, suffix),
                 _gap(one.gap_closed),
                 Cell(point(one.cost, "ratio"), under=ms(one.step_ms)),
                 Cell(_mean_seconds(one), under=f"{_mean_steps(one)} steps"),
             )
             for one in found.standings
         ),
-        numbers=frozenset({1, 2, 3, 5, 7, 8, 9}),
+        numbers=frozenset(range(1, 8)),
         strong=frozenset(place for place, one in enumerate(found.standings) if one.role != "method"),
     )
 
 
-def _against(found: Difference | None, word: str, delta: str, suffix: str) -> tuple[Cell, Cell]:
+def _against(found: Difference | None, word: str, delta: Unit, suffix: str) -> Cell:
     if found is None:
-        return Cell(""), Cell("")
-    unit = "number" if delta == "number" else "points"
+        return Cell("")
     known = found.over_seeds
-    shown = point(known, unit, suffix=suffix, signed=True)  # type: ignore[arg-type]
-    return Cell(shown, under=interval(known, unit, signed=True)), Cell(word, tone=tone(found))  # type: ignore[arg-type]
+    under = " ".join(filter(None, (interval(known, delta, signed=True), word)))
+    return Cell(point(known, delta, suffix=suffix, signed=True), under=under, tone=tone(found))
 
 
 def _gap(known: Estimate | None) -> Cell:

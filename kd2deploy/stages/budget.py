@@ -8,9 +8,6 @@ from kd2deploy.recipe import Distill
 from kd2deploy.train.arguments import counts
 from kd2deploy.train.settings import Settings
 
-FINE = 10_000
-"""Epochs are rounded down to this share, which loses no step while an epoch has fewer steps."""
-
 
 def steps_of(settings: Settings, rows: int) -> int:
     """Optimizer steps of a training on so many rows, in one process."""
@@ -19,7 +16,10 @@ def steps_of(settings: Settings, rows: int) -> int:
 
 def epochs_for(steps: int, settings: Settings, rows: int) -> float:
     """The epochs over so many rows that make just these steps: the inverse of `steps_of`."""
-    return math.floor(steps / counts(settings, rows, 1)[1] * FINE) / FINE
+    per_epoch = counts(settings, rows, 1)[1]
+    epochs = steps / per_epoch
+    rounded_up = math.ceil(epochs * per_epoch) > steps
+    return math.nextafter(epochs, 0.0) if rounded_up else epochs
 
 
 def within(steps: int, trainings: Sequence[Distill], settings: Settings, rows: int) -> list[Distill]:

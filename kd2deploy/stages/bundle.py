@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kd2deploy.core import Target
+from kd2deploy.core import Artifact, Target
+from kd2deploy.core.artifact import files_of
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.bundle import open_bundle, write_bundle
+from kd2deploy.exporters.bundle import open_bundle, place_in_bundle, write_bundle
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.agreement import agree
 from kd2deploy.report import Report, model_card
@@ -32,7 +33,7 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
         task=student.model.task,
         target=target,
         extra_files={
-            "README.md": model_card(report, snippet(job, deployed.artifact.path.name), name=report.title),
+            "README.md": model_card(report, snippet(student, deployed.artifact), name=report.title),
             "recipe.yaml": job.recipe.to_yaml(),
             "requirements.txt": "".join(f"{name}=={version}\n" for name, version in versions().items()),
             "report.json": report.to_json(),
@@ -62,6 +63,8 @@ def check(job: Job, student: Distilled, folder: Path, precision: str) -> None:
         raise ConvertError(f"the bundle's file {found.sentence}; it was not put in place")
 
 
-def snippet(job: Job, file: str) -> str:
-    """Plain code that serves the bundle without kd2deploy, for its card."""
-    return job.task.snippet(file)
+def snippet(student: Distilled, artifact: Artifact) -> str:
+    """Plain code that serves the bundle's deployed file without kd2deploy, for its card."""
+    place = place_in_bundle(artifact)
+    inside = next((file.name for file in files_of(artifact.path) if file.suffix == ".xml"), "")
+    return student.model.task.snippet(f"{place}/{inside}" if inside else place)

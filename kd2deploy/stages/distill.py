@@ -137,8 +137,8 @@ def unlabelled(row: Row) -> bool:
 
 
 def generator_file(job: Job, teacher: Model, seed: int) -> Path:
-    """Where a derived generator is kept: it depends on teacher, rows and seed alone, so methods share it."""
-    key = hashlib.sha256(f"{teacher.sha256} {job.splits.sha256} {seed}".encode()).hexdigest()
+    """Where a derived generator is kept: it depends on teacher, rows, task and seed alone, so methods share it."""
+    key = hashlib.sha256(f"{teacher.sha256} {job.splits.sha256} {job.task.spec()} {seed}".encode()).hexdigest()
     folder = job.run.folder / "cache"
     folder.mkdir(exist_ok=True)
     return folder / f"generator-{key[:16]}.safetensors"

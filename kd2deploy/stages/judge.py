@@ -265,11 +265,20 @@ def distillation(
         teacher=teacher.metrics[metric] if teacher else None,
         seeds=seeds,
         gain=shown(gain) if gain else None,
-        gap_closed=shown(gap) if gap else None,
+        gap_closed=gap_shown(gap, teacher, control, metric),
         student_spread=spread(list(ours.values())),
         control_spread=spread(list(plain.values())),
         sentence=brought(gain),
     )
+
+
+def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None, metric: str) -> Estimate | None:
+    """The share of the gap that was closed, where there is a gap."""
+    if gap is None or teacher is None or control is None:
+        return None
+    if teacher.metrics[metric] <= control.metrics[metric]:
+        return Estimate(None, note="n/a (the teacher is no better than the control)")
+    return shown(gap)
 
 
 def brought(gain: Figure | None) -> str:

@@ -5,17 +5,19 @@ per example, so that the judge can compare in pairs.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Feed, Scores, Target
+from kd2deploy.core import Features, Feed, Scores, Target
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import Protocol, full, race
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.processes import usable_cores
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
@@ -104,16 +106,7 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
 def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
     checked = preflight(target)
     before = state()
-    failures: dict[str, str] = {}
-    for at, entry in enumerate(entries):
-        job.watcher.advance("scoring", at, len(entries))
-        features = encoded(entry.model.task, job.splits.eval, entry.model.folder)
-        try:
-            found = score(entry.contender, entry.model.task, target, features, job.splits.eval)
-            np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **found.outputs)
-        except Kd2DeployError as error:
-            failures[entry.name] = str(error)
-            np.savez(folder / f"outputs-{at}.npz")
+    failures = scored(job, entries, target, folder)
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = next(entry.model for entry in entries if entry.role == "student")
     timings = race(
@@ -135,6 +128,31 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         "breaches": list(checked.breaches),
         "notes": [*checked.notes, *changed(before, after)],
     }
+
+
+def scored(job: Job, entries: list[Entry], target: Target, folder: Path) -> dict[str, str]:
+    """Write all outputs on the evaluation set; the failures by name. Several at a time: nothing is timed here."""
+    failures: dict[str, str] = {}
+    read: dict[Path, list[Features]] = {}
+    for entry in entries:
+        model = entry.model
+        if model.folder not in read:
+            read[model.folder] = encoded(model.task, job.splits.eval, model.folder)
+
+    def one(at: int) -> None:
+        entry = entries[at]
+        outputs: Mapping[str, Any] = {}
+        try:
+            found = score(entry.contender, entry.model.task, target, read[entry.model.folder], job.splits.eval)
+            outputs = found.outputs
+        except Kd2DeployError as error:
+            failures[entry.name] = str(error)
+        np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **outputs)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for done, _ in enumerate(pool.map(one, range(len(entries))), start=1):
+            job.watcher.advance("scoring", done, len(entries))
+    return failures
 
 
 def requests(job: Job, model: Model, target: Target) -> list[Feed]:

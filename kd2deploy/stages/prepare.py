@@ -1,6 +1,5 @@
 """prepare: load the data, check it, and split off what is chosen by."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from kd2deploy.core import Task, build_task
@@ -8,7 +7,7 @@ from kd2deploy.data.prepare import Splits
 from kd2deploy.data.prepare import prepare as split
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.recipe import Block, Recipe
+from kd2deploy.recipe import Block, Recipe, is_labels_missing
 from kd2deploy.resolve import bind, one_line
 
 
@@ -39,7 +38,8 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
 
 def task_spec(block: Block) -> dict[str, Any]:
     """The task's `use:` block as plain values. Raises RecipeError."""
-    use, faults = bind("task", {"labels": [], **block} if isinstance(block, Mapping) else block, "task")
-    if use is None or [fault for fault in faults if fault.path != "task.labels"]:
+    use, faults = bind("task", block, "task")
+    faults = [fault for fault in faults if not is_labels_missing(fault)]
+    if use is None or faults:
         raise RecipeError(faults)
-    return {"use": use.name, **(block if isinstance(block, Mapping) else {})}
+    return {"use": use.name, **use.arguments}

@@ -11,7 +11,7 @@ import torch
 from conftest import Case
 from onnx.reference import ReferenceEvaluator
 
-from kd2deploy.core import Artifact
+from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._casts import cast_to_half
 from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange
@@ -19,8 +19,15 @@ from kd2deploy.exporters._tensorrt_cache import Place, Store, driver_version, en
 from kd2deploy.exporters._tensorrt_graph import pair_type, unreadable
 from kd2deploy.exporters._tensorrt_shapes import outside, refuse_outside, shape_ranges
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch, run_all, save
-from kd2deploy.exporters.quantize import int8_from_onnx
-from kd2deploy.exporters.tensorrt import TensorRTSession, _facts, _need_device, fp8_from_onnx, trt_from_onnx
+from kd2deploy.exporters.quantize import damage, int8_from_onnx
+from kd2deploy.exporters.tensorrt import (
+    TensorRTSession,
+    _facts,
+    _need_device,
+    fp8_from_onnx,
+    rank_half_sensitivity,
+    trt_from_onnx,
+)
 
 HERE = Place("tensorrt", "11.4.0.106", "NVIDIA L4", "8.9", "580.10.1")
 
@@ -73,20 +80,44 @@ def test_a_name_that_is_not_in_the_graph_cannot_be_excluded(plain: Artifact) -> 
         cast_to_half(onnx.load(plain.path), "fp16", ["nowhere"])
 
 
+def test_the_node_that_overflows_in_fp16_is_found_and_leaving_it_out_mends_the_answers(
+    text: Case, plain: Artifact, tmp_path: Path
+) -> None:
+    model = onnx.load(plain.path)
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in held]
+    large = products[-1]
+    weight = onnx.numpy_helper.to_array(held[large.input[1]])
+    held[large.input[1]].CopyFrom(onnx.numpy_helper.from_array(weight * np.float32(1e6), large.input[1]))
+    save(model, tmp_path / "model.onnx", {})
+    source = made(tmp_path / "model.onnx", plain.opened_by)
+    inputs = text.task, text.target
+    ranked = rank_half_sensitivity(source, *inputs, text.samples)
+    print(ranked, large.name)
+    assert ranked[0][0] == large.name
+    assert ranked[0][1] > 5 * ranked[1][1]
+    reference = run_all(source.path, *inputs, text.samples)
+    damages = []
+    for exclude in ([], [large.name]):
+        save(cast_to_half(model, "fp16", exclude), tmp_path / "half.onnx", {})
+        damages.append(damage(reference, run_all(tmp_path / "half.onnx", *inputs, text.samples)))
+    assert damages[1] < damages[0] / 5
+
+
 # fp8 --------------------------------------------------------------------------------------------------------
 
 
 def test_fp8_pairs_keep_the_answers(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    made = fp8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
-    assert made.precision == "fp8"
-    assert made.details["agreement"]["cosine"] > 0.98
-    model = onnx.load(made.path)
+    pairs = fp8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
+    assert pairs.precision == "fp8"
+    assert pairs.details["agreement"]["cosine"] > 0.98
+    model = onnx.load(pairs.path)
     assert pair_type(model) == "fp8"
     assert unreadable(model) == ""
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     originals = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(plain.path).graph.initializer}
     weights = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in held]
-    assert len(weights) == len(made.details["quantized"])
+    assert len(weights) == len(pairs.details["quantized"])
     for node in weights:
         weight = onnx.numpy_helper.to_array(held[node.input[0]]).astype(np.float32)
         scale = onnx.numpy_helper.to_array(held[node.input[1]])
@@ -101,8 +132,8 @@ def test_fp8_pairs_keep_the_answers(text: Case, plain: Artifact, tmp_path: Path)
 def test_fp8_leaves_out_what_is_excluded(text: Case, plain: Artifact, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     every = fp8_from_onnx(plain, text.task, text.target, tmp_path, text.samples).details["quantized"]
-    made = fp8_from_onnx(plain, text.task, text.target, tmp_path / "one", text.samples, exclude=every[:2])
-    assert made.details["quantized"] == every[2:]
+    pairs = fp8_from_onnx(plain, text.task, text.target, tmp_path / "one", text.samples, exclude=every[:2])
+    assert pairs.details["quantized"] == every[2:]
     with pytest.raises(ConvertError, match="all are excluded"):
         fp8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=every)
 

@@ -9,28 +9,47 @@ import onnx
 import pytest
 import yaml
 from conftest import Case
+from tiny_models import save_image_net
 
-from kd2deploy.core import Artifact
+from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange, build, load
 from kd2deploy.exporters._tensorrt_shapes import shape_ranges
-from kd2deploy.exporters.onnx import fp16_from_onnx
+from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
 from kd2deploy.exporters.tensorrt import fp8_from_onnx, trt_from_onnx
 
 pytestmark = pytest.mark.tensorrt
 Source = Literal["plain", "int8", "fp8"]
-Kind = Literal["text", "image"]
+Kind = Literal["text", "image", "vit"]
 HERE: dict[str, Any] = {"library": "tensorrt_rtx", "compute_capability": "8.9"}
 
 
 @pytest.fixture(scope="session")
+def vit(tmp_path_factory: pytest.TempPathFactory, image: Case) -> tuple[Case, Artifact]:
+    """A tiny ViT beside the tiny ResNet of `image`, and its plain graph."""
+    folder = save_image_net(tmp_path_factory.mktemp("vit"), "vit", size=32)
+    case = Case(made(folder, image.source.opened_by), image.task.at(folder), image.target, image.samples)
+    where = tmp_path_factory.mktemp("vit-onnx")
+    return case, onnx_from_torch(case.source, case.task, case.target, where, case.samples)
+
+
+@pytest.fixture(scope="session")
 def sources(
-    text: Case, plain: Artifact, image: Case, plain_image: Artifact, tmp_path_factory: pytest.TempPathFactory
+    text: Case,
+    plain: Artifact,
+    image: Case,
+    plain_image: Artifact,
+    vit: tuple[Case, Artifact],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[tuple[Kind, Source], tuple[Case, Artifact]]:
-    """Both students as a plain graph, with int8 pairs and with fp8 pairs."""
+    """Each student as a plain graph, with int8 pairs and with fp8 pairs."""
     found: dict[tuple[Kind, Source], tuple[Case, Artifact]] = {}
-    cases: tuple[tuple[Kind, Case, Artifact], ...] = ("text", text, plain), ("image", image, plain_image)
+    cases: tuple[tuple[Kind, Case, Artifact], ...] = (
+        ("text", text, plain),
+        ("image", image, plain_image),
+        ("vit", *vit),
+    )
     for kind, case, exported in cases:
         inputs = exported, case.task, case.target
         pairs = int8_from_onnx(
@@ -42,7 +61,7 @@ def sources(
     return found
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("kind", ["text", "image", "vit"])
 @pytest.mark.parametrize("source", ["plain", "int8", "fp8"])
 @pytest.mark.parametrize("precision", ["as_is", "fp16", "bf16"])
 def test_every_graph_becomes_an_engine(
@@ -53,17 +72,17 @@ def test_every_graph_becomes_an_engine(
     tmp_path: Path,
 ) -> None:
     case, graph = sources[kind, source]
-    made = trt_from_onnx(
+    engine = trt_from_onnx(
         graph, case.task, case.target, tmp_path, case.samples, precision=precision, cache=str(tmp_path / "c"), **HERE
     )
     expected = {"plain": "fp32" if precision == "as_is" else precision, "int8": "int8", "fp8": "fp8"}[source]
-    assert made.precision == expected
-    assert made.details["typing"] == "strongly typed"
-    assert made.details["place"]["compute_capability"] == "8.9"
-    assert made.details["build"]["layers"] > 10
-    assert made.path.stat().st_size > 10_000
-    assert "not run" in made.details["checked"]
-    made.verify()
+    assert engine.precision == expected
+    assert engine.details["typing"] == "strongly typed"
+    assert engine.details["place"]["compute_capability"] == "8.9"
+    assert engine.details["build"]["layers"] > 10
+    assert engine.path.stat().st_size > 10_000
+    assert "not run" in engine.details["checked"]
+    engine.verify()
 
 
 def test_an_equal_build_is_taken_from_the_cache_and_another_is_not(text: Case, plain: Artifact, tmp_path: Path) -> None:
@@ -79,14 +98,14 @@ def test_an_equal_build_is_taken_from_the_cache_and_another_is_not(text: Case, p
 
 
 def test_several_builds_are_recorded_one_by_one(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
-    made = trt_from_onnx(
+    engine = trt_from_onnx(
         plain_image, image.task, image.target, tmp_path, image.samples, builds=2, cache=str(tmp_path / "c"), **HERE
     )
-    spread = made.details["spread"]
+    spread = engine.details["spread"]
     assert len(spread["builds"]) == 2
     assert all(one["seconds"] > 0 and one["engine_mb"] > 0 for one in spread["builds"])
     assert spread["ratio"] is None, "without a device nothing is timed"
-    assert made.path.read_bytes()
+    assert engine.path.read_bytes()
     assert not list(tmp_path.glob("build-*"))
 
 
@@ -101,9 +120,9 @@ def test_nodes_left_in_fp32_make_another_engine(text: Case, plain: Artifact, tmp
 
 def test_a_graph_that_was_cast_before_is_built_as_it_is(text: Case, plain: Artifact, tmp_path: Path) -> None:
     half = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
-    made = trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, cache="", **HERE)
-    assert made.precision == "fp16"
-    assert made.parent == half.sha256
+    engine = trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, cache="", **HERE)
+    assert engine.precision == "fp16"
+    assert engine.parent == half.sha256
 
 
 def test_what_the_parser_rejects_is_what_is_refused_beforehand(
@@ -162,5 +181,5 @@ def test_every_engine_of_a_profile_is_built(
     for *_, before, last in engines:
         case, graph = sources[kind, of[before["use"]]]
         given = {key: value for key, value in last.items() if key not in ("use", "builds")}
-        made = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, **given, **there)
-        assert made.details["place"]["compute_capability"] == CAPABILITIES[name]
+        engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, **given, **there)
+        assert engine.details["place"]["compute_capability"] == CAPABILITIES[name]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(params=LIBRARIES or ["tensorrt"])
-def given(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def given(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Arguments for `trt_from_onnx`, once per library that is installed."""
     pytest.importorskip(request.param)
-    yield {"library": request.param, "cache": str(tmp_path / "cache")}
+    return {"library": request.param, "cache": str(tmp_path / "cache")}
 
 
 @pytest.mark.tensorrt

@@ -1,0 +1,88 @@
+"""Finish on the device what was packed elsewhere: build, measure, judge, and write the same report and bundle."""
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from kd2deploy.core import Target
+from kd2deploy.errors import Kd2DeployError
+from kd2deploy.pack import Network, Pack, read_pack
+from kd2deploy.pipeline import Result, Trainings, field_of, full_report, write
+from kd2deploy.progress import Silent, Watcher
+from kd2deploy.report import StageTime
+from kd2deploy.run import Run, readable_os_errors, versions
+from kd2deploy.stages.bundle import bundle
+from kd2deploy.stages.distill import Distilled
+from kd2deploy.stages.export import export
+from kd2deploy.stages.job import Job
+from kd2deploy.stages.measure import measure
+from kd2deploy.stages.student import Started
+
+WRONG_INPUT = 2
+"""Exit code of an error that is the user's to fix; the verdicts have 0, 1, 3 and 4."""
+
+
+def device_is_here(target: Target) -> bool:
+    """Whether this machine has the kind of device that a target needs; where not, a pack is written instead."""
+    return target.device == "cpu" or torch.cuda.is_available()
+
+
+def finish(folder: Path, out: Path, watcher: Watcher | None = None) -> Result:
+    """Build, measure and judge a pack in the folder `out`; what an earlier attempt there has done is not done again.
+
+    Raises Kd2DeployError for whatever is the user's to fix.
+    """
+    watcher = watcher or Silent()
+    pack = read_pack(folder)
+    run = Run(out, watcher.stage)
+    with readable_os_errors(out), run.locked():
+        begun = datetime.now(UTC)
+        job = Job(pack.recipe, run, watcher, pack.splits, pack.task, pack.about)
+        trainings = trainings_of(pack)
+        student = trainings.chosen
+        exports = export(job, student.model, pack.target)
+        facts = replace(pack.facts, left_out=exports.left_out, versions=versions())
+        entries, names = field_of(job, pack.teacher, trainings, exports, pack.target)
+        measured = measure(job, entries, pack.target)
+        started = Started(student.model, (), (), 0, 0.0)
+        report = full_report(job, facts, measured, entries, names, exports, trainings, started, pack.target)
+        shipped = bundle(job, report, student, exports, pack.target, out)
+        report = replace(
+            report,
+            command=f"{pack.facts.command}; finish.py".removeprefix("; "),
+            started=begun.isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            stages=(*pack.facts.stages, *(StageTime(one.name, one.seconds, one.reused) for one in run.done)),
+        )
+        write(report, out)
+    return Result(pack.target.name, report, out, shipped, ())
+
+
+def trainings_of(pack: Pack) -> Trainings:
+    """The packed students and controls, as the pipeline knows them after training."""
+    students, controls = (tuple(map(trained, pack.of(role))) for role in ("student", "control"))
+    chosen = next(one for one in students if one.seed == pack.chosen_seed)
+    return Trainings(students, controls, chosen, next((one for one in controls if one.seed == chosen.seed), None))
+
+
+def trained(one: Network) -> Distilled:
+    """A packed network; how its training went stands in the pack's report."""
+    return Distilled("control" if one.role == "control" else "student", one.seed, one.model, (), {}, False, 0.0)
+
+
+def main(folder: Path, out: Path) -> int:
+    """What finish.py runs: the verdict's exit code, or 2 with one clear message."""
+    from kd2deploy.progress import on_terminal
+    from kd2deploy.report import print_report
+
+    try:
+        with on_terminal() as watcher:
+            result = finish(folder, out, watcher)
+    except Kd2DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    print_report(result.report)
+    return result.exit_code

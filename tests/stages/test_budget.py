@@ -1,0 +1,48 @@
+"""Equal steps and equal time, for every count that can occur."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kd2deploy.recipe import Distill
+from kd2deploy.stages.budget import epochs_for, steps_in, steps_of, within
+from kd2deploy.train.settings import Settings
+
+
+def training(epochs: float) -> Distill:
+    return Distill(method="logit", settings=Settings(epochs=epochs))
+
+
+@given(st.integers(1, 20_000), st.integers(1, 50_000), st.integers(1, 64), st.integers(1, 4))
+def test_epochs_make_just_the_steps_asked_for(steps: int, rows: int, batch: int, accumulate: int) -> None:
+    settings = Settings(batch=batch, accumulate=accumulate)
+    epochs = epochs_for(steps, settings, rows)
+    assert steps_of(Settings(epochs=epochs, batch=batch, accumulate=accumulate), rows) == steps
+
+
+def test_a_method_of_one_training_gets_all_steps_under_the_given_settings() -> None:
+    (found,) = within(63, [training(9)], Settings(learning_rate=1e-3, batch=16), 320)
+    assert steps_of(found.settings, 320) == 63
+    assert (found.settings.learning_rate, found.settings.batch) == (1e-3, 16)
+    assert found.method == "logit"
+
+
+@given(st.integers(2, 5000), st.lists(st.floats(0.5, 10), min_size=1, max_size=4))
+def test_a_method_of_several_trainings_shares_the_steps_as_its_recipe_does(steps: int, epochs: list[float]) -> None:
+    found = within(steps, [training(one) for one in epochs], Settings(batch=8), 400)
+    each = [steps_of(one.settings, 400) for one in found]
+    assert min(each) >= 1
+    if steps >= 20 * len(epochs) * max(epochs):
+        assert sum(each) == steps
+        for part, share in zip(each, epochs, strict=True):
+            assert abs(part - steps * share / sum(epochs)) <= len(epochs)
+
+
+def test_two_halves_of_an_odd_budget_differ_by_one_step() -> None:
+    found = within(63, [training(3), training(3)], Settings(batch=16), 320)
+    assert [steps_of(one.settings, 320) for one in found] == [31, 32]
+
+
+def test_as_many_whole_steps_as_fit_into_the_time_and_one_at_least() -> None:
+    assert steps_in(10.0, 0.1) == 100
+    assert steps_in(10.0, 0.3) == 33
+    assert steps_in(1.0, 5.0) == 1

@@ -1,0 +1,179 @@
+"""The comparison of methods on a tiny model: every training is real, and so are the table, the plot and the resume."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from recipes.small_run import recipe, written
+
+from kd2deploy.compare import BASELINE, CONTROL, committed, compare, field_of
+from kd2deploy.errors import RecipeError, RunError
+from kd2deploy.progress import Silent
+from kd2deploy.recipe import Recipe
+from kd2deploy.report.comparison import Comparison
+from kd2deploy.resolve import known
+
+METHODS = "dist", "combined_kd", "hidden"
+TWO_SEEDS = {"seeds": [0, 1], "limit_labels": 60}
+STEPS = 4 * 9
+"""Four epochs over 144 training rows (160 less the validation share) in batches of 16."""
+
+
+def small(folder: Path, **changes: Any) -> Recipe:
+    return Recipe.parse(recipe(folder, **{**TWO_SEEDS, **changes}))
+
+
+class Listening(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, str]] = []
+        self.said: list[str] = []
+
+    def stage(self, name: str, state: str) -> None:
+        self.stages.append((name, state))
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_every_method_has_its_recipe_and_all_parse() -> None:
+    assert set(committed()) == set(known("method"))
+    for name, file in committed().items():
+        trainings = Recipe.read(file).distill
+        assert all(entry.method == name or entry.method["use"] == name for entry in trainings), name  # type: ignore[index, call-overload]
+
+
+def test_the_committed_comparison_parses() -> None:
+    found = Recipe.read(next(iter(committed().values())).parent.parent / "compare.yaml")
+    assert found.student.plan is None
+
+
+def test_control_and_baseline_take_part_unasked_and_once() -> None:
+    assert [one.name for one in field_of(["dist"])] == [CONTROL, BASELINE, "dist"]
+    assert [one.name for one in field_of(["logit", "task_only"])] == [CONTROL, BASELINE]
+    assert {one.name for one in field_of(["all"])} == set(known("method"))
+    assert len(field_of(["all"])) == len(known("method"))
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'rail_kd'"):
+        field_of(["rail_dk"])
+
+
+def test_a_planned_student_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"student.plan: a comparison needs one student"):
+        compare(small(tmp_path, student={"plan": {"layers": [1]}}), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Comparison:
+    return compare(small(folder), folder / "run", METHODS)
+
+
+@pytest.mark.recipe
+def test_all_take_the_same_steps_and_every_row_is_complete(found: Comparison) -> None:
+    assert {one.method for one in found.standings} == {CONTROL, BASELINE, *METHODS}
+    assert found.seeds == found.seeds_wanted == (0, 1)
+    for one in found.standings:
+        assert [run.steps for run in one.runs] == [STEPS, STEPS], one.method
+        assert one.cost.value is not None
+        assert one.cost.value > 0
+        assert one.mean.value == pytest.approx(sum(run.score for run in one.runs) / 2)
+        assert (one.against_control is None) == (one.role == "control")
+        assert (one.against_baseline is None) == (one.role != "method")
+    assert found.by_role("control").cost.value == pytest.approx(1)
+    means = [one.mean.value or 0 for one in found.standings]
+    assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.recipe
+def test_a_method_in_two_phases_shares_the_budget(found: Comparison) -> None:
+    combined = next(one for one in found.standings if one.method == "combined_kd")
+    assert [re.sub(r"\(.*\)", "", text) for text in combined.trainings] == ["combined_kd , 18 steps"] * 2
+
+
+@pytest.mark.recipe
+def test_the_control_sees_labelled_rows_alone_for_as_many_steps(found: Comparison, folder: Path) -> None:
+    assert found.data.details == {"labelled training rows": 60, "unlabelled training rows": 84}
+    (stage,) = (folder / "run" / "stages").glob("task_only-seed0-*")
+    (trained,) = json.loads((stage / "stage.json").read_text())["result"]["trained"]
+    assert trained["steps"] == STEPS
+    rows = trained["samples_per_second"] * trained["seconds"]
+    assert round(rows) == 9 * 60  # four batches an epoch, so nine epochs
+
+
+@pytest.mark.recipe
+def test_the_pages_hold_every_method_and_the_same_verdicts(found: Comparison, folder: Path) -> None:
+    stem = folder / "run" / "comparison-steps"
+    read = Comparison.read(stem.with_suffix(".json"))
+    assert read == found
+    page, text = (stem.with_suffix(kind).read_text() for kind in (".html", ".md"))
+    for one in found.standings:
+        assert one.method in page
+        assert one.method.replace("_", r"\_") in text
+    plot = ElementTree.fromstring(stem.with_suffix(".svg").read_text())
+    rows = [group for group in plot if group.tag.endswith("}g")]
+    assert len(rows) == len(found.standings)
+    assert all(sum(part.get("class") == "seed" for part in row) == 2 for row in rows)
+
+
+@pytest.mark.recipe
+def test_it_runs_again_without_training_anything_and_another_method_is_added(folder: Path, found: Comparison) -> None:
+    watcher = Listening()
+    again = compare(small(folder), folder / "run", (*METHODS, "rail_kd"), watcher=watcher)
+    anew = {name for name, state in watcher.stages if state == "done"}
+    assert anew == {"rail_kd-seed0", "rail_kd-seed1"}
+    assert [run.score for run in again.by_role("control").runs] == [run.score for run in found.by_role("control").runs]
+    assert sum("rail_kd: accuracy" in line for line in watcher.said) == 2
+
+
+@pytest.mark.recipe
+def test_equal_time_gives_a_dearer_method_fewer_steps_and_leaves_the_baseline(folder: Path, found: Comparison) -> None:
+    timed = compare(small(folder), folder / "run", METHODS, "time")
+    assert timed.by_role("baseline").runs == found.by_role("baseline").runs
+    cost = {one.method: one.runs[0].seconds / one.runs[0].steps for one in found.standings}
+    for one in timed.standings:
+        allowed = cost[BASELINE] * STEPS
+        assert one.runs[0].steps == pytest.approx(max(2, int(allowed / cost[one.method] + 1e-9)), abs=1), one.method
+    assert timed.budget == "time"
+    assert (folder / "run" / "comparison-time.html").is_file()
+    assert (folder / "run" / "comparison-steps.html").is_file()
+
+
+@pytest.mark.recipe
+def test_a_method_that_does_not_fit_is_left_out_with_its_reason(folder: Path, found: Comparison) -> None:
+    refused = compare(small(folder), folder / "run", ["logit_standardization", "dist"])
+    assert "needs 3 classes or more" in refused.left_out["logit_standardization"]
+    assert {one.method for one in refused.standings} == {CONTROL, BASELINE, "dist"}
+    assert "logit_standardization" in (folder / "run" / "comparison-steps.html").read_text()
+
+
+@pytest.mark.recipe
+def test_the_command_prints_the_table_and_exits_with_0(folder: Path, found: Comparison) -> None:
+    file = written(folder, limit_labels=60)
+    command = [sys.executable, "-m", "kd2deploy", "compare", str(file), "--methods", "dist,hidden", "--seeds", "2"]
+    done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "comparison-steps.html" in done.stdout
+    for word in ("task_only", "logit", "dist", "hidden"):
+        assert word in done.stdout
+
+
+def test_what_is_no_comparison_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "comparison.json"
+    file.write_text('{"title": "x"}')
+    with pytest.raises(RunError, match="not a comparison"):
+        Comparison.read(file)
+    with pytest.raises(RunError, match="give the comparison's JSON file"):
+        Comparison.read(tmp_path / "none.json")
