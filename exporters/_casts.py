@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Half = Literal["fp16", "bf16"]
 INT8_LARGEST, FP8_LARGEST = 127.0, 448.0
 """Largest magnitudes of int8 and of float8 e4m3."""
+ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
 QUANTIZED = "_quantized"
 """What ONNX Runtime's quantizer appends to the name of a weight."""
@@ -33,14 +34,29 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
     unknown = sorted(set(exclude) - {node.name for node in model.graph.node})
     if unknown:
         raise ConvertError(f"exclude names {unknown}, which are not in the graph; open it in a viewer to see its nodes")
+    kept = _with_what_adds_up(model, exclude)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     with quiet():  # it names each weight that it rounds to zero
-        cast = convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(exclude) or None)
-    _stay_in_fp32(cast, set(exclude))
+        cast = convert_float_to_float16(copy, keep_io_types=True, node_block_list=sorted(kept) or None)
+    _stay_in_fp32(cast, kept)
     if precision == "bf16":
         _widen_to_bf16(cast, _floats(model))
     return _in_order(cast)
+
+
+def _with_what_adds_up(model: "onnx.ModelProto", exclude: Sequence[str]) -> set[str]:
+    """The excluded nodes, and the sums and products that follow them: a bias or a residual added in fp16 overflows too.
+
+    The graph is in topological order, so one walk finds them all.
+    """
+    kept = set(exclude)
+    wide = set[str]()
+    for node in model.graph.node:
+        if node.name in kept or (node.op_type in ELEMENTWISE and wide & set(node.input)):
+            kept.add(node.name)
+            wide |= set(node.output)
+    return kept
 
 
 def _stay_in_fp32(cast: "onnx.ModelProto", exclude: set[str]) -> None:

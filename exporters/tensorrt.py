@@ -142,8 +142,7 @@ def trt_from_onnx(
         raise ConvertError(f"the graph is {source.precision} already: give the fp32 graph, or set precision: as_is")
     model = onnx.load(source.path)
     refuse_unreadable(model)
-    trt = load(library)
-    _need_device(trt, compute_capability)
+    trt = _library(library, compute_capability)
     flags: frozenset[str] = frozenset()
     if precision != "as_is" and trt.has_precision_flags and not exclude:
         flags = frozenset({precision.upper()} | ({pair_type(model).upper()} - {""}))
@@ -188,14 +187,17 @@ def trt_from_onnx(
     return dataclasses.replace(artifact, details=details)
 
 
-def _need_device(library: Library, compute_capability: str) -> None:
-    if compute_capability or torch.cuda.is_available():
-        return
-    other = " or set compute_capability: '8.9' (any that the library knows)" if library.builds_without_device else ""
-    raise ConvertError(
-        f"{library.name} builds an engine on its device, and PyTorch sees none here: export the pack and run its "
-        f"finish.py there{other}"
-    )
+def _library(name: LibraryName, compute_capability: str) -> Library:
+    """The library, where it can build: on its device, or for one named by its capability. Raises ConvertError."""
+    if not compute_capability and not torch.cuda.is_available():
+        raise ConvertError(
+            f"{name} builds an engine on its device, and PyTorch sees none here: write a pack and run its finish.py "
+            "there (or set library: tensorrt_rtx with compute_capability: '8.9' to build for a device without running)"
+        )
+    try:
+        return load(name)
+    except SessionError as error:
+        raise ConvertError(str(error)) from error
 
 
 def _cast(

@@ -1,6 +1,7 @@
 """What an engine is made from, on the processor: casts, fp8 pairs, shapes, cache keys, and what is refused."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._casts import cast_to_half
-from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange
+from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange
 from kd2deploy.exporters._tensorrt_cache import Place, Store, driver_version, engine_key
 from kd2deploy.exporters._tensorrt_graph import pair_type, unreadable
 from kd2deploy.exporters._tensorrt_shapes import outside, refuse_outside, shape_ranges
@@ -23,7 +24,6 @@ from kd2deploy.exporters.quantize import damage, int8_from_onnx
 from kd2deploy.exporters.tensorrt import (
     TensorRTSession,
     _facts,
-    _need_device,
     fp8_from_onnx,
     rank_half_sensitivity,
     trt_from_onnx,
@@ -93,15 +93,17 @@ def test_the_node_that_overflows_in_fp16_is_found_and_leaving_it_out_mends_the_a
     source = made(tmp_path / "model.onnx", plain.opened_by)
     inputs = text.task, text.target
     ranked = rank_half_sensitivity(source, *inputs, text.samples)
-    print(ranked, large.name)
-    assert ranked[0][0] == large.name
-    assert ranked[0][1] > 5 * ranked[1][1]
+    # The product itself, and the normalization that reads it: everything else is a thousand times better.
+    worst = [name for name, _ in ranked[:2]]
+    assert large.name in worst
+    assert ranked[1][1] > 100 * ranked[2][1]
     reference = run_all(source.path, *inputs, text.samples)
     damages = []
-    for exclude in ([], [large.name]):
+    for exclude in ([], worst):
         save(cast_to_half(model, "fp16", exclude), tmp_path / "half.onnx", {})
         damages.append(damage(reference, run_all(tmp_path / "half.onnx", *inputs, text.samples)))
-    assert damages[1] < damages[0] / 5
+    assert damages[0] > 0.1
+    assert damages[1] < 0.01
 
 
 # fp8 --------------------------------------------------------------------------------------------------------
@@ -168,15 +170,22 @@ def test_graphs_for_other_runtimes_are_refused_with_the_remedy(
 def test_an_engine_is_refused_where_there_is_no_device(text: Case, plain: Artifact, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a device is here")
-    library = Library("tensorrt", type(torch)("tensorrt"))
     with pytest.raises(ConvertError, match=r"builds an engine on its device.*finish.py"):
-        _need_device(library, "")
+        trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
     engine = tmp_path / "model.engine"
     engine.write_bytes(b"engine")
     details = {"place": dataclasses.asdict(HERE), "library": "tensorrt"}
     artifact = Artifact(engine, "", "kd2deploy.exporters.tensorrt.TensorRTSession", details=details)
     with pytest.raises(SessionError, match="PyTorch sees none here"):
         TensorRTSession(artifact, text.task, text.target)
+
+
+def test_a_missing_library_is_a_fault_of_the_conversion(
+    text: Case, plain: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(ConvertError, match=r"tensorrt cannot be loaded.*pip install 'kd2deploy\[tensorrt\]'"):
+        trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, compute_capability="8.9")
 
 
 def test_an_engine_of_unknown_origin_is_refused(text: Case, plain: Artifact) -> None:

@@ -1,0 +1,30 @@
+"""A second modality through the same code: scikit-learn's digits and a small ResNet."""
+
+from pathlib import Path
+
+import pytest
+
+from kd2deploy.pipeline import compress
+from kd2deploy.recipe import Recipe
+
+pytestmark = pytest.mark.recipe
+RECIPE = Path(__file__).parent.parent.parent / "kd2deploy" / "recipes" / "digits.yaml"
+
+
+def test_digits_are_compressed_exported_quantized_measured_and_judged(tmp_path: Path) -> None:
+    spec = Recipe.read(RECIPE).spec()
+    spec["variants"] = ["onnx", "onnx-qdq"]
+    spec["measurement"] = {"cap_s": 4, "block_s": 0.02}
+    spec["gates"] = {"max_drop": 0.3}
+    (result,) = compress(Recipe.parse(spec), tmp_path / "run")
+    report = result.report
+    assert report.verdict is not None
+    assert report.verdict.outcome == "PASS", report.verdict.sentence
+    found = {contender.name: contender for contender in report.contenders}
+    teacher = found["teacher (eager)"].metric
+    assert teacher is not None
+    assert teacher.value is not None
+    assert teacher.value > 0.9
+    assert found["onnx-qdq"].precision == "int8"
+    assert (result.folder / "report.html").exists()
+    assert result.bundle is not None
