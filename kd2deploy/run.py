@@ -24,7 +24,18 @@ from kd2deploy.errors import RunError
 
 STAGES = "stages"
 RECORD = "stage.json"
-VERSIONED = ("kd2deploy", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino")
+VERSIONED = (
+    "kd2deploy",
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,10 @@ class Run:
         import filelock
 
         with readable_os_errors(self.folder):
-            (self.folder / STAGES).mkdir(parents=True, exist_ok=True)
+            try:
+                (self.folder / STAGES).mkdir(parents=True, exist_ok=True)
+            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+                raise RunError(f"{self.folder} cannot be made ({error.strerror}); choose another with --out") from error
             lock = filelock.FileLock(self.folder / ".lock")
             try:
                 lock.acquire(timeout=0)
@@ -172,18 +186,32 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} is damaged ({error}); delete its folder and run the command again") from None
 
 
+WRITE_FAILED = ("os error 28", "No space left", "file write failed", "unexpected pos")
+"""How safetensors and torch say that a file could not be written whole; neither raises an OSError."""
+
+
 @contextmanager
 def readable_os_errors(folder: Path) -> Iterator[None]:
     """A full disk or a folder that cannot be written is the user's to fix: say so, with the place."""
+    from safetensors import SafetensorError
+
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free / 1e9
-            raise RunError(
-                f"the disk of {folder} is full ({free:.1f} GB free); free some room and run the same command again: "
-                "finished stages are kept"
-            ) from error
+            raise disk_full(folder) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise RunError(f"{error.filename or folder} cannot be written; choose another folder with --out") from error
         raise
+    except (SafetensorError, RuntimeError) as error:
+        if any(words in str(error) for words in WRITE_FAILED):
+            raise disk_full(folder) from error
+        raise
+
+
+def disk_full(folder: Path) -> RunError:
+    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free / 1e6
+    return RunError(
+        f"the disk of {folder} is full ({free:.0f} MB free); free some room and run the same command again: "
+        "finished stages are kept"
+    )

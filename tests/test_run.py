@@ -89,6 +89,12 @@ def test_the_systems_refusals_become_readable(tmp_path: Path, number: int, word:
         raise OSError(number, "no", str(tmp_path))
 
 
+@pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "unexpected pos 64 vs 0"])
+def test_writers_that_raise_their_own_errors_are_read_too(tmp_path: Path, words: str) -> None:
+    with pytest.raises(RunError, match="is full"), readable_os_errors(tmp_path):
+        raise RuntimeError(words)
+
+
 def test_other_system_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), readable_os_errors(tmp_path):
         tmp_path.read_text()
