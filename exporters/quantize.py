@@ -62,7 +62,7 @@ def int8_from_onnx(
     chosen = [name for name in candidates if name not in set(exclude)]
     if not chosen:
         raise ConvertError("no operation is left to quantize: the graph has none with weights, or all are excluded")
-    narrow = saturates_int8() if reduce_range is None else reduce_range
+    narrow = layout == "onnxruntime" and saturates_int8() if reduce_range is None else reduce_range
     path = folder / "model.onnx"
     model = quantized(source.path, samples, chosen, mode=mode, layout=layout, per_channel=per_channel, narrow=narrow)
     save(model, path, {"source": source.sha256, "quantized": mode})

@@ -1,18 +1,21 @@
 """Single steps on their own inputs: export a network, time networks side by side, ask a bundle."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Features, Feed, Target, Task, build_task
 from kd2deploy.data.files import files
-from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError
+from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, SessionError
 from kd2deploy.exporters.bundle import open_bundle, read_bundle
+from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flags import guessed, set_only
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import full, race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.timing import Contender
+from kd2deploy.pack import device_is_here, split_steps
 from kd2deploy.pipeline import flat, write
 from kd2deploy.report import Contender as Shown
 from kd2deploy.report import Report, Speedup
@@ -49,10 +52,16 @@ def export_alone(
     with readable_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for name in variants or target.variants:
+            variant = target.variants[name]
+            steps, later = (variant.steps, ()) if device_is_here(target) else split_steps(variant)
             try:
-                one = convert(found, target, name, target.variants[name], out, samples)
-                lines.append(f"{name}: {one.artifact.path} ({one.artifact.size_mb:.1f} MB, {one.artifact.precision})")
-            except ConvertError as error:
+                if refusal(target, variant) or not steps:
+                    raise ConvertError(refusal(target, variant) or "runs the network as it is: nothing to export")
+                one = convert(found, target, name, replace(variant, steps=steps), out, samples)
+                rest = f"; on the device: {', '.join(str(step['use']) for step in later)}" if later else ""
+                size = f"{one.artifact.size_mb:.1f} MB, {one.artifact.precision}"
+                lines.append(f"{name}: {one.artifact.path} ({size}){rest}")
+            except (ConvertError, SessionError) as error:
                 failed.append(f"{name}: left out, {error}")
     if not lines:
         raise ConvertError("\n".join(failed))

@@ -277,6 +277,8 @@ def carry_out(
         typer.echo(f"report  {pages / 'report.html'}  (also .md and .json)")
         if result.bundle is not None:
             typer.echo(f"bundle  {result.bundle}")
+        if result.pack is not None:
+            typer.echo(f"pack    {result.pack}  (no such device is here: run its finish.py there)")
     if leave:
         raise typer.Exit(worst(results))
     return results

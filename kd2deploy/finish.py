@@ -5,9 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from kd2deploy.core import Target
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.pack import Network, Pack, read_pack
 from kd2deploy.pipeline import Result, Trainings, field_of, full_report, write
@@ -23,11 +20,6 @@ from kd2deploy.stages.student import Started
 
 WRONG_INPUT = 2
 """Exit code of an error that is the user's to fix; the verdicts have 0, 1, 3 and 4."""
-
-
-def device_is_here(target: Target) -> bool:
-    """Whether this machine has the kind of device that a target needs; where not, a pack is written instead."""
-    return target.device == "cpu" or torch.cuda.is_available()
 
 
 def finish(folder: Path, out: Path, watcher: Watcher | None = None) -> Result:

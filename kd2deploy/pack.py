@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import kd2deploy
 from kd2deploy.core import Artifact, Feed, Row, Target, Task, Variant, build_task
@@ -83,6 +84,11 @@ class Pack:
 
     def of(self, role: str) -> list[Network]:
         return [one for one in self.networks if one.role == role]
+
+
+def device_is_here(target: Target) -> bool:
+    """Whether this machine has the kind of device that a target needs; where not, a pack is written instead."""
+    return target.device == "cpu" or torch.cuda.is_available()
 
 
 def write_pack(

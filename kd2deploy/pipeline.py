@@ -1,6 +1,7 @@
 """The pipeline: prepare -> plan -> distill -> export -> measure -> judge -> report and bundle."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
+from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.measure.timing import Contender as TimedContender
 from kd2deploy.measure.verdict import EXIT_CODES, Outcome
+from kd2deploy.pack import Network, device_is_here, write_pack
 from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Candidate, DataInfo, Report, StageTime, TaskInfo, Verdict, render_html, render_markdown
@@ -40,6 +43,8 @@ class Result:
     bundle: Path | None
     students: tuple[Path, ...] = ()
     """The trained students' folders, one per seed."""
+    pack: Path | None = None
+    """What to take to the target's device, where that is not here."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -70,6 +75,10 @@ def compress(
     """
     watcher = watcher or Silent()
     targets = recipe.resolved_targets()
+    absent = [name for name, target in targets.items() if not device_is_here(target)]
+    if absent and recipe.student.plan is not None:
+        message = f"times candidates on {absent[0]}, and no such device is here; use `shrink`"
+        raise RecipeError([Fault("student.plan", message)])
     run = Run(folder, watcher.stage)
     with readable_os_errors(folder), run.locked():
         started = datetime.now(UTC)
@@ -99,6 +108,7 @@ def compress(
 
 def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: Until) -> Result:
     teacher = taught.model
+    here = device_is_here(target)
     planned = plan(job, teacher, target) if job.recipe.student.plan is not None else None
     facts = described(job, target, planned)
     if planned is not None and planned.chosen is None:
@@ -118,6 +128,8 @@ def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: U
     )
     if until == "distill":
         return Result(target.name, facts, place, None, folders)
+    if not here:
+        return Result(target.name, facts, place, None, folders, packed(job, teacher, trainings, target, facts, place))
     exports = export(job, trainings.chosen.model, target)
     facts = replace(facts, left_out=exports.left_out)
     if until == "export":
@@ -135,6 +147,15 @@ def train_all(job: Job, start: Model, teacher: Model) -> Trainings:
     chosen = best(students)
     control = next((one for one in controls if one.seed == chosen.seed), None)
     return Trainings(tuple(students), tuple(controls), chosen, control)
+
+
+def packed(job: Job, teacher: Model, trainings: Trainings, target: Target, facts: Report, place: Path) -> Path:
+    """The pack for a device that is not here, written anew."""
+    networks = [Network("teacher", 0, teacher)]
+    networks += [Network("student", one.seed, one.model) for one in trainings.students]
+    networks += [Network("control", one.seed, one.model) for one in trainings.controls]
+    shutil.rmtree(place / "pack", ignore_errors=True)
+    return write_pack(job, networks, trainings.chosen.seed, target, facts, place / "pack")
 
 
 def field_of(

@@ -147,9 +147,10 @@ def test_the_python_in_the_docs_compiles(text: str) -> None:
 def test_the_checks_of_ci_stand_in_contributing() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     checks = [line for line in lines if line.split(" ")[0] in ("ruff", "mypy", "pytest")]
-    assert len(checks) == 4
+    assert len(checks) >= 4
     said = "\n".join(text for _, _, text in blocks(ROOT / "CONTRIBUTING.md"))
-    assert "\n".join(checks) in said
+    assert "\n".join(checks[:4]) in said
+    assert all(check in said for check in checks[4:])
 
 
 def test_every_marker_is_explained() -> None:

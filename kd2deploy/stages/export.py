@@ -1,10 +1,11 @@
 """export: every variant of the target, made by its converters, scored on the validation rows; one is chosen.
 
-An int8 variant that loses too much is made again with its most harmful operations left in float, one, two, four ... at
-a time, until it keeps the student's score or the operations run out.
+A rounded variant that loses too much is made again with its most harmful operations left in float, one, two, four ...
+at a time, until it keeps the student's score or the operations run out.
 """
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import shutil
@@ -28,6 +29,15 @@ EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
 """The module that an extra brings, where it has another name."""
 EXCLUDED = (1, 2, 4, 8)
 """How many operations the search leaves in float, in this order."""
+
+
+Ranker = tuple[str, tuple[str, ...]]
+RANKERS: Mapping[str, Ranker] = {
+    "int8_from_onnx": ("kd2deploy.exporters.quantize.rank_sensitivity", ("mode", "layout", "per_channel")),
+    "trt_from_onnx": ("kd2deploy.exporters.tensorrt.rank_half_sensitivity", ()),
+}
+"""Converters that round, with the function that ranks their operations by damage and the arguments it shares; the first
+that stands in a variant is the one to search."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
                 raise ConvertError(reason)
             one = convert(student, target, name, variant, folder, samples)
             value = evaluated(one, student, target, features, rows)
-            if value < least and one.artifact.precision == "int8":
+            if value < least and searched(variant) is not None:
                 one, value = with_exclusions(one, student, target, variant, folder, samples, features, rows, least)
             made[name] = replace(one, score=value)
         except (ConvertError, SessionError, MeasureError) as error:
@@ -197,6 +207,12 @@ def clear(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
+def searched(variant: Variant) -> tuple[int, Ranker] | None:
+    """The step whose operations can be left in float, and what ranks them; None where nothing was rounded."""
+    names = [str(step["use"]).rpartition(".")[2] for step in variant.steps]
+    return next(((names.index(name), ranker) for name, ranker in RANKERS.items() if name in names), None)
+
+
 def with_exclusions(
     one: Exported,
     model: Model,
@@ -208,21 +224,23 @@ def with_exclusions(
     rows: Sequence[Row],
     least: float,
 ) -> tuple[Exported, float]:
-    """The int8 variant with as few operations left in float as keep the score, and its score."""
-    from kd2deploy.exporters.quantize import rank_sensitivity
-
-    step = variant.steps[-1]
-    source = one.chain[-2] if len(one.chain) > 1 else model.artifact
-    known = {name: step[name] for name in ("mode", "layout") if name in step}
-    ranked = rank_sensitivity(source, model.task, target, samples, **known)
+    """The variant with as few operations left in float as keep the score, and its score."""
+    found = searched(variant)
+    assert found is not None
+    at, (dotted, arguments) = found
+    module, _, name = dotted.rpartition(".")
+    step = variant.steps[at]
+    source = one.chain[at - 1] if at else model.artifact
+    known = {key: step[key] for key in arguments if key in step}
+    ranked = getattr(importlib.import_module(module), name)(source, model.task, target, samples, **known)
     tries = [(one, evaluated(one, model, target, features, rows))]
     for count in EXCLUDED:
         if count >= len(ranked):
             break
-        names = [node for node, _ in ranked[:count]]
-        again = replace(variant, steps=(*variant.steps[:-1], {**step, "exclude": names}))
-        tries.append((convert(model, target, one.name, again, folder, samples), 0.0))
-        tries[-1] = (tries[-1][0], evaluated(tries[-1][0], model, target, features, rows))
+        less = {**step, "exclude": [node for node, _ in ranked[:count]]}
+        again = replace(variant, steps=(*variant.steps[:at], less, *variant.steps[at + 1 :]))
+        milder = convert(model, target, one.name, again, folder, samples)
+        tries.append((milder, evaluated(milder, model, target, features, rows)))
         if tries[-1][1] >= least:
             break
     return max(tries, key=lambda pair: pair[1])

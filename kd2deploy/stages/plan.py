@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from kd2deploy.core import Target
 from kd2deploy.errors import ConvertError, Fault, RecipeError
+from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import quick, race, speedup
 from kd2deploy.measure.timing import Contender, Timing
@@ -44,8 +45,9 @@ def plan(job: Job, teacher: Model, target: Target) -> Planned:
     variant = wanted.variant or target.plan or next(iter(target.variants))
     if variant not in target.variants:
         raise RecipeError([Fault("student.plan.variant", f"{target.name} has {', '.join(target.variants)}")])
-    if missing(target.variants[variant]):
-        raise RecipeError([Fault("student.plan.variant", missing(target.variants[variant]))])
+    reason = missing(target.variants[variant]) or refusal(target, target.variants[variant])
+    if reason:
+        raise RecipeError([Fault("student.plan.variant", reason)])
     spec = {
         "plan": wanted.model_dump(mode="json"),
         "variant": asdict(target.variants[variant]),

@@ -14,10 +14,10 @@ import pytest
 from recipes.small_run import recipe
 
 from kd2deploy.core import Target
-from kd2deploy.errors import ConvertError, RunError, SessionError
-from kd2deploy.finish import device_is_here
+from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError
 from kd2deploy.pack import (
     Network,
+    device_is_here,
     from_graphs,
     packed_from_graphs,
     read_pack,
@@ -26,7 +26,7 @@ from kd2deploy.pack import (
     write_pack,
     write_rows,
 )
-from kd2deploy.pipeline import described, train_all
+from kd2deploy.pipeline import compress, described, train_all
 from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Report
@@ -151,3 +151,22 @@ def test_a_processor_is_always_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert device_is_here(Target("cpu", "", "cpu", {}))
     assert not device_is_here(Target("h100", "", "cuda", {}))
+
+
+def test_compress_for_a_device_that_is_not_here_trains_and_packs(tmp_path: Path) -> None:
+    parsed = Recipe.parse(recipe(tmp_path, targets=["h100"], variants=["ort-fp32"], control=False))
+    if device_is_here(parsed.resolved_targets()["h100"]):
+        pytest.skip("this machine has a CUDA device, so nothing is packed")
+    (result,) = compress(parsed, tmp_path / "run")
+    assert result.outcome is None
+    assert result.pack is not None
+    assert (result.pack / "finish.py").is_file()
+    assert read_pack(result.pack).target.name == "h100"
+
+
+def test_a_plan_for_a_device_that_is_not_here_is_refused_before_training(tmp_path: Path) -> None:
+    parsed = Recipe.parse(recipe(tmp_path, targets=["h100"], student={"plan": {}}))
+    if device_is_here(parsed.resolved_targets()["h100"]):
+        pytest.skip("this machine has a CUDA device, so the plan can be made")
+    with pytest.raises(RecipeError, match="no such device is here"):
+        compress(parsed, tmp_path / "run")
