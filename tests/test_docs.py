@@ -25,8 +25,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-LATER = {"docs/report.png"}
-"""A picture of a real report, made by running the demo."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -175,8 +173,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             continue
         file, _, heading = link.partition("#")
         target = (page.parent / file).resolve() if file else page
-        if target.relative_to(ROOT).as_posix() not in LATER:
-            assert target.exists(), f"{page.name} links to {link}"
+        assert target.exists(), f"{page.name} links to {link}"
         if heading:
             assert heading in anchors(target), f"{page.name} links to {link}; there are {sorted(anchors(target))}"
 
