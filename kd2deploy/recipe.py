@@ -19,7 +19,9 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, suggestion
 from kd2deploy.train.settings import Settings
 
-STRICT = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+STRICT = pydantic.ConfigDict(
+    extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+)
 Block = str | dict[str, Any]
 SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
 

@@ -116,21 +116,21 @@ def bind_arguments(
 
     parameters = dict(list(inspect.signature(function).parameters.items())[supplied:])
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    rest = next((key for key, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD), None)
     takes = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     arguments: dict[str, Any] = {}
     faults = []
     for key, value in block.items():
         where = f"{path}.{key}"
-        if not isinstance(key, str) or (key not in takes and not open_ended):
+        if not isinstance(key, str) or (key not in takes and rest is None):
             accepted = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no arguments"
             near = difflib.get_close_matches(str(key), takes, n=1)
             faults.append(Fault(where, accepted + (f"; did you mean {near[0]!r}?" if near else "")))
             continue
         try:
-            hint = hints.get(key, Any)
+            hint = hints.get(key if key in takes else rest or "", Any)
             arguments[key] = pydantic.TypeAdapter(
-                hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
+                hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
             ).validate_python(value)
         except pydantic.ValidationError as error:
             faults.append(Fault(where, error.errors()[0]["msg"] + f", got {value!r}"))

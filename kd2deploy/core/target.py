@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 class Workload:
     """What one request looks like, and how many of the evaluation set's inputs are drawn to time it."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     batch: int = 1
     inputs: int = 256
 
@@ -18,7 +18,7 @@ class Workload:
 class Gates:
     """The limits of the verdict. What is None does not gate; points are in the metric's own unit (0.01 = 1 point)."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     max_drop: float | None = None
     """Largest allowed loss of the task's metric against the teacher, absolute."""
     min_retention: float | None = None
@@ -40,7 +40,7 @@ class Gates:
 class Variant:
     """One way to deploy on the target: the converters to apply in order, and how its session is opened."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     steps: tuple[Mapping[str, Any], ...] = ()
     """Converters by name with their arguments: `{use: onnx_from_torch, opset: 20}`."""
     session: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Variant:
 class Target:
     """A device with its runtimes. `variants` are all tried; the fastest that keeps the accuracy is deployed."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     name: str
     about: str
     device: Literal["cpu", "cuda"]

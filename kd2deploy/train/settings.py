@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 class Settings:
     """The settings of one training. The seed is not among them: the same settings are run with several seeds."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     epochs: float = 3.0
     learning_rate: float = 5e-5
     batch: int = 32
