@@ -210,7 +210,7 @@ def full_report(
     students = [entry for seed in order for entry in entries if entry.model is order[seed].model and is_eager(entry)]
     controls = [entry for one in trainings.controls for entry in entries if entry.model is one.model]
     methods = ", then ".join(method_name(entry.method) for entry in job.recipe.distill)
-    findings = judge.findings(judged, measured, names, target, deployed)
+    findings = judge.findings(measured, names, target, deployed)
     return replace(
         facts,
         verdict=judge.verdict_shown(judged.verdict),

@@ -100,7 +100,6 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     features = encoded(student.task, job.splits.validation, student.folder)
     rows = job.splits.validation
     own = evaluated(Exported("student", (), student.artifact), student, target, features, rows)
-    assert own is not None
     least = least_score(own, target, len(rows))
     made: dict[str, Exported] = {}
     left_out: dict[str, str] = {}

@@ -369,9 +369,7 @@ def plain(value: Any) -> str | int | float | bool | None:
     return str(value)
 
 
-def findings(
-    judged: Judged, measured: Measured, names: Names, target: Target, deployed: Artifact
-) -> tuple[Finding, ...]:
+def findings(measured: Measured, names: Names, target: Target, deployed: Artifact) -> tuple[Finding, ...]:
     """Why the student is not as fast as wanted, where it is not."""
     name = names.teacher if target.gates.baseline == "eager" else names.teacher_same
     slow, fast = measured.timings.get(name or ""), measured.timings.get(names.deployed)
