@@ -169,7 +169,7 @@ def predict(
 @app.command()
 def demo(
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few hundred rows, about a minute; proves the machinery.")
+        bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")
     ] = False,
     out: Out = None,
 ) -> None:

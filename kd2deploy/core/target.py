@@ -60,8 +60,9 @@ class Target:
     about: str
     device: Literal["cpu", "cuda"]
     variants: Mapping[str, Variant]
-    plan: str = ""
-    """The variant that untrained candidates are timed as; the first one when left out."""
+    plan: tuple[str, ...] = ()
+    """The variants that untrained candidates are timed as: the first that this machine and this network can be made
+    into. The first of `variants` when left out."""
     threads: int = 0
     """Intra-op threads; 0 means every core that this process may use."""
     workload: Workload = field(default_factory=Workload)

@@ -5,7 +5,7 @@ teacher. Those that cannot pass the speed gate are rejected in seconds; the larg
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from kd2deploy.core import Target
+from kd2deploy.core import Feed, Target
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
@@ -42,28 +42,34 @@ def plan(job: Job, teacher: Model, target: Target) -> Planned:
     """Time the candidates on the target. Raises RecipeError where the teacher has no smaller shape."""
     wanted = job.recipe.student.plan
     assert wanted is not None
-    variant = wanted.variant or target.plan or next(iter(target.variants))
-    if variant not in target.variants:
-        raise RecipeError([Fault("student.plan.variant", f"{target.name} has {', '.join(target.variants)}")])
-    reason = missing(target.variants[variant]) or refusal(target, target.variants[variant])
-    if reason:
-        raise RecipeError([Fault("student.plan.variant", reason)])
+    names = deployable(wanted, target)
     spec = {
         "plan": wanted.model_dump(mode="json"),
-        "variant": asdict(target.variants[variant]),
+        "variants": {name: asdict(target.variants[name]) for name in names},
         "gates": asdict(target.gates),
         **for_target(target),
     }
     parents = {"teacher": teacher.sha256, "data": job.splits.sha256}
-    stage = job.run.stage(
-        f"plan-{target.name}", spec, parents, lambda f: work(job, teacher, target, wanted, variant, f)
-    )
+    stage = job.run.stage(f"plan-{target.name}", spec, parents, lambda f: work(job, teacher, target, wanted, names, f))
     found = TypeAdapter(tuple[Candidate, ...]).validate_python(stage.result["candidates"])
     chosen = stage.result["chosen"]
-    return Planned(found, Shrink(**chosen) if chosen else None, variant)
+    return Planned(found, Shrink(**chosen) if chosen else None, stage.result["variant"])
 
 
-def work(job: Job, teacher: Model, target: Target, wanted: Plan, variant: str, folder: Path) -> Mapping[str, Any]:
+def deployable(wanted: Plan, target: Target) -> list[str]:
+    """The variants to try candidates as, in order, that can be made here. Raises RecipeError where there is none."""
+    if wanted.variant and wanted.variant not in target.variants:
+        raise RecipeError([Fault("student.plan.variant", f"{target.name} has {', '.join(target.variants)}")])
+    own = [name for name in target.plan if name in target.variants]  # a recipe may have left some of them out
+    names = [wanted.variant] if wanted.variant else own or [next(iter(target.variants))]
+    reasons = {name: missing(target.variants[name]) or refusal(target, target.variants[name]) for name in names}
+    found = [name for name, reason in reasons.items() if not reason]
+    if not found:
+        raise RecipeError([Fault("student.plan.variant", "; ".join(reasons.values()))])
+    return found
+
+
+def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
     features = encoded(teacher.task, job.splits.train[:256], teacher.folder)
     length = round(float(np.median([teacher.task.length(row) for row in features])))
     shapes = spread(
@@ -80,26 +86,22 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, variant: str, f
         )
     feeds = timing_feeds(teacher.task, features, target.workload.batch, FEEDS)
     samples = timing_feeds(teacher.task, features, 8, 8)
-    same = target.gates.baseline == "same_runtime"
-    baseline = convert(teacher, target, variant, target.variants[variant], folder, samples) if same else None
-    contenders = [
-        Contender("teacher", baseline.artifact if baseline else teacher.artifact, baseline.session if baseline else {})
-    ]
     parameters: dict[str, int] = {}
+    models: dict[str, Model] = {}
     failed: dict[str, str] = {}
     for at, shape in enumerate(shapes):
-        name = shape_label(shape)
-        job.watcher.advance("candidates", at, len(shapes))
+        name, place = shape_label(shape), folder / f"untrained-{at}"
+        place.mkdir(exist_ok=True)
         try:
-            place = folder / f"untrained-{at}"
-            place.mkdir(exist_ok=True)
             made = shrink(teacher.folder, place, job.task, **shape.arguments(), initialise="random")
-            parameters[name] = made.parameters
-            model = model_at(place, job.task)
-            one = convert(model, target, variant, target.variants[variant], folder, samples)
-            contenders.append(Contender(name, one.artifact, one.session))
+            parameters[name], models[name] = made.parameters, model_at(place, job.task)
         except ConvertError as error:
             failed[name] = str(error)
+    for variant in names:
+        contenders, refused = exported(job, teacher, models, target, variant, folder, samples)
+        if len(contenders) > 1:
+            break
+    failed |= refused
     job.watcher.advance("timing", 0, 1)
     timings = race(contenders, teacher.task.spec(), target, feeds, quick())
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
@@ -109,7 +111,37 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, variant: str, f
         verdicts[kept] = chosen_of(verdicts[kept])
         chosen = Shrink(**shape_of(shapes[kept]), keep=wanted.keep).model_dump(mode="json")
     empty(folder)
-    return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen}
+    return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen, "variant": variant}
+
+
+def exported(
+    job: Job,
+    teacher: Model,
+    models: Mapping[str, Model],
+    target: Target,
+    variant: str,
+    folder: Path,
+    samples: Sequence[Feed],
+) -> tuple[list[Contender], dict[str, str]]:
+    """The teacher, as the gate has it, and the candidates as one variant deploys them; the refused ones by name."""
+    how = target.variants[variant]
+    same = target.gates.baseline == "same_runtime"
+    try:
+        baseline = convert(teacher, target, variant, how, folder, samples) if same else None
+    except ConvertError as error:
+        return [], dict.fromkeys(models, f"the teacher as {variant}: {error}")
+    contenders = [
+        Contender("teacher", baseline.artifact if baseline else teacher.artifact, baseline.session if baseline else {})
+    ]
+    refused: dict[str, str] = {}
+    for at, (name, model) in enumerate(models.items()):
+        job.watcher.advance("candidates", at, len(models))
+        try:
+            one = convert(model, target, variant, how, folder, samples)
+            contenders.append(Contender(name, one.artifact, one.session))
+        except ConvertError as error:
+            refused[name] = str(error)
+    return contenders, refused
 
 
 def weigh(

@@ -28,3 +28,13 @@ def test_digits_are_compressed_exported_quantized_measured_and_judged(tmp_path: 
     assert found["onnx-qdq"].precision == "int8"
     assert (result.folder / "report.html").exists()
     assert result.bundle is not None
+
+
+def test_a_plan_passes_over_the_variant_that_the_network_cannot_be_made_into(tmp_path: Path) -> None:
+    spec = Recipe.read(RECIPE).spec()
+    spec["student"] = {"plan": {"layers": [1], "candidates": 1}}
+    spec["teacher"]["fine_tune"]["epochs"] = 1
+    spec["variants"] = None
+    (result,) = compress(Recipe.parse(spec), tmp_path / "run", until="plan")
+    (candidate,) = result.report.candidates
+    assert candidate.verdict == "chosen", candidate.reason
