@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import record
+from transformers import AutoConfig
 
 from kd2deploy.alone import network
 from kd2deploy.measure.latency import quick, race
@@ -20,7 +21,6 @@ from kd2deploy.measure.machine import matmul_gflops
 from kd2deploy.measure.timing import Contender
 from kd2deploy.resolve import load_target
 from kd2deploy.stages.export import convert
-from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.shapes import flops
 
 LENGTH = 64
@@ -34,6 +34,7 @@ def main() -> None:
         "teacher": network(str(next((given.run / "stages").glob("teacher-*")) / "teacher"), "text_classification"),
         "student": network(str(next((given.run / "stages").glob("student-seed*")) / "student"), "text_classification"),
     }
+    configs = {name: AutoConfig.from_pretrained(model.folder) for name, model in models.items()}
     rows = []
     peaks = [matmul_gflops(seconds=2.0)]
     for batch in (1, 8):
@@ -53,7 +54,7 @@ def main() -> None:
         peaks.append(matmul_gflops(seconds=2.0))
         for contender in contenders:
             timing = timings[contender.name]
-            operations = batch * flops(read_config(models[contender.name.split(",")[0]].folder), LENGTH)
+            operations = batch * flops(configs[contender.name.split(",")[0]], LENGTH)
             ms = float(np.median(timing.samples_ms))
             reached = operations / ms / 1e6
             rows.append(
