@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
@@ -231,16 +232,31 @@ def _fused(path: Path, *, raw_masks: bool) -> "tuple[onnx.ModelProto, int]":
     return proto, masks
 
 
-def fp16_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
-    """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only."""
+def fp16_from_onnx(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    exclude: Sequence[str] = (),
+) -> Artifact:
+    """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only.
+
+    `exclude` names nodes that stay in fp32. Raises ConvertError for names that are not in the graph.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    model = _load(source.path)
+    unknown = sorted(set(exclude) - {node.name for node in model.graph.node})
+    if unknown:
+        raise ConvertError(f"exclude names {unknown}, which are not in the graph; open it in a viewer to see its nodes")
     with quiet():  # it names each weight that it rounds to zero
-        model = _sorted(convert_float_to_float16(_load(source.path), keep_io_types=True))
+        model = _sorted(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(exclude)))
     path = folder / "model.onnx"
     save(model, path, {"source": source.sha256})
     check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
-    return _made(path, source, "fp16_from_onnx", {}, "fp16")
+    return _made(path, source, "fp16_from_onnx", {"excluded": list(exclude)}, "fp16")
 
 
 def _sorted(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -346,11 +362,37 @@ def _first_line(error: BaseException) -> str:
 # running ----------------------------------------------------------------------------------------------------
 
 
+DEVICE_OF = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "NvTensorRTRTXExecutionProvider": "cuda",
+}
+"""Where a provider's arrays lie; any other provider's lie on the host."""
+CUDA_GRAPH_OPTION = {
+    "CUDAExecutionProvider": "enable_cuda_graph",
+    "TensorrtExecutionProvider": "trt_cuda_graph_enable",
+    "NvTensorRTRTXExecutionProvider": "enable_cuda_graph",
+}
+"""How each provider is told to record its launches."""
+
+
+@dataclass
+class Bound:
+    """What one set of input shapes needs: arrays at addresses that stay, bound once; and how it is run."""
+
+    binding: Any
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    options: Any
+
+
 class OnnxSession:
     """An ONNX file in ONNX Runtime, on exactly the provider that was asked for.
 
-    With `io_binding` the inputs and outputs are buffers on the device, copied explicitly. Raises SessionError where the
-    provider is missing, was silently replaced, or left heavy operations to the host.
+    With `io_binding` the inputs and outputs are buffers on the device, copied explicitly: `run` is then `place`,
+    `compute` and `fetch`. With `cuda_graph` the launches of each set of shapes are recorded once and replayed.
+    `provider_options` are ONNX Runtime's own (`{trt_fp16_enable: "1"}`). Raises SessionError where the provider is
+    missing, was silently replaced, or left heavy operations to the host.
     """
 
     def __init__(
@@ -361,47 +403,102 @@ class OnnxSession:
         *,
         provider: str = "CPUExecutionProvider",
         io_binding: bool | None = None,
+        cuda_graph: bool = False,
+        provider_options: Mapping[str, str] | None = None,
     ) -> None:
         self.provider, self.threads = provider, intra_op_threads(target)
-        self.device = "cuda" if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider") else "cpu"
-        self.io_binding = self.device == "cuda" if io_binding is None else io_binding
-        self.precision = artifact.precision
+        self.device = DEVICE_OF.get(provider, "cpu")
+        self.resident = self.device == "cuda" if io_binding is None else io_binding
+        self.cuda_graph, self.precision = cuda_graph, artifact.precision
+        options = dict(provider_options or {})
+        if cuda_graph:
+            if provider not in CUDA_GRAPH_OPTION or not self.resident:
+                raise SessionError(
+                    f"cuda_graph needs a provider on an NVIDIA device with io_binding, and this is {provider} with "
+                    f"io_binding {str(self.resident).lower()}; leave cuda_graph out or set session.provider"
+                )
+            options[CUDA_GRAPH_OPTION[provider]] = "1"
         providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
-        self._session = _open(artifact.path, {"intra_op_num_threads": self.threads}, providers)
+        threads = {"intra_op_num_threads": self.threads}
+        self._session = _open(artifact.path, threads, providers, [options, {}][: len(providers)])
         self._placement = _assert_placement(self._session, provider)
         self._outputs = [port.name for port in task.outputs]
         self._inputs = [entry.name for entry in self._session.get_inputs()]
+        self._bound: dict[tuple[tuple[int, ...], ...], Bound] = {}
         unknown = set(self._inputs) - {port.name for port in task.inputs}
         if unknown:
             raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {task.name} does not feed")
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
-        wanted = {name: feed[name] for name in self._inputs}
-        answers = self._run_bound(wanted) if self.io_binding else self._session.run(self._outputs, wanted)
+        if self.resident:
+            bound = self.place(feed)
+            self.compute(bound)
+            return self.fetch(bound)
+        answers = self._session.run(self._outputs, {name: feed[name] for name in self._inputs})
         return dict(zip(self._outputs, answers, strict=True))
 
-    def _run_bound(self, feed: Feed) -> list[np.ndarray[Any, Any]]:
+    def place(self, feed: Feed) -> Bound:
+        """Copy the inputs to where they are computed on."""
+        arrays = {name: np.ascontiguousarray(feed[name]) for name in self._inputs}
+        shapes = tuple(array.shape for array in arrays.values())
+        if shapes not in self._bound:
+            self._bound[shapes] = self._prepared(arrays)
+        bound = self._bound[shapes]
+        for name, array in arrays.items():
+            bound.inputs[name].update_inplace(array)
+        bound.binding.synchronize_inputs()
+        return bound
+
+    def compute(self, bound: Bound) -> None:
+        """Run the graph on what was placed, and wait for it."""
+        self._session.run_with_iobinding(bound.binding, bound.options)
+        bound.binding.synchronize_outputs()
+
+    def fetch(self, bound: Bound) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the outputs to the host."""
+        return {name: np.array(value.numpy()) for name, value in bound.outputs.items()}
+
+    def _prepared(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Bound:
+        """Buffers for one set of shapes. The first run, which is not recorded, tells the outputs' shapes."""
         import onnxruntime
 
         binding = self._session.io_binding()
-        for name, array in feed.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0))
+        inputs = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(array.copy(), self.device, 0)
+            for name, array in arrays.items()
+        }
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, self.device)
-        binding.synchronize_inputs()
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._options("-1"))
         binding.synchronize_outputs()
-        answers: list[np.ndarray[Any, Any]] = binding.copy_outputs_to_cpu()
-        return answers
+        outputs = dict(zip(self._outputs, binding.get_outputs(), strict=True))
+        binding.clear_binding_outputs()
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        return Bound(binding, inputs, outputs, self._options(str(len(self._bound) + 1)))
+
+    def _options(self, recording: str) -> Any:
+        """Under which number the provider records and replays a run; -1: not at all."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        if self.cuda_graph:
+            options.add_run_config_entry("gpu_graph_id", recording)
+        return options
 
     def describe(self) -> dict[str, str]:
+        import onnxruntime
+
         return {
-            "runtime": f"onnxruntime {version('onnxruntime-gpu' if self.device == 'cuda' else 'onnxruntime')}",
+            "runtime": f"onnxruntime {onnxruntime.__version__}",
             "provider": self._session.get_providers()[0],
             "device": self.device,
             "precision": self.precision,
             "threads": str(self.threads),
-            "io_binding": str(self.io_binding).lower(),
+            "io_binding": str(self.resident).lower(),
+            "cuda_graph": str(self.cuda_graph).lower(),
             "placement": ", ".join(f"{name}: {nodes}" for name, nodes in self._placement.items()),
             "isa": isa(),
         }
@@ -412,10 +509,16 @@ class OnnxSession:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._bound.clear()
         del self._session
 
 
-def _open(path: Path, settings: Mapping[str, int], providers: Sequence[str]) -> Any:
+def _open(
+    path: Path,
+    settings: Mapping[str, int],
+    providers: Sequence[str],
+    provider_options: Sequence[Mapping[str, str]] | None = None,
+) -> Any:
     """An `onnxruntime.InferenceSession` that records where its nodes run and prints errors alone."""
     try:
         import onnxruntime
@@ -434,7 +537,8 @@ def _open(path: Path, settings: Mapping[str, int], providers: Sequence[str]) -> 
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for name, value in settings.items():
         setattr(options, name, value)
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    each = None if provider_options is None else [dict(one) for one in provider_options]
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers), provider_options=each)
 
 
 def _assert_placement(session: Any, provider: str) -> dict[str, int]:

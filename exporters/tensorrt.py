@@ -87,8 +87,8 @@ def rank_half_sensitivity(
 ) -> list[tuple[str, float]]:
     """Each heavy node of an fp32 graph with the damage done when it alone is in fp16, worst first.
 
-    The names are what `trt_from_onnx` takes as `exclude`; the damage is the relative L2 error of the outputs over all
-    samples (0 none, 1 as large as the outputs, infinite for an overflow).
+    The names are what `trt_from_onnx` and `fp16_from_onnx` take as `exclude`; the damage is the relative L2 error of
+    the outputs over all samples (0 none, 1 as large as the outputs, infinite for an overflow).
     """
     import onnx
 
@@ -318,6 +318,7 @@ class TensorRTSession:
             raise SessionError(f"{artifact.path} is stale ({stale}); export it anew on this machine")
         self.ranges = {name: ShapeRange(**_tuples(shape)) for name, shape in artifact.details["shapes"].items()}
         self.precision, self.cuda_graph, self.place_of_work = artifact.precision, cuda_graph, here
+        self.resident = True
         self.arithmetic = artifact.details["arithmetic"]
         trt: Any = self.library.module
         self._logger = self.library.logger()

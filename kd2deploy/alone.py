@@ -81,7 +81,8 @@ def profile_alone(
     named = {name: opened(name, task_name) for name in models}
     first = next(iter(named.values()))
     feeds = feeds_of(first[1], target, data, columns, batch=target.workload.batch)
-    checked, before = preflight(target), state()
+    before = state()
+    checked = preflight(target, before)
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
     timings = race([contender for contender, _ in named.values()], first[1].task.spec(), target, feeds, full())

@@ -16,7 +16,7 @@ from kd2deploy.core.parts import (
     compose,
     scaled,
 )
-from kd2deploy.core.session import Feed, Session, open_session
+from kd2deploy.core.session import Feed, Resident, Session, open_session
 from kd2deploy.core.step import (
     TEACHER_PREFIX,
     Batch,
@@ -48,6 +48,7 @@ __all__ = [
     "Part",
     "Port",
     "Progress",
+    "Resident",
     "Row",
     "Scores",
     "Session",

@@ -25,6 +25,22 @@ class Session(AbstractContextManager["Session"], Protocol):
         ...
 
 
+@runtime_checkable
+class Resident(Protocol):
+    """A session whose arrays lie on the device between its parts: `run` is `place`, `compute` and `fetch`."""
+
+    resident: bool
+    """False where an option of the session made it compute on the caller's own arrays."""
+
+    def place(self, feed: Feed) -> Any:
+        """Copy one request's inputs to the device."""
+        ...
+
+    def compute(self, placed: Any) -> None:
+        """Compute on what was placed, and wait for it."""
+        ...
+
+
 def open_session(artifact: Artifact, task: Task, target: Target, options: Mapping[str, Any] | None = None) -> Session:
     """Open an artifact with the session it names: `opened_by(artifact, task, target, **options)`.
 

@@ -39,8 +39,10 @@ PACKAGES = (
     "openvino",
     "tensorrt",
 )
-BUSY_SHARE = 0.5
-"""A load above this share of the usable cores is someone else's work, and is flagged. Ours."""
+BUSY_SHARE = 0.25
+"""More of the usable cores in use while this process waits is someone else's work, and is flagged. Ours."""
+LOOK_S = 0.5
+"""For how long it waits."""
 SLOWED_SHARE = 0.9
 """A clock below this share of what it was has been throttled. Ours."""
 
@@ -75,8 +77,10 @@ class State:
     """What the machine is doing at one moment. Read before and after a race, never inside it."""
 
     load: float
-    """One-minute load average."""
+    """One-minute load average, which also holds what this very run did before."""
     memory_free_gb: float
+    busy: float = 0.0
+    """Cores in use by anyone while this process waited for `LOOK_S`."""
     governor: str = ""
     mhz: float | None = None
     """Mean of the usable cores' clocks, where the system tells."""
@@ -127,13 +131,14 @@ def cpu_flags() -> frozenset[str]:
 
 
 def state() -> State:
-    """Load, clocks and throttling as they are now."""
+    """Load, clocks and throttling as they are now. Waits for `LOOK_S`, to see what others do meanwhile."""
     clocks = [float(text) for text in _cpuinfo_all("cpu MHz")]
     governor = _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
     throttled = dict(line.split() for line in _text(Path("/sys/fs/cgroup/cpu.stat")).splitlines() if " " in line)
     return State(
         load=os.getloadavg()[0],
         memory_free_gb=psutil.virtual_memory().available / 1e9,
+        busy=psutil.cpu_percent(LOOK_S) / 100 * (os.cpu_count() or 1),
         governor=governor,
         mhz=sum(clocks) / len(clocks) if clocks else None,
         throttled_us=int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
@@ -148,8 +153,8 @@ def preflight(target: Target, now: State | None = None) -> Preflight:
     now = now or state()
     breaches, notes = [], []
     cores = usable_cores()
-    if now.load > BUSY_SHARE * cores:
-        notes.append(f"the load is {now.load:.1f} on {cores} cores before anything is timed: something else runs here")
+    if now.busy > BUSY_SHARE * cores:
+        notes.append(f"{now.busy:.1f} of {cores} cores are in use before anything is timed: something else runs here")
     if target.threads > cores:
         breaches.append(
             f"target {target.name} asks for {target.threads} threads and this process may use {cores} cores; "

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -18,12 +18,13 @@ from typing import IO, Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from kd2deploy.core import Artifact, Feed, Session, Target, build_task, open_session
+from kd2deploy.core import Artifact, Feed, Resident, Session, Target, build_task, open_session
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
 from kd2deploy.measure.loop import timed, warm_up
 
 Reply = dict[str, Any]
+ALONE_RUNS = 100
 
 
 class Worker:
@@ -101,7 +102,11 @@ class Worker:
         return {"outputs": sorted(found)}
 
     def describe(self) -> Reply:
-        return {"describe": dict(self._opened().describe()), "peak_rss_mb": peak_rss_mb()}
+        said = dict(self._opened().describe())
+        alone = compute_alone_ms(self._opened(), self.feeds)
+        if alone is not None:
+            said["compute_ms"] = f"{alone:.4g} without copies"
+        return {"describe": said, "peak_rss_mb": peak_rss_mb()}
 
     def close(self) -> Reply:
         if self.session is not None:
@@ -112,6 +117,23 @@ class Worker:
     def _opened(self) -> Session:
         assert self.session is not None, "the coordinator opens before it asks"
         return self.session
+
+
+def compute_alone_ms(session: Session, feeds: Sequence[Feed]) -> float | None:
+    """Median milliseconds of the compute with inputs and outputs on the device; None where nothing is copied.
+
+    An explanation of the latency, never the latency: a request comes from the host and is answered there.
+    """
+    if not (isinstance(session, Resident) and session.resident and feeds):
+        return None
+    taken = []
+    for turn in range(ALONE_RUNS):
+        placed = session.place(feeds[turn % len(feeds)])
+        session.compute(placed)  # the copies may still be on their way
+        begun = time.perf_counter_ns()
+        session.compute(placed)
+        taken.append((time.perf_counter_ns() - begun) / 1e6)
+    return float(np.median(taken))
 
 
 def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:

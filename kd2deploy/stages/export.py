@@ -35,6 +35,7 @@ Ranker = tuple[str, tuple[str, ...]]
 RANKERS: Mapping[str, Ranker] = {
     "int8_from_onnx": ("kd2deploy.exporters.quantize.rank_sensitivity", ("mode", "layout", "per_channel")),
     "trt_from_onnx": ("kd2deploy.exporters.tensorrt.rank_half_sensitivity", ()),
+    "fp16_from_onnx": ("kd2deploy.exporters.tensorrt.rank_half_sensitivity", ()),
 }
 """Converters that round, with the function that ranks their operations by damage and the arguments it shares; the first
 that stands in a variant is the one to search."""

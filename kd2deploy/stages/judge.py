@@ -1,6 +1,7 @@
 """judge: the verdict from intervals, and the whole report around it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -278,6 +279,8 @@ def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None
         return None
     if teacher.metrics[metric] <= control.metrics[metric]:
         return Estimate(None, note="n/a (the teacher is no better than the control)")
+    if isinstance(gap, Interval) and not math.isfinite(gap.low):
+        return Estimate(None, note="n/a (the teacher is not surely better than the control)")
     return shown(gap)
 
 

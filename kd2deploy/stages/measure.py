@@ -104,8 +104,8 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
 
 
 def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
-    checked = preflight(target)
     before = state()
+    checked = preflight(target, before)
     failures = scored(job, entries, target, folder)
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = next(entry.model for entry in entries if entry.role == "student")

@@ -24,6 +24,7 @@ from kd2deploy.core import Features, MaskedLm, Method, Progress, Task
 from kd2deploy.errors import TrainError
 from kd2deploy.train.arguments import counts, quiet_transformers, refuse_misfits, training_arguments
 from kd2deploy.train.distiller import TERM, Distiller, networks, same_attention
+from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
 from kd2deploy.train.order import Numbered, Order
 from kd2deploy.train.precision import resolved
@@ -65,7 +66,7 @@ def distill(
     """
     assert isinstance(student, PreTrainedModel), "a student is a transformers model, saved by save_pretrained"
     settings = resolved(settings, device)
-    with quiet_transformers(), same_attention(student):
+    with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, folder, seed, method, device, len(features))
         refuse_misfits(method, settings, arguments, score is not None, features)
         run = identity(settings, seed, method, len(features), arguments.world_size)

@@ -20,7 +20,9 @@ from kd2deploy.exporters.onnx import (
     onnx_from_torch,
     run_all,
 )
+from kd2deploy.exporters.tensorrt import rank_half_sensitivity
 from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.measure.worker import compute_alone_ms
 from kd2deploy.tasks.text_classification import TextClassification
 
 
@@ -193,6 +195,45 @@ def test_io_binding_gives_the_same_answers(text: Case, plain: Artifact) -> None:
     ):
         for feed in text.samples:
             np.testing.assert_array_equal(one.run(feed)["logits"], other.run(feed)["logits"])
+
+
+def test_bound_buffers_are_used_again_and_answers_are_the_callers_own(text: Case, plain: Artifact) -> None:
+    feeds = [*text.samples, *text.samples]
+    with (
+        open_session(plain, text.task, text.target) as one,
+        open_session(plain, text.task, text.target, {"io_binding": True}) as other,
+    ):
+        expected = [one.run(feed)["logits"] for feed in feeds]
+        found = [other.run(feed)["logits"] for feed in feeds]  # a later run must not write into an earlier answer
+        for wanted, answer in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(wanted, answer)
+
+
+def test_the_compute_is_timed_apart_where_arrays_are_bound(text: Case, plain: Artifact) -> None:
+    with open_session(plain, text.task, text.target) as session:
+        assert compute_alone_ms(session, text.samples) is None
+    with open_session(plain, text.task, text.target, {"io_binding": True}) as session:
+        alone = compute_alone_ms(session, text.samples)
+    assert alone is not None
+    assert alone > 0
+
+
+def test_recorded_launches_need_a_device(text: Case, plain: Artifact) -> None:
+    with pytest.raises(SessionError, match="cuda_graph needs a provider on an NVIDIA device"):
+        open_session(plain, text.task, text.target, {"cuda_graph": True})
+
+
+def test_nodes_named_stay_in_fp32_beside_fp16(text: Case, plain: Artifact, tmp_path: Path) -> None:
+    ranked = rank_half_sensitivity(plain, text.task, text.target, text.samples)
+    kept = ranked[0][0]
+    made = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[kept])
+    types = {entry.name: entry.data_type for entry in onnx.load(made.path).graph.initializer}
+    node = next(node for node in onnx.load(made.path).graph.node if node.name == kept)
+    weights = {types[name] for name in node.input if name in types}
+    assert weights <= {onnx.TensorProto.FLOAT}
+    assert made.details["excluded"] == [kept]
+    with pytest.raises(ConvertError, match="which are not in the graph"):
+        fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=["nowhere"])
 
 
 def test_a_provider_that_is_not_installed_is_refused(text: Case, plain: Artifact) -> None:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 from measured_sessions import CPU
@@ -34,15 +35,18 @@ def test_int8_support_is_read_off_the_flags() -> None:
 
 
 def test_the_state_of_now_can_be_written_down() -> None:
-    assert state().to_json()["load"] >= 0
+    found = state().to_json()
+    assert found["load"] >= 0
+    assert 0 <= found["busy"] <= (os.cpu_count() or 1)
 
 
 def test_a_quiet_machine_passes_and_a_busy_one_is_noted() -> None:
     assert preflight(CPU, QUIET).breaches == ()
     assert preflight(CPU, QUIET).notes == ()
-    busy = preflight(CPU, replace(QUIET, load=100.0))
+    assert preflight(CPU, replace(QUIET, load=100.0)).notes == (), "the load average also holds this run's training"
+    busy = preflight(CPU, replace(QUIET, busy=100.0))
     assert busy.breaches == ()
-    assert "the load is 100.0" in busy.notes[0]
+    assert "100.0 of" in busy.notes[0]
 
 
 def test_more_threads_than_cores_is_a_breach() -> None:
