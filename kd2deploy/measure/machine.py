@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,11 @@ def preflight(target: Target, now: State | None = None) -> Preflight:
             others = [pid for pid in gpu.get("pids", ()) if pid != os.getpid()]
             if others:
                 breaches.append(f"GPU {gpu['name']} is held by other processes ({', '.join(map(str, others))})")
+            if gpu.get("mig"):
+                notes.append(f"GPU {gpu['name']} is partitioned (MIG): the figures are of one slice of it")
+            if 0 < gpu.get("watts_cap", 0) < gpu.get("watts_default", 0):
+                watts = f"{gpu['watts_cap']:.0f} W of its usual {gpu['watts_default']:.0f} W"
+                notes.append(f"GPU {gpu['name']} is capped at {watts}: a device without the cap is faster")
     return Preflight(tuple(breaches), tuple(notes))
 
 
@@ -269,7 +274,28 @@ def _gpu_state(place: int) -> dict[str, Any]:
         "sm_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
         "memory_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
         "watts": pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+        "watts_cap": _told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle) / 1e3,
+        "watts_default": _told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle) / 1e3,
+        "mig": _partitioned(pynvml, handle),
         "celsius": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
         "throttled": ", ".join(word for word, bit in slowing.items() if reasons & bit),
         "pids": [process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
     }
+
+
+def _told(ask: Callable[[Any], int], handle: Any) -> int:
+    """A figure of NVML; 0 where the device does not tell, as many virtual ones do not."""
+    import pynvml
+
+    try:
+        return ask(handle)
+    except pynvml.NVMLError:
+        return 0
+
+
+def _partitioned(pynvml: Any, handle: Any) -> bool:
+    try:
+        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    except pynvml.NVMLError:  # devices that cannot be partitioned
+        return False
+    return bool(current)

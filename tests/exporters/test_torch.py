@@ -72,3 +72,12 @@ def test_compiled_answers_are_the_eager_ones(image: Case) -> None:
         assert compiled.describe()["mode"] == "torch.compile"
         for feed in image.samples:
             np.testing.assert_allclose(compiled.run(feed)["logits"], eager.run(feed)["logits"], rtol=1e-3, atol=1e-4)
+
+
+def test_recorded_launches_need_a_device_and_the_eager_network(image: Case) -> None:
+    with pytest.raises(SessionError, match="take a cuda target and leave compile out"):
+        TorchSession(image.source, image.task, image.target, cuda_graph=True)
+    with pytest.raises(SessionError, match="take a cuda target and leave compile out"):
+        TorchSession(
+            image.source, image.task, dataclasses.replace(image.target, device="cuda"), cuda_graph=True, compile=True
+        )

@@ -62,6 +62,16 @@ def test_a_gpu_that_is_missing_or_held_by_another_is_a_breach() -> None:
     assert preflight(target, replace(QUIET, gpus=(GPU,))).breaches == ()
 
 
+def test_a_slice_of_a_gpu_and_a_lowered_power_cap_are_noted() -> None:
+    target = replace(CPU, device="cuda")
+    whole = {**GPU, "mig": False, "watts_cap": 700.0, "watts_default": 700.0}
+    assert preflight(target, replace(QUIET, gpus=(whole,))).notes == ()
+    (note,) = preflight(target, replace(QUIET, gpus=({**whole, "mig": True},))).notes
+    assert "one slice" in note
+    (note,) = preflight(target, replace(QUIET, gpus=({**whole, "watts_cap": 350.0},))).notes
+    assert "capped at 350 W of its usual 700 W" in note
+
+
 def test_a_throttled_clock_is_told() -> None:
     assert changed(QUIET, QUIET) == ()
     assert "fell from 3000 to 2400 MHz" in changed(QUIET, replace(QUIET, mhz=2400.0))[0]
