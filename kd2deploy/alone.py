@@ -85,7 +85,8 @@ def profile_alone(
     checked = preflight(target, before)
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
-    timings = race([contender for contender, _ in named.values()], first[1].task.spec(), target, feeds, full())
+    protocol = replace(full(), in_flight=target.workload.in_flight)
+    timings = race([contender for contender, _ in named.values()], first[1].task.spec(), target, feeds, protocol)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))

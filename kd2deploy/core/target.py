@@ -12,6 +12,9 @@ class Workload:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     batch: int = 1
     inputs: int = 256
+    in_flight: int = 1
+    """Requests that are served at once when throughput is taken, each by a session of its own in one process. Latency
+    is always that of one request alone."""
 
 
 @dataclass(frozen=True)

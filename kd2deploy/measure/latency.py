@@ -60,6 +60,8 @@ class Protocol:
     least_runs: int = 9
     """Least runs of a block; odd, so that its median is a sample."""
     throughput_s: float = 0.5
+    in_flight: int = 1
+    """Requests at once when throughput is taken."""
     least_rounds: int = 6
     """Least ABBA rounds per process."""
     stop: StopRule = field(default_factory=StopRule)
@@ -254,10 +256,13 @@ class Heat:
 
     def finish(self, lane: Lane) -> None:
         worker = self.workers[lane.contender.name]
-        if self.plan.throughput_s > 0:
-            lane.per_s.append(worker.ask("throughput", seconds=self.plan.throughput_s)["per_s"])
-        said = worker.ask("describe")
+        said = worker.ask("describe")  # before throughput, whose further sessions are not this one's memory
         lane.describe, lane.peak_rss_mb = said["describe"], max(lane.peak_rss_mb, said["peak_rss_mb"])
+        if self.plan.throughput_s > 0:
+            asked = {"seconds": self.plan.throughput_s, "in_flight": self.plan.in_flight}
+            lane.per_s.append(worker.ask("throughput", **asked)["per_s"])
+        if self.plan.in_flight > 1:
+            lane.describe = {**lane.describe, "throughput": f"with {self.plan.in_flight} requests in flight"}
         worker.ask("close")
 
 

@@ -11,7 +11,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +36,8 @@ class Worker:
     def __init__(self) -> None:
         self.session: Session | None = None
         self.feeds: list[Feed] = []
+        self.opening: Callable[[], Session] | None = None
+        """Opens the same artifact once more."""
 
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """Carry out one request. Raises Kd2DeployError for what is the user's to fix."""
@@ -57,9 +62,9 @@ class Worker:
     ) -> Reply:
         """Seconds to open, which is the cold start without the first run."""
         built, place = build_task(task), TypeAdapter(Target).validate_python(target)
+        self.opening = partial(open_session, Artifact.from_json(artifact), built, place, options)
         begun = time.perf_counter_ns()
-        session = open_session(Artifact.from_json(artifact), built, place, options)
-        self.session = session.__enter__()
+        self.session = self.opening().__enter__()
         return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
 
     def warm(self, feeds: str, seconds: float, runs: int) -> Reply:
@@ -83,15 +88,31 @@ class Worker:
         taken = timed(run, self.feeds, runs=runs, start=start)
         return {**asdict(taken), "load_before": load, "load_after": os.getloadavg()[0]}
 
-    def throughput(self, seconds: float) -> Reply:
-        """Requests per second, back to back, over whole walks of the inputs cut off after `seconds`."""
-        run, done, begun = self._opened().run, 0, time.perf_counter_ns()
-        while True:
-            run(self.feeds[done % len(self.feeds)])
-            done += 1
+    def throughput(self, seconds: float, in_flight: int = 1) -> Reply:
+        """Requests per second over walks of the inputs, back to back, by `in_flight` sessions at once.
+
+        Each has a session of its own, warmed on every input, so that none waits for another's buffers.
+        """
+        assert self.opening is not None, "the coordinator opens before it asks"
+        with ExitStack() as stack:
+            sessions = [self._opened(), *(stack.enter_context(self.opening()) for _ in range(in_flight - 1))]
+            for session in sessions[1:]:
+                for feed in self.feeds:
+                    session.run(feed)
+            begun = time.perf_counter_ns()
+            with ThreadPoolExecutor(in_flight) as pool:
+                served = list(pool.map(partial(self._serve, begun, seconds), sessions))
             spent = (time.perf_counter_ns() - begun) / 1e9
-            if spent >= seconds:
-                return {"per_s": done / spent, "requests": done}
+        return {"per_s": sum(served) / spent, "requests": sum(served)}
+
+    def _serve(self, begun: int, seconds: float, session: Session) -> int:
+        """Requests that one session answers until `seconds` after `begun`; at least one."""
+        done = 0
+        while True:
+            session.run(self.feeds[done % len(self.feeds)])
+            done += 1
+            if (time.perf_counter_ns() - begun) / 1e9 >= seconds:
+                return done
 
     def outputs(self, feed: str, to: str) -> Reply:
         """Run one input file and write the outputs beside it. Raises MeasureError for outputs that are not finite."""

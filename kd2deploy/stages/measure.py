@@ -68,6 +68,7 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
         processes=wanted.processes,
         block_s=wanted.block_s,
         throughput_s=2 * wanted.block_s,
+        in_flight=target.workload.in_flight,
         stop=replace(protocol.stop, cap_s=wanted.cap_s),
     )
     spec = {

@@ -42,6 +42,17 @@ def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
     assert closed == {}
 
 
+def test_several_requests_in_flight_are_all_counted(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}], tmp_path / "feeds")
+    *_, rate = asked(
+        opening(tmp_path),
+        {"do": "warm", "feeds": str(feeds), "seconds": 0.0, "runs": 2},
+        {"do": "throughput", "seconds": 0.0, "in_flight": 3},
+    )
+    assert rate["requests"] == 3
+    assert rate["per_s"] > 0
+
+
 def test_a_users_error_is_an_answer_and_the_worker_lives_on(tmp_path: Path) -> None:
     refused, opened = asked(opening(tmp_path, provider="CUDAExecutionProvider"), opening(tmp_path))
     assert refused["kind"] == "SessionError"
