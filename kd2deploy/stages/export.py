@@ -41,6 +41,9 @@ RANKERS: Mapping[str, Ranker] = {
 that stands in a variant is the one to search."""
 
 
+ROUNDED = frozenset({"int8", "fp8"})
+
+
 @dataclass(frozen=True)
 class Exported:
     """One variant, ready to be opened."""
@@ -143,11 +146,13 @@ def choose(made: Mapping[str, Exported], least: float) -> tuple[str, str]:
     if not made:
         raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
     fit = [one for one in made.values() if (one.score or 0.0) >= least]
+    lost = [one.name for one in made.values() if one.artifact.precision in ROUNDED and one not in fit]
+    advice = f"; {', '.join(lost)} lost too much: a last training with `quantize: int8` may win it back" if lost else ""
     if fit:
         fastest = min(fit, key=lambda one: one.median_ms or 0.0)
-        return fastest.name, f"the fastest of {len(fit)} that keep the student's score on the validation rows"
+        return fastest.name, f"the fastest of {len(fit)} that keep the student's score on the validation rows{advice}"
     kept = max(made.values(), key=lambda one: one.score or 0.0)
-    return kept.name, f"no variant keeps the validation score above {least:.4f}; this one keeps most of it"
+    return kept.name, f"no variant keeps the validation score above {least:.4f}; this one keeps most of it{advice}"
 
 
 def least_score(own: float, target: Target, rows: int) -> float:
