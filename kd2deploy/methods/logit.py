@@ -1,7 +1,8 @@
 """Logit distillation: the student matches the teacher's softened class distribution.
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.
-Departs from it: none; the temperature of 4 and the equal weights are ours.
+Departs from it: the paper softens classes; of a regression, whose one logit has no distribution, the student learns
+the teacher's number by squared error. The temperature of 4 and the equal weights are ours.
 """
 
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ def softened_kl(
 
 
 class SoftTargets(Term):
-    """Mean of `softened_kl` over the positions that count in one view."""
+    """Mean of `softened_kl` over the positions that count in one view; the squared error where there is one logit."""
 
     needs = frozenset({"teacher"})
 
@@ -42,6 +43,8 @@ class SoftTargets(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits(self.view)  # [N, C] each, masked positions gone
+        if student.shape[-1] == 1:
+            return F.mse_loss(student, teacher)
         return softened_kl(student, teacher, self.temperature).mean()
 
 

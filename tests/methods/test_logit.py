@@ -44,6 +44,16 @@ def test_its_gradient_is_the_difference_of_the_softened_distributions():
     torch.testing.assert_close(found, 3.0 * (F.softmax(student / 3, -1) - F.softmax(teacher / 3, -1)))
 
 
+def test_of_a_regression_the_teachers_number_is_learnt():
+    student = observation(sizes(), logits=torch.tensor([[1.0], [2.0]], requires_grad=True))
+    teacher = observation(sizes(), logits=torch.tensor([[1.5], [4.0]]))
+    loss = SoftTargets(4.0)(step_of(student, teacher))
+    torch.testing.assert_close(loss, torch.tensor((0.25 + 4.0) / 2))
+    loss.backward()
+    assert student.logits.grad is not None
+    assert student.logits.grad.abs().sum() > 0
+
+
 def test_positions_outside_the_mask_do_not_count():
     mask = torch.tensor([[True, True, False]])
     student = observation(sizes(), mask=mask, logits=torch.randn(1, 3, 4))
