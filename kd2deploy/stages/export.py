@@ -186,8 +186,7 @@ def convert(
     done: list[Mapping[str, Any]] = []
     for step in variant.steps:
         done.append(step)
-        mark = hashlib.sha256(json.dumps([model.sha256, *done], sort_keys=True, default=list).encode()).hexdigest()[:8]
-        place = folder / f"{step['use'].rpartition('.')[2]}-{mark}"
+        place = place_of(folder, model.sha256, done)
         record = place / "artifact.json"
         if record.is_file():
             artifact = Artifact.from_json(json.loads(record.read_text()))
@@ -205,6 +204,15 @@ def convert(
             artifact = replace(artifact, path=place / inside)
         chain.append(artifact)
     return Exported(name, tuple(chain), artifact, variant.session)
+
+
+def place_of(folder: Path, model_sha256: str, done: Sequence[Mapping[str, Any]]) -> Path:
+    """Where in `folder` what the steps `done` make of a network lies: the artifact and its artifact.json.
+
+    A folder that stands there before `convert` comes to it is used as it is.
+    """
+    mark = hashlib.sha256(json.dumps([model_sha256, *done], sort_keys=True, default=list).encode()).hexdigest()[:8]
+    return folder / f"{str(done[-1]['use']).rpartition('.')[2]}-{mark}"
 
 
 def clear(folder: Path) -> None:
