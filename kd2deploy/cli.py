@@ -90,9 +90,7 @@ def plan(
 def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None) -> None:
     """Train the students (and controls) of a recipe, and stop there."""
     with errors_shown():
-        for result in carry_out(read(recipe), out or default_folder(recipe), "distill", leave=False):
-            for folder in result.students:
-                typer.echo(folder)
+        carry_out(read(recipe), out or default_folder(recipe), "distill")
 
 
 @app.command()
@@ -260,9 +258,7 @@ def doctor() -> None:
         raise typer.Exit(0 if examine() else USER_ERROR)
 
 
-def carry_out(
-    recipe: Any, folder: Path, until: Literal["plan", "distill", "export", "bundle"] = "bundle", leave: bool = True
-) -> list[Any]:
+def carry_out(recipe: Any, folder: Path, until: Literal["plan", "distill", "export", "bundle"] = "bundle") -> None:
     """Run a recipe under progress bars, show the report, and leave with the verdict's exit code."""
     from kd2deploy.pipeline import compress as run
     from kd2deploy.pipeline import worst
@@ -275,13 +271,13 @@ def carry_out(
         print_report(result.report)
         pages = result.folder
         typer.echo(f"report  {pages / 'report.html'}  (also .md and .json)")
+        for student in result.students if until == "distill" else ():
+            typer.echo(f"student {student}")
         if result.bundle is not None:
             typer.echo(f"bundle  {result.bundle}")
         if result.pack is not None:
             typer.echo(f"pack    {result.pack}  (no such device is here: run its finish.py there)")
-    if leave:
-        raise typer.Exit(worst(results))
-    return results
+    raise typer.Exit(worst(results))
 
 
 def read(recipe: Path) -> Any:
@@ -317,6 +313,10 @@ def errors_shown() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        typer.echo(f"error: {place}{error.strerror or error}; check the path, its rights and the disk", err=True)
+        raise typer.Exit(USER_ERROR) from None
 
 
 def main() -> None:

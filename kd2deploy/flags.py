@@ -19,15 +19,16 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     """The recipe that a file or the flags describe, and a name for its run. Raises RecipeError, DataError."""
     needed = ("teacher", "train", "eval")
     if path is not None:
-        given = [name for name in (*needed, "task", "method", "epochs") if flags[name] is not None]
-        if given:
-            raise RecipeError([Fault(f"--{given[0]}", f"stands in {path} already; give a recipe or flags, not both")])
+        own = {name: flags[name] for name in (*needed, "task", "method", "epochs")} | dict(flags["columns"])
+        if set_only(own):
+            message = f"stands in {path} already; give a recipe or flags, not both"
+            raise RecipeError([Fault(f"--{name.replace('_', '-')}", message) for name in set_only(own)])
         return with_gates(Recipe.read(path), flags), path.stem
     missing = [f"--{name}" for name in needed if flags[name] is None]
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     columns, task = flags["columns"], flags["task"] or "text_classification"
-    training = {"method": flags["method"] or "logit", "epochs": flags["epochs"] or 5.0}
+    training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
     if task == "text_classification":
         columns = guessed(Path(flags["train"]), columns)
     found: dict[str, Any] = {

@@ -148,7 +148,7 @@ def read_pack(folder: Path) -> Pack:
     said = found["splits"]
     return Pack(
         folder=folder,
-        recipe=Recipe.parse(found["recipe"]),
+        recipe=Recipe.model_validate(found["recipe"]),
         target=from_graphs(TypeAdapter(Target).validate_python(found["target"]), folder / "graphs"),
         task=task,
         splits=Splits(

@@ -7,7 +7,7 @@ all faults are reported together, each with its path in the file and a suggestio
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -113,6 +113,28 @@ class Measurement(pydantic.BaseModel):
     """Seconds that a contender runs before the next one's turn."""
 
 
+class Limits(pydantic.BaseModel):
+    """The fields of `Gates`; those that are set replace the target's."""
+
+    model_config = STRICT
+    max_drop: float | None = None
+    min_retention: float | None = None
+    min_gap_closed: float | None = None
+    min_speedup: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    max_size_mb: float | None = None
+    baseline: Literal["eager", "same_runtime"] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def as_gates(self) -> "Limits":
+        self.over(Gates())  # whose own checks refuse here, not when the target is there
+        return self
+
+    def over(self, gates: Gates) -> Gates:
+        return dataclasses.replace(gates, **self.model_dump(exclude_none=True))
+
+
 class Recipe(pydantic.BaseModel):
     """Everything that a run depends on. `Recipe.read` and `Recipe.parse` are the ways in."""
 
@@ -127,9 +149,9 @@ class Recipe(pydantic.BaseModel):
     seeds: list[int] = pydantic.Field([0], min_length=1)
     teacher_cache: Literal["auto", "on", "off"] = "auto"
     targets: list[str] = pydantic.Field(["cpu"], min_length=1)
-    variants: list[str] | None = None
+    variants: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
     """Only these of the targets' variants are tried; all of them when left out."""
-    gates: Gates = Gates()
+    gates: Limits = pydantic.Field(default_factory=Limits)
     """Limits that replace the target's own."""
     measurement: Measurement = pydantic.Field(default_factory=lambda: Measurement.model_validate({}))
     validation_share: float = pydantic.Field(0.1, gt=0, lt=1)
@@ -163,7 +185,10 @@ class Recipe(pydantic.BaseModel):
 
     @classmethod
     def parse(cls, found: Any) -> "Recipe":
-        """A recipe from plain values. Raises RecipeError with every fault, those of `use:` blocks included."""
+        """A recipe from plain values. Raises RecipeError with every fault, those of `use:` blocks and targets included.
+
+        `model_validate` reads one whose methods, data and targets need not be here: what a pack brings along.
+        """
         if not isinstance(found, Mapping):
             raise RecipeError(
                 [Fault("", f"a recipe is a mapping with {', '.join(required())}; `kd2deploy init` writes one")]
@@ -178,6 +203,7 @@ class Recipe(pydantic.BaseModel):
                 Fault(fault.path.replace(".settings", ""), fault.message) for fault in faults_of(error, fields=fields)
             ]
         faults += block_faults(found)
+        faults += find_targets(found.get("targets"), found.get("variants"))[1]
         if recipe is not None and not faults:
             faults = recipe.method_faults()
         if faults or recipe is None:
@@ -206,23 +232,17 @@ class Recipe(pydantic.BaseModel):
 
     def resolved_targets(self) -> dict[str, Target]:
         """The targets by name, the recipe's gates over their own. Raises RecipeError."""
-        found = {}
-        for at, name in enumerate(self.targets):
-            target = load_target(name, f"targets[{at}]")
-            own = {
-                key: value for key, value in dataclasses.asdict(self.gates).items() if value != getattr(Gates(), key)
-            }
-            variants = dict(target.variants)
-            if self.variants is not None:
-                unknown = [variant for variant in self.variants if variant not in variants]
-                if unknown:
-                    hint = suggestion(unknown[0], variants)
-                    raise RecipeError([Fault("variants", f"{target.name} has no variant {unknown[0]!r}; {hint}")])
-                variants = {variant: variants[variant] for variant in self.variants}
-            found[target.name] = dataclasses.replace(
-                target, gates=dataclasses.replace(target.gates, **own), variants=variants
+        targets, faults = find_targets(self.targets, self.variants)
+        if faults:
+            raise RecipeError(faults)
+        return {
+            target.name: dataclasses.replace(
+                target,
+                gates=self.gates.over(target.gates),
+                variants={name: target.variants[name] for name in self.variants or target.variants},
             )
-        return found
+            for target in targets
+        }
 
 
 PARTS: dict[str, list[str]] = {
@@ -233,7 +253,7 @@ PARTS: dict[str, list[str]] = {
     "shrink": list(Shrink.model_fields),
     "plan": list(Plan.model_fields),
     "measurement": list(Measurement.model_fields),
-    "gates": [field.name for field in dataclasses.fields(Gates)],
+    "gates": list(Limits.model_fields),
 }
 
 
@@ -254,6 +274,30 @@ def block_faults(found: Mapping[str, Any]) -> list[Fault]:
         if isinstance(entry, Mapping) and "method" in entry:
             faults += method_uses(entry["method"], f"distill[{at}].method")[1]
     return faults
+
+
+def find_targets(names: Any, variants: Any) -> tuple[list[Target], list[Fault]]:
+    """The targets with these names, and what is wrong with them; values of another type have faults already."""
+    targets: list[Target] = []
+    faults: list[Fault] = []
+    for at, name in enumerate(names if isinstance(names, list) else ["cpu"]):
+        if not isinstance(name, str):
+            continue
+        try:
+            target = load_target(name, f"targets[{at}]")
+        except RecipeError as error:
+            faults += error.faults
+            continue
+        if target.name in [other.name for other in targets]:
+            faults.append(
+                Fault(f"targets[{at}]", f"is called {target.name!r} as one before it; give it another `name`")
+            )
+        targets.append(target)
+        for place, variant in enumerate(variants if isinstance(variants, list) else ()):
+            if isinstance(variant, str) and variant not in target.variants:
+                hint = suggestion(variant, target.variants)
+                faults.append(Fault(f"variants[{place}]", f"{target.name} has no variant {variant!r}; {hint}"))
+    return targets, faults
 
 
 def is_labels_missing(fault: Fault) -> bool:

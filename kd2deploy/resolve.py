@@ -5,6 +5,7 @@ signature and annotations before any work starts.
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -13,9 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kd2deploy.errors import Fault, RecipeError
+
+if TYPE_CHECKING:
+    from kd2deploy.core.target import Target
 
 # What each kind of name stands for: the package that is searched, and how many leading arguments the program supplies.
 KINDS: Mapping[str, tuple[str, int]] = {
@@ -64,11 +68,7 @@ def locate(kind: str, name: str) -> Callable[..., Any]:
     """The function or class behind a name. Raises LookupError with a suggestion."""
     package, _ = KINDS[kind]
     if "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise LookupError(f"{name} cannot be imported ({error})") from None
+        found = imported(name)
     elif kind == "converter":
         homes = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
         home = next((home for home in homes if name in converters_in(f"{package}.{home}")), None)
@@ -86,6 +86,17 @@ def locate(kind: str, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise LookupError(f"{name} is not a function")
     return typing.cast(Callable[..., Any], found)
+
+
+def imported(name: str) -> Any:
+    """What a dotted name stands for. Raises LookupError."""
+    module, _, attribute = name.rpartition(".")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise LookupError(f"{name!r} is not a dotted name such as my_package.my_module.my_function")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a user's own module may raise anything while it is imported
+        raise LookupError(f"{name} cannot be imported ({type(error).__name__}: {one_line(error)})") from error
 
 
 def suggestion(given: str, accepted: Iterable[str]) -> str:
@@ -114,8 +125,11 @@ def bind_arguments(
 ) -> tuple[dict[str, Any], list[Fault]]:
     import pydantic
 
-    parameters = dict(list(inspect.signature(function).parameters.items())[supplied:])
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    try:
+        parameters = dict(list(inspect.signature(function).parameters.items())[supplied:])
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (ValueError, TypeError, NameError) as error:
+        return {}, [Fault(path, f"{name} does not say what it takes ({one_line(error)}); wrap it in a function")]
     rest = next((key for key, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD), None)
     takes = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     arguments: dict[str, Any] = {}
@@ -152,31 +166,44 @@ def target_files() -> dict[str, Path]:
     return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("*.yaml"))}
 
 
-def load_target(name: str, path: str = "targets") -> "Any":
+def load_target(name: str, path: str = "targets") -> "Target":
     """A target by name or by file. Raises RecipeError with every fault of the file."""
+    files = target_files()
+    file = files.get(name.replace("_", "-"), Path(name))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError([Fault(path, f"{name} is not valid YAML: {one_line(error)}")]) from None
+    except (FileNotFoundError, IsADirectoryError, ValueError):  # a name with a null byte is a ValueError
+        hint = suggestion(name, files)
+        raise RecipeError([Fault(path, f"no target is called {short(name)}; {hint} (or name a YAML file)")]) from None
+    except OSError as error:
+        raise RecipeError([Fault(path, f"{short(name)} cannot be read: {error.strerror}")]) from None
+    return read_target(text, file.name)
+
+
+@functools.cache
+def read_target(text: str, called: str) -> "Target":
+    """The target that a file's text describes. Raises RecipeError with every fault of it."""
     import pydantic
     import yaml
 
     from kd2deploy.core.target import Target
 
-    files = target_files()
-    file = files.get(name.replace("_", "-"), Path(name))
-    if not file.is_file():
-        raise RecipeError(
-            [Fault(path, f"no target is called {name!r}; {suggestion(name, files)} (or name a YAML file)")]
-        )
     try:
-        target = pydantic.TypeAdapter(Target).validate_python(yaml.safe_load(file.read_text()))
+        target = pydantic.TypeAdapter(Target).validate_python(yaml.safe_load(text))
     except pydantic.ValidationError as error:
-        raise RecipeError(faults_of(error, f"{file.name}: ")) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError([Fault(str(file), f"is not valid YAML: {one_line(error)}")]) from None
+        raise RecipeError(faults_of(error, f"{called}: ")) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError([Fault(called, f"is not valid YAML: {one_line(error)}")]) from None
     faults = [
         fault
         for variant, plan in target.variants.items()
         for at, step in enumerate(plan.steps)
-        for fault in bind("converter", step, f"{file.name}: variants.{variant}.steps[{at}]")[1]
+        for fault in bind("converter", step, f"{called}: variants.{variant}.steps[{at}]")[1]
     ]
+    if not target.variants:
+        faults.append(Fault(f"{called}: variants", "needs at least one variant"))
     if faults:
         raise RecipeError(faults)
     return target

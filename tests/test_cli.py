@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from recipes.small_run import recipe, written
+
+from kd2deploy.cli import errors_shown
 
 COMMAND = [sys.executable, "-m", "kd2deploy"]
 COMMANDS = (
@@ -48,9 +51,11 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
         ("export", "none", "--out", "out"),
         ("profile", "none"),
         ("init", "--teacher", "t", "--train", "none.csv", "--eval", "none.csv"),
+        ("report", "binary"),
     ],
 )
 def test_a_users_error_is_one_message_and_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.strip()
@@ -84,6 +89,13 @@ def test_methods_and_targets_are_listed() -> None:
     done = run("targets")
     assert done.returncode == 0, done.stderr
     assert "cpu" in done.stdout
+
+
+def test_what_the_system_refuses_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, errors_shown():
+        Path("no/such/folder/recipe.yaml").write_text("")
+    assert caught.value.exit_code == 2
+    assert "no/such/folder/recipe.yaml: No such file or directory" in capsys.readouterr().err
 
 
 @pytest.mark.recipe

@@ -1,8 +1,14 @@
 """A deployment target as data: the device, its runtimes, the work it does and the gates a student must pass there."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+NAME = re.compile(r"\w[\w.+-]*")
+"""What targets and variants may be called: their names become names of folders and of contenders."""
+CONTENDERS = frozenset({"teacher", "student", "control", "eager"})
+"""Who is measured beside the variants; `eager` is how the networks themselves run."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,11 @@ class Workload:
     in_flight: int = 1
     """Requests that are served at once when throughput is taken, each by a session of its own in one process. Latency
     is always that of one request alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "inputs", "in_flight"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,12 @@ class Gates:
     baseline: Literal["eager", "same_runtime"] = "eager"
     """Which teacher `min_speedup` divides by: the user's "before" (eager PyTorch), or the teacher exported exactly as
     the student is. The report always shows both."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_speedup", "p50_ms", "p99_ms", "max_size_mb"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{name} must be positive, got {limit}")
 
 
 @dataclass(frozen=True)
@@ -72,3 +89,13 @@ class Target:
     gates: Gates = field(default_factory=Gates)
     measured: str = ""
     """What was really run on this target, and what was not: said in `kd2deploy targets`."""
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.variants):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name; use letters, digits, `-`, `_`, `.` and `+`")
+        taken = sorted(CONTENDERS & set(self.variants))
+        if taken:
+            raise ValueError(f"no variant can be called {taken[0]!r}: another contender is; rename it")
+        if self.threads < 0:
+            raise ValueError(f"threads must be 0, for every core, or more, got {self.threads}")

@@ -376,6 +376,8 @@ class Report:
             return Report.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}; give the report.json of a run") from error
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path} is not a report: {error}; give the report.json of a run") from error
 
 
 @cache
