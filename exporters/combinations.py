@@ -4,10 +4,13 @@ A graph in int8 for a processor (unsigned, dynamic or asymmetric activations) is
 symmetric one for a GPU is slow on a processor; both would run somewhere and show a figure that is nobody's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
+
 from kd2deploy.core import Target, Variant
+from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.exporters._tensorrt_graph import LARGEST_OPSET, SYMMETRIC
 
 GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
@@ -17,21 +20,42 @@ BF16_SINCE = (8, 0)
 """Compute capabilities that multiply in the type: Ada and Hopper, and Ampere."""
 
 
-def refusal(target: Target, variant: Variant, capability: tuple[int, int] | None = None) -> str:
-    """Why a variant cannot be deployed on a target, with what to set instead; empty where it can.
-
-    `capability` is the device's compute capability where it is known: (9, 0) for an H100.
-    """
-    return next(reasons(target, variant, capability), "")
+def refusal(target: Target, variant: Variant) -> str:
+    """Why a variant cannot be deployed on a target, with what to set instead; empty where it can."""
+    return next(reasons(target, variant), "")
 
 
-def refusals(target: Target, capability: tuple[int, int] | None = None) -> dict[str, str]:
+def refusals(target: Target) -> dict[str, str]:
     """The variants of a target that make no sense there, with the reason."""
-    found = {name: refusal(target, variant, capability) for name, variant in target.variants.items()}
+    found = {name: refusal(target, variant) for name, variant in target.variants.items()}
     return {name: reason for name, reason in found.items() if reason}
 
 
-def reasons(target: Target, variant: Variant, capability: tuple[int, int] | None) -> Iterator[str]:
+def refuse_hopeless(targets: Iterable[Target]) -> None:
+    """Raise RecipeError where a target refuses all of its variants: whatever is trained could not be deployed there."""
+    faults = []
+    for target in targets:
+        refused = refusals(target)
+        if len(refused) == len(target.variants):
+            faults += [Fault(f"target {target.name}: variants.{name}", reason) for name, reason in refused.items()]
+    if faults:
+        raise RecipeError(faults)
+
+
+def capability_of(target: Target) -> tuple[int, int] | None:
+    """The compute capability of a target's device: (9, 0) for an H100; None where nobody knows it.
+
+    What the target says of itself, else what the device here has.
+    """
+    if target.device != "cuda":
+        return None
+    if target.compute_capability:
+        major, _, minor = target.compute_capability.partition(".")
+        return int(major), int(minor)
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+
+
+def reasons(target: Target, variant: Variant) -> Iterator[str]:
     steps = {short_name(step): step for step in variant.steps}
     provider = str(variant.session.get("provider", "CPUExecutionProvider" if "onnx_from_torch" in steps else ""))
     engine, gpu = "trt_from_onnx" in steps, target.device == "cuda"
@@ -53,7 +77,7 @@ def reasons(target: Target, variant: Variant, capability: tuple[int, int] | None
     opset = int(steps.get("onnx_from_torch", {}).get("opset", 20))
     if tensorrt and opset > LARGEST_OPSET:
         yield f"{runtime} cannot build attention of opset {opset}; set onnx_from_torch's opset to 20"
-    yield from type_reasons(steps, capability, engine, provider)
+    yield from type_reasons(steps, capability_of(target), engine, provider)
 
 
 def int8_reasons(target: Target, step: Mapping[str, Any] | None, gpu: bool) -> Iterator[str]:

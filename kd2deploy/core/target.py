@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 NAME = re.compile(r"\w[\w.+-]*")
 """What targets and variants may be called: their names become names of folders and of contenders."""
+CAPABILITY = re.compile(r"(\d+\.\d+)?")
 CONTENDERS = frozenset({"teacher", "student", "control", "eager"})
 """Who is measured beside the variants; `eager` is how the networks themselves run."""
 
@@ -89,6 +90,8 @@ class Target:
     gates: Gates = field(default_factory=Gates)
     measured: str = ""
     """What was really run on this target, and what was not: said in `kd2deploy targets`."""
+    compute_capability: str = ""
+    """Of a cuda device: "9.0". It says which types the device multiplies; empty asks the device that is here."""
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.variants):
@@ -99,3 +102,5 @@ class Target:
             raise ValueError(f"no variant can be called {taken[0]!r}: another contender is; rename it")
         if self.threads < 0:
             raise ValueError(f"threads must be 0, for every core, or more, got {self.threads}")
+        if not CAPABILITY.fullmatch(self.compute_capability):
+            raise ValueError(f"compute_capability must be two numbers such as 9.0, got {self.compute_capability!r}")

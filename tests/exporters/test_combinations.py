@@ -2,12 +2,14 @@
 
 import inspect
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kd2deploy.core import Target, Variant
-from kd2deploy.exporters.combinations import refusal, refusals
+from kd2deploy.errors import RecipeError
+from kd2deploy.exporters.combinations import capability_of, refusal, refusals, refuse_hopeless
 from kd2deploy.exporters.onnx import OnnxSession
 from kd2deploy.exporters.tensorrt import TensorRTSession
 from kd2deploy.exporters.torch import TorchSession
@@ -67,22 +69,53 @@ def test_what_makes_no_sense_is_refused_with_the_remedy(target: Target, one: Var
     ],
 )
 def test_what_makes_sense_is_let_through(target: Target, one: Variant) -> None:
-    assert refusal(target, one, (9, 0)) == ""
+    assert refusal(replace(target, compute_capability="9.0"), one) == ""
 
 
-def test_types_that_the_device_lacks_are_refused() -> None:
+def test_types_that_the_device_lacks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fp8, bf16 = variant(EXPORT, {"use": "fp8_from_onnx"}, ENGINE), variant(EXPORT, {**ENGINE, "precision": "bf16"})
-    assert "compute capability 7.5 has no fp8" in refusal(gpu, fp8, (7, 5))
-    assert "compute capability 8.6 has no fp8" in refusal(gpu, fp8, (8, 6))
-    assert refusal(gpu, fp8, (8, 9)) == ""
-    assert "compute capability 7.5 has no bf16" in refusal(gpu, bf16, (7, 5))
-    assert refusal(gpu, bf16, (8, 0)) == ""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def at(capability: str) -> Target:
+        return replace(gpu, compute_capability=capability)
+
+    assert "compute capability 7.5 has no fp8" in refusal(at("7.5"), fp8)
+    assert "compute capability 8.6 has no fp8" in refusal(at("8.6"), fp8)
+    assert refusal(at("8.9"), fp8) == ""
+    assert "compute capability 7.5 has no bf16" in refusal(at("7.5"), bf16)
+    assert refusal(at("8.0"), bf16) == ""
     assert refusal(gpu, fp8) == "", "where the device is unknown nothing is said of it"
+
+
+def test_a_target_that_does_not_say_its_capability_has_that_of_the_device_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (7, 5))
+    assert capability_of(gpu) == (7, 5)
+    assert capability_of(replace(gpu, compute_capability="12.0")) == (12, 0)
+    assert capability_of(cpu) is None
+    with pytest.raises(ValueError, match=r"two numbers such as 9.0, got 'sm_90'"):
+        replace(gpu, compute_capability="sm_90")
 
 
 def test_all_refusals_of_a_target_are_named() -> None:
     target = Target("l4", "", "cuda", {"good": variant(EXPORT, ENGINE), "bad": variant(EXPORT, CPU_INT8, ENGINE)})
     assert list(refusals(target)) == ["bad"]
+
+
+def test_a_target_whose_every_variant_is_refused_is_a_fault_of_the_recipe() -> None:
+    hopeless = Target("mine", "", "cuda", {"int8": variant(EXPORT, CPU_INT8, ENGINE), "plain": variant(EXPORT)})
+    with pytest.raises(RecipeError) as caught:
+        refuse_hopeless([cpu_target(), hopeless])
+    assert [fault.path for fault in caught.value.faults] == [
+        "target mine: variants.int8",
+        "target mine: variants.plain",
+    ]
+    assert "set session.provider to CUDAExecutionProvider" in str(caught.value)
+    refuse_hopeless([replace(hopeless, variants={**hopeless.variants, "engine": variant(EXPORT, ENGINE)})])
+
+
+def cpu_target() -> Target:
+    return replace(cpu, variants={"onnx": variant(EXPORT)})
 
 
 CAPABILITIES = {"h100": (9, 0), "h200": (9, 0), "a100": (8, 0), "l4": (8, 9), "t4": (7, 5), "orin": (8, 7)}
@@ -92,7 +125,8 @@ CAPABILITIES = {"h100": (9, 0), "h200": (9, 0), "a100": (8, 0), "l4": (8, 9), "t
 def test_a_gpu_profile_names_real_converters_and_nothing_its_device_lacks(name: str) -> None:
     target = load_target(name)
     assert (target.name, target.device) == (name, "cuda")
-    assert refusals(target, CAPABILITIES[name]) == {}
+    assert capability_of(target) == CAPABILITIES[name]
+    assert refusals(target) == {}
     assert "Nothing was run on this device yet" in target.measured
     assert "tensorrt-fp16" in target.variants
     assert target.plan
