@@ -2,11 +2,13 @@
 
 A stage's fingerprint is the hash of its specification, its parents' hashes, the versions and the seed. Its outputs are
 written to a folder that is renamed when complete, so a kill at any instant loses at most the work since the last
-checkpoint, and the same command continues.
+checkpoint, and the same command continues. The record is the last thing written into that folder: where it stands there
+and holds, a kill came between it and the new name, and only the name is missing.
 """
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -28,6 +30,7 @@ VERSIONED = (
     "kd2deploy",
     "torch",
     "transformers",
+    "tokenizers",
     "onnx",
     "onnxscript",
     "onnxruntime",
@@ -84,41 +87,73 @@ class Run:
                 lock.release()
 
     def stage(
-        self, name: str, spec: Mapping[str, Any], parents: Mapping[str, str], work: Callable[[Path], Mapping[str, Any]]
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        parents: Mapping[str, str],
+        work: Callable[[Path], Mapping[str, Any]],
+        worth_keeping: Callable[[Mapping[str, Any]], bool] = lambda result: True,
     ) -> Stage:
         """The stage's result, from its folder if an equal one was done before, else by doing the work.
 
-        `work` is given a folder that may hold what a killed attempt left (checkpoints), and returns plain values.
+        `work` is given a folder that may hold what a killed attempt left (checkpoints), and returns plain values. A
+        result that is not `worth_keeping` is returned all the same; the same command does the work again.
         """
         mark = fingerprint(name, spec, parents)
         folder = self.folder / STAGES / f"{name}-{mark[:12]}"
-        if (folder / RECORD).is_file():
-            stage = self.reuse(name, folder)
+        partial = folder.with_name(f".{folder.name}.partial")
+        reused = (folder / RECORD).is_file()
+        if reused:
+            record = self.reuse(name, folder)
         else:
             self.on_stage(name, "running")
-            partial = folder.with_name(f".{folder.name}.partial")
             partial.mkdir(exist_ok=True)
-            started = time.perf_counter()
-            result = json.loads(json.dumps(dict(work(partial))))
-            seconds = time.perf_counter() - started
-            digest = sha256_of(partial)
-            record = {"name": name, "fingerprint": mark, "spec": spec, "parents": dict(parents), "seconds": seconds}
-            write_json(partial / RECORD, {**record, "sha256": digest, "result": result})
-            rename(partial, folder)
-            stage = Stage(name, folder, digest, rebased(result, partial, folder), seconds, reused=False)
+            about = {"name": name, "fingerprint": mark, "spec": spec, "parents": dict(parents)}
+            record = recorded(partial) or worked(partial, about, work)
+            if worth_keeping(record["result"]):
+                write_json(partial / RECORD, record)
+                rename(partial, folder)
+            else:
+                folder = partial
+        result = rebased(record["result"], partial, folder)
+        stage = Stage(name, folder, record["sha256"], result, record["seconds"], reused)
         self.done.append(stage)
-        self.on_stage(name, "reused" if stage.reused else "done")
+        self.on_stage(name, "reused" if reused else "done")
         return stage
 
-    def reuse(self, name: str, folder: Path) -> Stage:
-        record = read_json(folder / RECORD)
-        found = digest_without_record(folder)
-        if found != record["sha256"]:
+    def reuse(self, name: str, folder: Path) -> dict[str, Any]:
+        """The record of a finished stage. Raises RunError where its files are not those that it was made with."""
+        record: dict[str, Any] = read_json(folder / RECORD)
+        if digest_without_record(folder) != record["sha256"]:
             raise RunError(
                 f"{folder} was changed after the stage {name!r} was done; delete that folder and run the command again"
             )
-        partial = folder.with_name(f".{folder.name}.partial")
-        return Stage(name, folder, found, rebased(record["result"], partial, folder), record["seconds"], reused=True)
+        return record
+
+
+def worked(partial: Path, about: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """The record of the work, which is done now."""
+    started = time.perf_counter()
+    result = json.loads(json.dumps(dict(work(partial))))
+    seconds = time.perf_counter() - started
+    return {**about, "seconds": seconds, "sha256": sha256_of(partial), "result": result}
+
+
+def recorded(partial: Path) -> dict[str, Any] | None:
+    """The record of a stage that was killed before it got its name; None, and no trace of one, where it is not whole.
+
+    What a half-written or outdated record leaves would be taken for a part of the stage's outputs.
+    """
+    file = partial / RECORD
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+        if digest_without_record(partial) == record["sha256"]:
+            return record
+    except (FileNotFoundError, ValueError, KeyError):  # there is none, or a kill or a loss of power cut it short
+        pass
+    for left in (file, beside(file)):
+        left.unlink(missing_ok=True)
+    return None
 
 
 def rebased(result: Any, old: Path, new: Path) -> Any:
@@ -135,18 +170,35 @@ def rebased(result: Any, old: Path, new: Path) -> Any:
 def digest_without_record(folder: Path) -> str:
     """The hash that the folder had before its record was written."""
     record = folder / RECORD
-    aside = record.read_bytes()
     whole = hashlib.sha256()
     for file in files_of(folder):
         if file != record:
             whole.update(json.dumps([file.relative_to(folder).as_posix(), sha256_of(file)]).encode())
-    assert aside
     return whole.hexdigest()
 
 
 def fingerprint(name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
-    whole = {"name": name, "spec": spec, "parents": dict(parents), "versions": versions()}
+    whole = {"name": name, "spec": spec, "parents": dict(parents), "versions": versions(), "outside": outside(spec)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def outside(spec: Any, named: bool = False) -> dict[str, str]:
+    """What the blocks of a specification draw from elsewhere, hashed: the source file that a dotted name lies in, and
+    the contents of a network's folder that is given as an argument."""
+    found: dict[str, str] = {}
+    if isinstance(spec, Mapping):
+        for key, value in spec.items():
+            found |= outside(value, named=key in ("use", "method"))
+            if "use" in spec and isinstance(value, str) and Path(value, "config.json").is_file():
+                found[value] = sha256_of(Path(value))
+    elif isinstance(spec, list | tuple):
+        for value in spec:
+            found |= outside(value, named)
+    elif named and isinstance(spec, str) and "." in spec:
+        source = importlib.util.find_spec(spec.rpartition(".")[0])
+        if source is not None and source.has_location:
+            found[spec] = sha256_of(Path(str(source.origin)))
+    return found
 
 
 @cache
@@ -174,9 +226,13 @@ def rename(old: Path, new: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    aside.replace(path)
+    beside(path).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    beside(path).replace(path)
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(path.name + ".new")
 
 
 def read_json(path: Path) -> Any:
@@ -186,13 +242,14 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} is damaged ({error}); delete its folder and run the command again") from None
 
 
+UNUSABLE = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG})
 WRITE_FAILED = ("os error 28", "No space left", "file write failed", "unexpected pos")
 """How safetensors and torch say that a file could not be written whole; neither raises an OSError."""
 
 
 @contextmanager
 def readable_os_errors(folder: Path) -> Iterator[None]:
-    """A full disk or a folder that cannot be written is the user's to fix: say so, with the place."""
+    """A full disk or a place that cannot be used is the user's to fix: say so, with the place."""
     from safetensors import SafetensorError
 
     try:
@@ -200,8 +257,13 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(folder) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise RunError(f"{error.filename or folder} cannot be written; choose another folder with --out") from error
+        place = error.filename or folder
+        if error.errno == errno.EROFS:
+            raise RunError(f"{place} cannot be written; choose another folder with --out") from error
+        if error.errno in UNUSABLE:
+            raise RunError(
+                f"{place} cannot be used ({error.strerror}); mend its rights, or choose another folder with --out"
+            ) from error
         raise
     except (SafetensorError, RuntimeError) as error:
         if any(words in str(error) for words in WRITE_FAILED):

@@ -12,7 +12,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import epochs_for, steps_of
 from kd2deploy.stages.job import Job, Model, encoded, model_at, numbered, validation_score
-from kd2deploy.stages.training import keep_only, watched
+from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, distill
 from kd2deploy.train.generator import masked_lms
 from kd2deploy.train.settings import Settings
@@ -75,6 +75,9 @@ def train_by(
 def work(
     job: Job, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model, folder: Path
 ) -> Mapping[str, Any]:
+    done = finished(folder)
+    if done is not None:
+        return done
     task = start.task
     student = task.load(start.folder)
     everything = encoded(task, job.splits.train, start.folder, teacher.folder)
@@ -117,8 +120,8 @@ def work(
         layer_maps.update(maps_of(method))
         last = trained.student
     assert last is not None
-    keep_only(folder, last, start.folder, role)
-    return {"trained": [one.to_json() for one in trainings], "layer_maps": layer_maps, "cached": cached}
+    result = {"trained": [one.to_json() for one in trainings], "layer_maps": layer_maps, "cached": cached}
+    return keep_only(folder, last, start.folder, role, result)
 
 
 def labelled(rows: Sequence[Row], features: list[Features], settings: Settings) -> tuple[list[Features], Settings]:

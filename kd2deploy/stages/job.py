@@ -3,20 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from kd2deploy.core import TEACHER_PREFIX, Artifact, Features, Row, Target, Task, made
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import score_open
+from kd2deploy.measure.machine import describe_machine
 from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
+from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
 from kd2deploy.train.pair import tokenizers_agree
 
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
+SEED = 0
+"""Of the rows that calibrate, check and time: the same for every seed of a training."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,11 @@ class Job:
     about: str
     """The data in words."""
 
-    def task_at(self, folder: Path) -> Task:
-        return self.task.at(folder)
+    @property
+    def task_info(self) -> TaskInfo:
+        """The task as a report names it."""
+        unit: Literal["share", "number"] = "share" if self.task.metric in self.task.shares else "number"
+        return TaskInfo(self.task.name, self.task.metric, unit, labels=tuple(self.splits.labels))
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,17 @@ def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None
         {**own, **{TEACHER_PREFIX + name: value for name, value in other.items() if name not in ("labels", "index")}}
         for own, other in zip(features, task.encode(rows, teacher), strict=True)
     ]
+
+
+def sampled(rows: Sequence[Row], count: int) -> list[Row]:
+    """At most `count` of the rows in their order, drawn with a fixed seed: a file may be sorted by class or by length.
+
+    Drawn again from what was drawn, they stay the same.
+    """
+    if len(rows) <= count:
+        return list(rows)
+    places = np.random.default_rng(SEED).choice(len(rows), count, replace=False)
+    return [rows[place] for place in sorted(places)]
 
 
 def numbered(features: Sequence[Features]) -> list[Features]:
@@ -100,5 +119,10 @@ def validation_score(net: nn.Module, task: Task, features: Sequence[Features], r
 
 
 def for_target(target: Target) -> dict[str, Any]:
-    """What of a target an artifact depends on: not its name or its gates."""
-    return {"device": target.device, "threads": target.threads, "workload": asdict(target.workload)}
+    """What of a target, and of the machine that stands for it, an artifact and its figures depend on: not its name or
+    its gates."""
+    machine = describe_machine()
+    here: dict[str, Any] = {"cpu": machine.cpu, "isa": machine.isa, "cores": machine.cores}
+    if target.device == "cuda":
+        here |= {"gpus": machine.gpus, "driver": machine.driver}
+    return {"device": target.device, "threads": target.threads, "workload": asdict(target.workload), "machine": here}

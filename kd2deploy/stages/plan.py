@@ -4,7 +4,6 @@ Candidate students are built with random weights, exported as they would be depl
 teacher. Those that cannot pass the speed gate are rejected in seconds; the largest that can is trained.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,11 +21,14 @@ from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain, estimate
 from kd2deploy.stages.export import convert, missing
-from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at
+from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
+from kd2deploy.stages.training import remove
 from kd2deploy.train.shapes import Shape, candidates, shape_label
 from kd2deploy.train.student import shrink
 
 FEEDS = 32
+ROWS = 256
+"""Training rows from which requests are drawn."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def deployable(wanted: Plan, target: Target) -> list[str]:
 
 
 def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
-    features = encoded(teacher.task, job.splits.train[:256], teacher.folder)
+    empty(folder)  # of what a killed attempt left, some may be half deleted
+    features = encoded(teacher.task, sampled(job.splits.train, ROWS), teacher.folder)
     length = round(float(np.median([teacher.task.length(row) for row in features])))
     shapes = spread(
         candidates(teacher.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
@@ -203,4 +206,4 @@ def spread(shapes: list[Shape], most: int) -> list[Shape]:
 def empty(folder: Path) -> None:
     """The candidates themselves are not kept: only what was measured of them."""
     for inside in folder.iterdir():
-        shutil.rmtree(inside)
+        remove(inside)

@@ -9,7 +9,7 @@ from kd2deploy.errors import ModelError
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import Teacher
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
-from kd2deploy.stages.training import keep_only, watched
+from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
 from kd2deploy.train.engine import Trained, distill
 
@@ -39,6 +39,9 @@ def teach(job: Job) -> Taught:
 
 
 def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> Mapping[str, Any]:
+    done = finished(folder)
+    if done is not None:
+        return done
     seed = job.recipe.seeds[0]
     start = folder / "start"
     start.mkdir(exist_ok=True)
@@ -65,5 +68,5 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
         score=lambda net: validation_score(net, task, validation, job.splits.validation),
         on_progress=watched(job.watcher, "training"),
     )
-    keep_only(folder, trained.student, start, "teacher")
-    return {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
+    result = {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
+    return keep_only(folder, trained.student, start, "teacher", result)
