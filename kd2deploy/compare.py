@@ -31,7 +31,7 @@ from kd2deploy.measure.over_seeds import (
 from kd2deploy.measure.statistics import mean_over_seeds
 from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Distill, Recipe
-from kd2deploy.report import DataInfo, Estimate, TaskInfo, estimate
+from kd2deploy.report import DataInfo, Estimate, estimate
 from kd2deploy.report.comparison import Budget, Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.report.formats import seconds as in_words
@@ -278,7 +278,7 @@ def drawn_up(
         title=f"Distillation methods compared: {job.task.name.replace('_', ' ')}",
         budget=budget,
         budget_about=budget_about(contest, budget),
-        task=TaskInfo(job.task.name, job.task.metric, labels=tuple(splits.labels)),
+        task=job.task_info,
         data=DataInfo(
             source=job.about,
             train_rows=len(splits.train),

@@ -16,7 +16,7 @@ from kd2deploy.measure.verdict import EXIT_CODES, Outcome
 from kd2deploy.pack import Network, device_is_here, write_pack
 from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Recipe
-from kd2deploy.report import Candidate, DataInfo, Report, StageTime, TaskInfo, Verdict, render_html, render_markdown
+from kd2deploy.report import Candidate, DataInfo, Report, StageTime, Verdict, render_html, render_markdown
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages import judge
 from kd2deploy.stages.bundle import bundle
@@ -26,6 +26,7 @@ from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.measure import Entry, Measured, measure
 from kd2deploy.stages.plan import Planned, plan
 from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.protocol import how
 from kd2deploy.stages.student import Started, start
 from kd2deploy.stages.teacher import Taught, teach
 
@@ -213,7 +214,7 @@ def full_report(
     findings = judge.findings(measured, names, target, deployed)
     return replace(
         facts,
-        verdict=judge.verdict_shown(judged.verdict),
+        verdict=judge.verdict_shown(judged.verdict, job.task_info),
         contenders=judge.contenders(job, measured, entries, names),
         speedups=judged.speedups,
         drop_chain=chain,
@@ -228,6 +229,7 @@ def full_report(
         protocol={
             "deployed": f"{exports.chosen}: {exports.why}",
             "seed of the deployed student": trainings.chosen.seed,
+            **how(job.recipe, target, measured.timings.get(names.deployed)),
         },
     )
 
@@ -245,7 +247,7 @@ def described(job: Job, target: Target, planned: Planned | None) -> Report:
         target=target.name,
         target_about=target.about,
         workload=f"batch {target.workload.batch}, inputs drawn from the evaluation set",
-        task=TaskInfo(task.name, task.metric, labels=tuple(splits.labels)),
+        task=job.task_info,
         data=DataInfo(
             source=job.about,
             train_rows=len(splits.train),

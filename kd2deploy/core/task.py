@@ -41,7 +41,7 @@ class Scores:
     metrics: Mapping[str, float]
     """All metrics of the task by name; the headline is `Task.metric`."""
     classes: Mapping[str, float] = field(default_factory=dict)
-    """The metric per class where there are classes (recall)."""
+    """Recall per class, 0..1, where there are classes."""
 
 
 class Task(ABC):
@@ -53,6 +53,8 @@ class Task(ABC):
     name: ClassVar[str]
     auto: ClassVar[str]
     """Name of the transformers auto class that loads a network for it."""
+    shares: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that are shares of one and written in percent; the others are plain numbers."""
     metric: str
     """The headline metric, a key of `Scores.metrics`; higher is better."""
     binary: bool

@@ -120,6 +120,9 @@ class Timing:
     """How many requests were timed."""
     samples_ms: tuple[float, ...] = ()
     """`thinned` for the page."""
+    least_ms: float | None = None
+    cpu_ms: float | None = None
+    """Mean processor time of one request, all threads together."""
     cv: float | None = None
     """Standard deviation / mean, 0..1."""
     cv_flagged: bool = False
@@ -156,8 +159,9 @@ class Contender:
     """The task's headline metric on the evaluation set."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     classes: Mapping[str, float] = field(default_factory=dict)
-    """The metric per class (recall), by label."""
+    """Recall per class, 0..1, by label."""
     worst_class: str = ""
+    """The label of the lowest recall."""
     timing: Timing | None = None
     deployed: bool = False
     session: Mapping[str, str] = field(default_factory=dict)
@@ -305,6 +309,8 @@ class Report:
     drop_chain: tuple[DropLink, ...] = ()
     distillation: Distillation | None = None
     curves: tuple[Curve, ...] = ()
+    generator: str = ""
+    """The masked language model that wrote text for the student, and how long a derived one was trained."""
     candidates: tuple[Candidate, ...] = ()
     layer_map: LayerMap | None = None
     lineage: tuple[ArtifactRecord, ...] = ()

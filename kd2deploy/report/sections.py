@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kd2deploy.report import tables
-from kd2deploy.report.formats import count, interval, metric_unit, moment, whole_percent, with_interval
+from kd2deploy.report.formats import count, interval, metric_unit, moment, point, whole_percent, with_interval
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables import Table
 
@@ -113,8 +113,9 @@ def distilled(report: Report) -> Section:
         f"Gain over the control: {with_interval(known.gain, delta, suffix=suffix, signed=True)}" if known.gain else ""
     )
     gap = ""
-    if known.gap_closed and known.gap_closed.value is not None:
-        closed, ends = whole_percent(known.gap_closed.value), interval(known.gap_closed, "share", places=0)
+    if known.gap_closed:
+        value, ends = known.gap_closed.value, interval(known.gap_closed, "share", places=0)
+        closed = whole_percent(value) if value is not None else point(known.gap_closed, "share")
         gap = f"Gap between control and teacher closed: {closed} {ends}".rstrip()
     return Section(
         "distillation",
@@ -132,6 +133,7 @@ def training(report: Report) -> Section:
         "training",
         "Training",
         intro=f"{runs} training {'run' if runs == 1 else 'runs'}." if runs else "",
+        notes=_lines(f"Generator: {report.generator}" if report.generator else ""),
         figures=("training_score", "training_losses"),
     )
 

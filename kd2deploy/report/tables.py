@@ -12,6 +12,7 @@ from kd2deploy.report.formats import (
     figure,
     interval,
     metric_unit,
+    ms,
     outcome,
     parameters,
     point,
@@ -154,7 +155,7 @@ def contenders(report: Report) -> Table | None:
                 "Contender",
                 "Runtime",
                 metric,
-                "Worst class",
+                "Lowest recall",
                 "Median",
                 "P90",
                 "P99",
@@ -171,7 +172,7 @@ def contenders(report: Report) -> Table | None:
 
 def _contender(one: Contender, unit: Unit, suffix: str) -> tuple[Cell, ...]:
     timing = one.timing
-    worst = figure(one.classes.get(one.worst_class), unit, suffix=suffix) if one.worst_class else ""
+    worst = figure(one.classes.get(one.worst_class), "share") if one.worst_class else ""
     shipped = "★ deployed, " if one.deployed else ""
     return (
         Cell(one.name, under=shipped + ROLES[one.role], tone=one.role),
@@ -204,6 +205,8 @@ def costs(report: Report) -> Table | None:
             caption="What stands beside the latency and is never mixed into it",
             head=(
                 "Contender",
+                "Least",
+                "Processor time",
                 "With copies",
                 "GPU time",
                 "Throughput",
@@ -215,6 +218,8 @@ def costs(report: Report) -> Table | None:
             rows=tuple(
                 (
                     Cell(one.name, tone=one.role),
+                    Cell(ms(timing.least_ms)),
+                    Cell(ms(timing.cpu_ms)),
                     _figure(timing.with_copies, "ms") if timing.with_copies else Cell(""),
                     _figure(timing.gpu, "ms") if timing.gpu else Cell(""),
                     _throughput(timing),
@@ -228,7 +233,7 @@ def costs(report: Report) -> Table | None:
                 )
                 for one, timing in timed
             ),
-            numbers=frozenset(range(1, 7)),
+            numbers=frozenset(range(1, 9)),
         )
     )
 
@@ -247,8 +252,8 @@ def metrics(report: Report) -> Table | None:
 
 
 def classes(report: Report) -> Table | None:
-    """The metric per class, by contender: a mean may hide a class that was lost."""
-    return _by_name("The metric per class", [(one, one.classes) for one in report.contenders if one.classes])
+    """Recall per class, by contender: a mean may hide a class that was lost."""
+    return _by_name("Recall per class", [(one, one.classes) for one in report.contenders if one.classes])
 
 
 def _names(groups: Iterable[Mapping[str, object]]) -> list[str]:

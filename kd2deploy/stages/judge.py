@@ -32,6 +32,8 @@ from kd2deploy.report import (
     LayerMap,
     SeedResult,
     Speedup,
+    TaskInfo,
+    Unit,
     estimate,
     needs,
     thinned,
@@ -65,14 +67,13 @@ class Names:
 class Judged:
     verdict: Verdict
     speedups: tuple[Speedup, ...]
-    figures: Mapping[str, Figure | float | None]
 
 
 def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact], target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
     deployed = chain[-1]
     scores, timings, task, rng = measured.scores, measured.timings, job.task, np.random.default_rng(SEED)
-    figures: dict[str, Figure | float | None] = {"max_size_mb": deployed.size_mb}
+    figures: dict[str, Figure | float | None] = {"max_size_mb": weights_mb(deployed)}
     teacher, student = scores.get(names.teacher), scores.get(names.deployed)
     if teacher is not None and student is not None:
         figures["max_drop"] = score_difference(task, teacher, student, rng)
@@ -94,7 +95,7 @@ def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact]
     if own is not None and not own.failure:
         figures["p50_ms"], figures["p99_ms"] = latency_percentile(own, 0.5), latency_percentile(own, 0.99)
     verdict = judge(target.gates, figures, [*breaches(job, measured, names), *lineage_breaches(chain)])
-    return Judged(verdict, tuple(speedups), figures)
+    return Judged(verdict, tuple(speedups))
 
 
 def closed(job: Job, teacher: Scores, student: Scores, control: Scores, rng: np.random.Generator) -> Interval:
@@ -129,13 +130,15 @@ def shown(figure: Figure | float | None, factor: float = 1.0) -> Estimate:
     return estimate(figure * factor)
 
 
-def verdict_shown(verdict: Verdict) -> VerdictShown:
+def verdict_shown(verdict: Verdict, task: TaskInfo) -> VerdictShown:
+    """The verdict as the report holds it; a metric that is no share loses numbers, not points."""
+    points: Unit = "points" if task.metric_unit == "share" else "number"
     gates = tuple(
         GateResult(
             gate.name,
             gate.bound,
             gate.limit,
-            gate.unit,
+            points if gate.unit == "points" else gate.unit,
             estimate(gate.estimate, gate.low, gate.high),
             gate.outcome.value,
             gate.sentence,
@@ -198,6 +201,8 @@ def timing_shown(timing: Timing) -> TimingShown:
         p99=shown(latency_percentile(timing, 0.99)),
         samples=len(samples),
         samples_ms=thinned([float(one) for one in samples]),
+        least_ms=float(samples.min()),
+        cpu_ms=timing.cpu_ms_per_run,
         cv=noisy.cv if np.isfinite(noisy.cv) else None,
         cv_flagged=bool(noisy.flags),
         processes=len({block.process for block in timing.blocks}),
@@ -386,7 +391,7 @@ def findings(measured: Measured, names: Names, target: Target, deployed: Artifac
         target.gates.min_speedup or 1.0,
         machine=describe_machine(),
         precision=deployed.precision,
-        size_mb=deployed.size_mb,
+        size_mb=weights_mb(deployed),
     )
     return tuple(Finding(one.sentence, one.remedy, names.deployed) for one in found)
 

@@ -17,6 +17,8 @@ UNLABELLED = -100
 
 CLASS_METRICS = ("accuracy", "macro_f1", "matthews")
 VALUE_METRICS = ("spearman", "pearson")
+SHARES = frozenset({"accuracy", "macro_f1"})
+"""Metrics that are shares of one; the others are correlations, -1..1."""
 
 
 def cross_entropy(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, Scores, Task
 from kd2deploy.tasks._classification import (
     METRICS,
+    SHARES,
     Array,
     agreement_of,
     answers_of,
@@ -81,6 +82,7 @@ class ImageClassification(Task):
 
     name: ClassVar[str] = "image_classification"
     auto: ClassVar[str] = "AutoModelForImageClassification"
+    shares: ClassVar[frozenset[str]] = SHARES
 
     def __init__(
         self,

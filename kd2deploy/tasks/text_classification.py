@@ -12,6 +12,7 @@ from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, R
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.tasks._classification import (
     METRICS,
+    SHARES,
     Array,
     agreement_of,
     answers_of,
@@ -66,6 +67,7 @@ class TextClassification(Task):
 
     name: ClassVar[str] = "text_classification"
     auto: ClassVar[str] = "AutoModelForSequenceClassification"
+    shares: ClassVar[frozenset[str]] = SHARES
 
     def __init__(
         self,

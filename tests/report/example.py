@@ -55,6 +55,8 @@ def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool
         p99=at(0.99) if samples >= 662 else needs(662),
         samples=samples,
         samples_ms=thinned(raw),
+        least_ms=ordered[0],
+        cpu_ms=1.9 * median,
         cv=spread,
         cv_flagged=flagged,
         processes=3,

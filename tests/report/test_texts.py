@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,11 @@ from rich.console import Console
 from kd2deploy.report import (
     ArtifactRecord,
     Contender,
+    Estimate,
     Finding,
     Outcome,
     Report,
+    TaskInfo,
     Verdict,
     model_card,
     print_report,
@@ -23,7 +26,7 @@ from kd2deploy.report import (
 )
 from kd2deploy.report.markdown import escaped, fenced
 from kd2deploy.report.sections import sections
-from kd2deploy.report.tables import lineage
+from kd2deploy.report.tables import contenders, costs, lineage
 from tests.report.example import HOSTILE, example, profile_alone
 
 GITHUB = MarkdownIt("gfm-like", {"linkify": False})
@@ -92,6 +95,30 @@ def test_a_partial_report_leaves_its_missing_sections_out() -> None:
     assert printed(Report("empty")) == ""
     assert '<div class="plot"' not in render_html(Report("empty"))
     assert "n/a (needs 662)" in printed(profile_alone())
+
+
+def test_why_no_share_of_the_gap_is_stated_is_told() -> None:
+    report = example()
+    assert report.distillation is not None
+    gap = Estimate(None, note="n/a (the teacher is no better than the control)")
+    told = replace(report, distillation=replace(report.distillation, gap_closed=gap))
+    assert "closed: n/a (the teacher is no better than the control)" in shown(GITHUB.render(render_markdown(told)))
+
+
+def test_a_correlation_is_a_number_and_recall_a_share() -> None:
+    told = replace(example(), task=TaskInfo("text_classification", "matthews", "number"))
+    table = contenders(told)
+    assert table is not None
+    cells = dict(zip(table.head, table.rows[0], strict=True))
+    assert "%" not in cells["matthews"].text
+    assert cells["Lowest recall"].text.endswith(" %")
+
+
+def test_the_least_and_the_processors_time_stand_beside_the_median() -> None:
+    table = costs(example())
+    assert table is not None
+    assert table.head[1:3] == ("Least", "Processor time")
+    assert all(cell.text.endswith(" ms") for row in table.rows for cell in row[1:3])
 
 
 def test_an_invalid_run_without_any_figure_still_makes_every_page() -> None:

@@ -1,13 +1,16 @@
 """What the judge puts into the report, where a figure would mislead."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kd2deploy.core import Scores
+from kd2deploy.core import Artifact, Gates, Scores
 from kd2deploy.measure.intervals import Interval
-from kd2deploy.stages.judge import gap_shown
+from kd2deploy.measure.verdict import judge
+from kd2deploy.report import TaskInfo
+from kd2deploy.stages.judge import gap_shown, verdict_shown, weights_mb
 
 
 def scores(accuracy: float) -> Scores:
@@ -28,3 +31,16 @@ def test_a_share_of_no_gap_is_not_shown(teacher: float, gap: Interval, note: str
     assert found is not None
     assert (found.value is None) == bool(note)
     assert note in found.note
+
+
+@pytest.mark.parametrize(("metric_unit", "unit"), [("share", "points"), ("number", "number")])
+def test_a_loss_of_correlation_is_not_written_in_points(metric_unit: str, unit: str) -> None:
+    verdict = judge(Gates(max_drop=0.02), {"max_drop": Interval(0.01, 0.0, 0.015)})
+    (gate,) = verdict_shown(verdict, TaskInfo("text", "spearman", metric_unit)).gates  # type: ignore[arg-type]
+    assert gate.unit == unit
+
+
+def test_a_networks_size_is_that_of_its_weights(tmp_path: Path) -> None:
+    for name, size in (("model.safetensors", 3_000_000), ("tokenizer.json", 9_000_000)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert weights_mb(Artifact(tmp_path, "", "")) == 3.0
