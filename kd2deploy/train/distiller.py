@@ -1,6 +1,6 @@
 """The distiller: runs both networks on every view of a batch and adds up the method's terms."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from kd2deploy.core import (
     Sizes,
     Step,
     Task,
+    Term,
     View,
     clean_look,
 )
@@ -89,9 +90,11 @@ class Distiller(nn.Module):
         looks = self._looks(batch, weights)
         if looks is None:
             return Outcome(zero_leaf(batch), {}, {})
-        step = Step(batch, {name: self._pair(name, look) for name, look in looks.items()}, self.progress)
-        terms = self.method.weighted
-        values = {name: terms[name].term(step) for name in weights}
+        weighted = self.method.weighted
+        terms = {name: weighted[name].term for name in weights}
+        pairs = {name: self._pair(name, look, terms.values()) for name, look in looks.items()}
+        step = Step(batch, pairs, self.progress)
+        values = {name: term(step) for name, term in terms.items()}
         loss = zero_leaf(batch) if not values else torch.stack([weights[n] * values[n].float() for n in values]).sum()
         return Outcome(loss, {name: value.detach() for name, value in values.items()}, weights)
 
@@ -116,10 +119,9 @@ class Distiller(nn.Module):
                 looks[view.name] = look
         return looks
 
-    def _pair(self, view: str, look: Look) -> Pair:
-        needs: frozenset[str] = frozenset().union(
-            *(weighted.term.needs for weighted in self.method.weighted.values() if view in weighted.term.views)
-        )
+    def _pair(self, view: str, look: Look, active: Iterable[Term]) -> Pair:
+        """Both networks' answers, with what the terms that take part now read of this view and no more."""
+        needs: frozenset[str] = frozenset().union(*(term.needs for term in active if view in term.views))
         shown = look.student if "labels" in needs else without_labels(look.student)
         student = self.task.observe(self.student, shown, needs=needs & SEEN)
         return Pair(student, self._observe_teacher(view, look, needs) if "teacher" in needs else None, look)

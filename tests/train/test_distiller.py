@@ -134,6 +134,18 @@ def test_a_term_that_weighs_nothing_is_skipped_unless_it_keeps_state():
     assert set(found) == {"loss", "term.task", "term.kept"}
 
 
+def test_what_only_a_term_without_weight_reads_is_not_run():
+    task = watched()
+    late = Weighted(Noted(needs=frozenset({"teacher", "hidden"})), lambda progress: float(progress.done > 0))
+    built = distiller(Method(task=Weighted(TaskLoss()), late=late), task)
+    built(**batch_of())
+    assert [(net, needs) for net, _, needs in task.seen] == [(built.student, set())]
+    task.seen.clear()
+    built.progress = Progress(step=2, steps=4, epoch=0.5, epochs=1.0)
+    built(**batch_of())
+    assert [(net, needs) for net, _, needs in task.seen] == [(built.student, {"hidden"}), (built.teacher, {"hidden"})]
+
+
 def test_a_scheduled_weight_is_read_at_the_progress():
     method = Method(task=Weighted(TaskLoss(), lambda progress: 2.0 * progress.done))
     built = distiller(method, teacher=False)
