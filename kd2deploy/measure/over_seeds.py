@@ -16,19 +16,19 @@ from kd2deploy.core import Scores, Task
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.paired import CONFIDENCE, bootstrap
-from kd2deploy.measure.statistics import mean_over_seeds
+from kd2deploy.measure.statistics import ROUNDING, mean_over_seeds, t_interval
 
 RESAMPLES = 500
 
 
 def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed."""
+    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed, and where all seeds differ by the same."""
     return mean_over_seeds([one - other for one, other in zip(ours, theirs, strict=True)])
 
 
 def ratio_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Geometric mean of `ours` / `theirs`, seed by seed; both positive. Unbounded above for a single seed."""
-    logs = mean_over_seeds([math.log(one / other) for one, other in zip(ours, theirs, strict=True)])
+    logs = t_interval(np.array([math.log(one / other) for one, other in zip(ours, theirs, strict=True)]))
     return Interval(*(math.exp(end) if end < math.inf else math.inf for end in (logs.estimate, logs.low, logs.high)))
 
 
@@ -38,9 +38,9 @@ def gap_closed_over_seeds(
     """mean(student - control) / mean(teacher - control); None where the teacher is not surely better than the control.
 
     Source: Fieller, "Some problems in interval estimation", 1954: the shares that a t test over the pairs does not
-    reject. It is bounded just where the gap is surely not zero.
+    reject. It is bounded just where the gap is surely not zero; of controls that are all equal that is not known.
     """
-    if len(students) < 2:
+    if len(students) < 2 or np.ptp(controls) <= ROUNDING:
         return None
     gained = np.asarray(students) - np.asarray(controls)
     gap = teacher - np.asarray(controls)
@@ -64,7 +64,7 @@ def difference_over_examples(
     if any(not np.array_equal(one.truth, truth) for one in (*ours, *theirs)):
         raise MeasureError("trainings were scored on different examples; score all on the same evaluation set")
     if task.binary:
-        return mean_over_seeds(list(mean_correct(ours) - mean_correct(theirs)))
+        return t_interval(mean_correct(ours) - mean_correct(theirs))
 
     def difference(at: NDArray[np.int64]) -> float:
         one, other = (

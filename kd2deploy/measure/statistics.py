@@ -33,6 +33,8 @@ FEW_PROCESSES_GROUPS = 8
 """Groups of successive rounds, in all, where the processes are fewer: more would be correlated, fewer vague."""
 ENOUGH_BEYOND = 10
 """Samples per process beyond a percentile from which the processes' shares are near enough to normal. Ours."""
+ROUNDING = 1e-9
+"""Scores that differ by no more are equal."""
 TRIM = 0.2
 """Share of a process's rounds left out at either end: a neighbour's burst falls on few rounds."""
 
@@ -174,8 +176,15 @@ def t_interval(values: Doubles, confidence: float = 0.95) -> Interval:
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean over independent training runs with Student's interval; endless for a single seed."""
-    return t_interval(np.asarray(values, dtype=np.float64), confidence)
+    """Mean over independent training runs with Student's interval; endless where no spread was seen.
+
+    That is for a single seed, and for seeds that happen to agree to the digit: scores are counts of few examples, so
+    two may well be equal, which is no proof that a third would be.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if np.ptp(found) <= ROUNDING:
+        return Interval(float(found[0]), -math.inf, math.inf)
+    return t_interval(found, confidence)
 
 
 @dataclass(frozen=True, slots=True)

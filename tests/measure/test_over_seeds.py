@@ -48,6 +48,11 @@ def test_half_of_an_even_gap_is_closed():
     assert found.low < 0.5 < found.high
 
 
+def test_a_gap_to_controls_that_agree_to_the_digit_is_not_sure():
+    assert gap_closed_over_seeds([0.80, 0.80], [0.70, 0.70], 0.90) is None
+    assert gap_closed_over_seeds([0.80, 0.80], [0.70, 0.71], 0.90) is not None
+
+
 def test_no_share_is_stated_of_a_gap_that_is_not_sure():
     controls = [0.80, 0.90, 0.70]
     assert gap_closed_over_seeds([0.85, 0.91, 0.77], controls, 0.82) is None

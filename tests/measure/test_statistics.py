@@ -118,6 +118,13 @@ def test_the_mean_over_seeds_is_students() -> None:
     assert math.isinf(t_interval(np.array([1.0])).high)
 
 
+@pytest.mark.parametrize("values", [[0.02, 0.02], [0.82 - 0.80, 0.72 - 0.70, 0.92 - 0.90], [0.0, 0.0]])
+def test_seeds_that_agree_to_the_digit_show_no_spread_and_prove_nothing(values: list[float]) -> None:
+    found = mean_over_seeds(values)
+    assert found.estimate == pytest.approx(values[0])
+    assert (found.low, found.high) == (-math.inf, math.inf)
+
+
 def test_noise_is_flagged_but_inputs_of_different_size_are_not_noise() -> None:
     rng = np.random.default_rng(0)
     inputs = np.tile(np.arange(4), 50)
