@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from recipes.small_run import recipe, written
 
-from kd2deploy.compare import BASELINE, CONTROL, committed, compare, field_of
+from kd2deploy.compare import BASELINE, CONTROL, committed, compare, field_of, off_budget, word
 from kd2deploy.errors import RecipeError, RunError
+from kd2deploy.measure.over_seeds import difference_over_seeds
 from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe
 from kd2deploy.report.comparison import Comparison
@@ -104,6 +105,32 @@ def test_a_method_in_two_phases_shares_the_budget(found: Comparison) -> None:
 
 
 @pytest.mark.recipe
+def test_what_was_made_once_is_charged_to_every_method_that_needs_it(found: Comparison) -> None:
+    setups = {one.method: [run.setup for run in one.runs] for one in found.standings}
+    assert setups[CONTROL] == setups["hidden"] == [{}, {}]
+    assert list(setups[BASELINE][0]) == ["teacher cache"]
+    assert setups["dist"] == setups[BASELINE] == [setups[BASELINE][0]] * 2
+    assert [list(one) for one in setups["combined_kd"]] == [["generator"]] * 2
+    assert all(seconds > 0 for setup in setups.values() for one in setup for seconds in one.values())
+    generators = {one.method: one.generator for one in found.standings if one.generator}
+    assert generators == {"combined_kd": "derived from the teacher, 200 steps"}
+
+
+@pytest.mark.recipe
+def test_a_method_that_missed_the_time_budget_is_named(found: Comparison) -> None:
+    one = found.by_role("baseline")
+    spent = sum(run.setup_s + run.seconds for run in one.runs) / 2
+    assert off_budget([one], None) == off_budget([one], spent / 1.09) == off_budget([one], spent / 0.91) == []
+    for budget_s in (spent / 1.11, spent / 0.89):
+        (said,) = off_budget([one], budget_s)
+        assert said.startswith(f"{BASELINE} took")
+
+
+def test_equal_differences_in_two_seeds_tell_nothing_apart() -> None:
+    assert word(difference_over_seeds([0.82, 0.72], [0.80, 0.70])) == "not told apart"
+
+
+@pytest.mark.recipe
 def test_the_control_sees_labelled_rows_alone_for_as_many_steps(found: Comparison, folder: Path) -> None:
     assert found.data.details == {"labelled training rows": 60, "unlabelled training rows": 84}
     (stage,) = (folder / "run" / "stages").glob("task_only-seed0-*")
@@ -142,11 +169,15 @@ def test_it_runs_again_without_training_anything_and_another_method_is_added(fol
 def test_equal_time_gives_a_dearer_method_fewer_steps_and_leaves_the_baseline(folder: Path, found: Comparison) -> None:
     timed = compare(small(folder), folder / "run", METHODS, "time")
     assert timed.by_role("baseline").runs == found.by_role("baseline").runs
-    cost = {one.method: one.runs[0].seconds / one.runs[0].steps for one in found.standings}
+    first = {one.method: one.runs[0] for one in found.standings}
+    allowed = first[BASELINE].setup_s + first[BASELINE].seconds
+    assert (timed.budget, timed.budget_s) == ("time", pytest.approx(allowed))
     for one in timed.standings:
-        allowed = cost[BASELINE] * STEPS
-        assert one.runs[0].steps == pytest.approx(max(2, int(allowed / cost[one.method] + 1e-9)), abs=1), one.method
-    assert timed.budget == "time"
+        probe = first[one.method]
+        fitting = (allowed - probe.setup_s) / (probe.seconds / probe.steps)
+        assert one.runs[0].steps == pytest.approx(max(1, int(fitting + 1e-9)), abs=1), one.method
+    assert {one.method for one in timed.standings} == {CONTROL, BASELINE, "dist", "hidden"}
+    assert timed.left_out["combined_kd"].startswith("its set-up alone takes")
     assert (folder / "run" / "comparison-time.html").is_file()
     assert (folder / "run" / "comparison-steps.html").is_file()
 
@@ -166,8 +197,8 @@ def test_the_command_prints_the_table_and_exits_with_0(folder: Path, found: Comp
     done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "comparison-steps.html" in done.stdout
-    for word in ("task_only", "logit", "dist", "hidden"):
-        assert word in done.stdout
+    for method in ("task_only", "logit", "dist", "hidden"):
+        assert method in done.stdout
 
 
 def test_what_is_no_comparison_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from kd2deploy.errors import RunError
 from kd2deploy.report.report import DataInfo, Estimate, Plain, TaskInfo
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Budget = Literal["steps", "time"]
 Word = Literal["better", "not told apart", "worse"]
 
@@ -27,10 +27,15 @@ class SeedRun:
     steps: int
     seconds: float
     """Training alone."""
-    setup_s: float
-    """Everything around it: reading, filling the teacher's cache, deriving a generator, saving."""
+    setup: Mapping[str, float]
+    """Seconds that it has to spend before its first step, by what takes them: filling the teacher's cache, deriving a
+    generator. Charged in full to every training that needs it, also where several shared what was made once."""
     load: float
     """One-minute load average of the machine when it ended, this program's own work included."""
+
+    @property
+    def setup_s(self) -> float:
+        return sum(self.setup.values())
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Standing:
     """Time per optimizer step over that of the control."""
     cached: bool
     """Whether the teacher's answers came from a cache rather than from running it."""
+    generator: str
+    """Which masked language model wrote text, and for a derived one how long it was trained; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class Comparison:
     budget: Budget
     budget_about: str
     """What was equal, in a sentence."""
+    budget_s: float | None
+    """Seconds of set-up and training for each where time was equal."""
     task: TaskInfo
     data: DataInfo
     teacher: float

@@ -7,18 +7,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kd2deploy.core import Features, Method, Row
+from torch import nn
+
+from kd2deploy.core import Features, Method, Row, Task
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import epochs_for, steps_of
 from kd2deploy.stages.job import Job, Model, encoded, model_at, numbered, validation_score
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, distill
-from kd2deploy.train.generator import masked_lms
+from kd2deploy.train.generator import STEPS, MaskedLms
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache, unfit
 
 Role = Literal["student", "control"]
+CACHE, GENERATOR = "teacher cache", "generator"
+LAYOUT = 2
+"""Version of what the stage's record holds; part of its specification, so that an older one is never misread."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,16 @@ class Distilled:
     trained: tuple[Trained, ...]
     layer_maps: Mapping[str, list[list[int]]]
     """Which teacher layer each student layer learned from, by term, where a term compares layers."""
-    cached: bool
-    stage_seconds: float
-    """Everything: reading, the teacher's cache, deriving a generator, training, scoring, saving."""
+    generator: str
+    """Which masked language model wrote text, and for a derived one how long it was trained; empty without one."""
+    setup: Mapping[str, float]
+    """Seconds before the first step, by what took them: what this training would have had to spend alone, also where it
+    found the teacher's cache or a generator made already."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the teacher's answers were read from a cache rather than made by running it."""
+        return CACHE in self.setup
 
     @property
     def score(self) -> float:
@@ -54,7 +66,13 @@ def train_by(
 ) -> Distilled:
     """Train one student through these trainings, as the stage `<name>-seed<seed>`. Raises TrainError, RecipeError."""
     trainings = [{"method": entry.method, "settings": asdict(entry.settings)} for entry in entries]
-    spec = {"trainings": trainings, "seed": seed, "task": job.task.spec(), "cache": job.recipe.teacher_cache}
+    spec = {
+        "trainings": trainings,
+        "seed": seed,
+        "task": job.task.spec(),
+        "cache": job.recipe.teacher_cache,
+        "layout": LAYOUT,
+    }
     parents = {"data": job.splits.sha256, "start": start.sha256}
     if any("teacher" in build_method(entry.method).needs for entry in entries):
         parents["teacher"] = teacher.sha256
@@ -67,8 +85,8 @@ def train_by(
         model_at(stage.path(role), job.task),
         tuple(Trained.from_json(one) for one in stage.result["trained"]),
         stage.result["layer_maps"],
-        stage.result["cached"],
-        stage.seconds,
+        stage.result["generator"],
+        stage.result["setup"],
     )
 
 
@@ -84,7 +102,8 @@ def work(
     validation = encoded(task, job.splits.validation, start.folder)
     trainings: list[Trained] = []
     layer_maps: dict[str, list[list[int]]] = {}
-    cached = False
+    setup: dict[str, float] = {}
+    generators: dict[str, float] = {}
     last: Path | None = None
     for at, entry in enumerate(entries):
         method = build_method(entry.method, f"distill[{at}].method")
@@ -94,7 +113,9 @@ def work(
             features, settings = labelled(job.splits.train, features, settings)
         net = teacher.task.load(teacher.folder) if needs_teacher else None
         cache = cache_for(job, method, net, teacher, features, at, settings.epochs) if net is not None else None
-        cached = cached or cache is not None
+        if cache is not None:
+            setup[CACHE] = cache.seconds
+        written = None if net is None else generators_of(job, teacher, net, task, features, seed)
         try:
             trained = distill(
                 task,
@@ -107,20 +128,25 @@ def work(
                 seed=seed,
                 score=lambda net: validation_score(net, task, validation, job.splits.validation),
                 cache=cache,
-                masked_lm=None
-                if net is None
-                else masked_lms(
-                    net, teacher.folder, task, features, cache=generator_file(job, teacher, seed), seed=seed
-                ),
+                masked_lm=written,
                 on_progress=watched(job.watcher, "training" if len(entries) == 1 else f"training {at + 1}"),
             )
         except ValueError as error:
             raise RecipeError([Fault(f"distill[{at}].method", str(error))]) from error
         trainings.append(trained)
         layer_maps.update(maps_of(method))
+        if written is not None:
+            generators |= written.given
         last = trained.student
     assert last is not None
-    result = {"trained": [one.to_json() for one in trainings], "layer_maps": layer_maps, "cached": cached}
+    if any(generators.values()):
+        setup[GENERATOR] = sum(generators.values())
+    result = {
+        "trained": [one.to_json() for one in trainings],
+        "layer_maps": layer_maps,
+        "generator": ", ".join(generators),
+        "setup": setup,
+    }
     return keep_only(folder, last, start.folder, role, result)
 
 
@@ -139,12 +165,16 @@ def unlabelled(row: Row) -> bool:
     return "label" in row and row["label"] is None
 
 
-def generator_file(job: Job, teacher: Model, seed: int) -> Path:
-    """Where a derived generator is kept: it depends on teacher, rows, task and seed alone, so methods share it."""
-    key = hashlib.sha256(f"{teacher.sha256} {job.splits.sha256} {job.task.spec()} {seed}".encode()).hexdigest()
+def generators_of(
+    job: Job, teacher: Model, net: nn.Module, task: Task, features: Sequence[Features], seed: int
+) -> MaskedLms:
+    """Generators for this teacher. A derived one depends on teacher, rows, task and seed alone, so methods share it."""
+    made_of = f"{teacher.sha256} {job.splits.sha256} {job.task.spec()} {seed} {STEPS}"
+    key = hashlib.sha256(made_of.encode()).hexdigest()
     folder = job.run.folder / "cache"
     folder.mkdir(exist_ok=True)
-    return folder / f"generator-{key[:16]}.safetensors"
+    kept = folder / f"generator-{key[:16]}.safetensors"
+    return MaskedLms(net, teacher.folder, task, features, cache=kept, seed=seed)
 
 
 def cache_for(

@@ -58,11 +58,11 @@ def distill(
 ) -> Trained:
     """Train `student` under `method`; the kept student is left in it and saved in `folder`.
 
-    `method` comes unbound. `score(student)` is the validation score, higher is better; the student is in eval mode and
-    torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`. The same call on the same
-    folder continues from the last whole checkpoint, or returns a finished training at once; on a CPU the result is the
-    same to the bit as without the interruption. Raises ValueError where method, networks and settings do not fit, and
-    TrainError where the loss is no longer finite or the folder holds another training.
+    `method` comes unbound, and is bound when this returns. `score(student)` is the validation score, higher is better;
+    the student is in eval mode and torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`.
+    The same call on the same folder continues from the last whole checkpoint, or returns a finished training at once;
+    on a CPU the result is the same to the bit as without the interruption. Raises ValueError where method, networks and
+    settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
     """
     assert isinstance(student, PreTrainedModel), "a student is a transformers model, saved by save_pretrained"
     settings = resolved(settings, device)
@@ -70,11 +70,11 @@ def distill(
         arguments = training_arguments(settings, folder, seed, method, device, len(features))
         refuse_misfits(method, settings, arguments, score is not None, features)
         run = identity(settings, seed, method, len(features), arguments.world_size)
+        set_seed(seed)
+        bind(task, student, method, teacher, features, settings, arguments, masked_lm)
         finished = folder / TRAINED
         if finished.exists():
             return reopened(finished, run, student)
-        set_seed(seed)
-        bind(task, student, method, teacher, features, settings, arguments, masked_lm)
         if cache is not None:
             cache.require_rows(features)
         if teacher is not None:

@@ -7,12 +7,14 @@ like this.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
@@ -42,11 +44,15 @@ class FolderMaskedLm(MaskedLm):
 
 
 class TiedMaskedLm(MaskedLm):
-    """An encoder with a small head whose last layer is the encoder's own table of word embeddings."""
+    """An encoder with a small head whose last layer is the encoder's own table of word embeddings.
+
+    `steps` and `seconds` say what its training took, whenever that was.
+    """
 
     def __init__(self, encoder: nn.Module, mask_id: int, special_ids: Sequence[int]) -> None:
         super().__init__()
         self.encoder, self.mask_id, self.special_ids = encoder, mask_id, tuple(special_ids)
+        self.steps, self.seconds = 0, 0.0
         config: Any = encoder.config
         words, width = self.table().shape
         self.transform = nn.Sequential(nn.Linear(config.hidden_size, width), nn.GELU(), nn.LayerNorm(width))
@@ -62,27 +68,38 @@ class TiedMaskedLm(MaskedLm):
         return F.linear(self.transform(state[positions]), self.table(), self.bias)
 
 
-def masked_lms(
-    teacher: nn.Module,
-    folder: Path,
-    task: Task,
-    features: Sequence[Features],
-    *,
-    cache: Path | None = None,
-    seed: int = 0,
-    device: Literal["cpu", "cuda"] | None = None,
-) -> Callable[[str | None], MaskedLm]:
+class MaskedLms:
     """What `Networks.masked_lm` is to be: a name gives `named_masked_lm`, None `derived_masked_lm`.
 
     `folder` is the teacher's, for its tokenizer; `cache` a file that keeps a derived one between runs.
     """
 
-    def found(name: str | None) -> MaskedLm:
-        if name is not None:
-            return named_masked_lm(name, folder)
-        return derived_masked_lm(teacher, folder, task, features, cache=cache, seed=seed, device=device)
+    def __init__(
+        self,
+        teacher: nn.Module,
+        folder: Path,
+        task: Task,
+        features: Sequence[Features],
+        *,
+        cache: Path | None = None,
+        seed: int = 0,
+        device: Literal["cpu", "cuda"] | None = None,
+    ) -> None:
+        self.teacher, self.folder, self.task, self.features = teacher, folder, task, features
+        self.cache, self.seed, self.device = cache, seed, device
+        self.given: dict[str, float] = {}
+        """What was asked for, in words, and the seconds that making it took."""
 
-    return found
+    def __call__(self, name: str | None) -> MaskedLm:
+        if name is not None:
+            named = named_masked_lm(name, self.folder)
+            self.given[name] = 0.0
+            return named
+        derived = derived_masked_lm(
+            self.teacher, self.folder, self.task, self.features, cache=self.cache, seed=self.seed, device=self.device
+        )
+        self.given[f"derived from the teacher, {derived.steps} steps"] = derived.seconds
+        return derived
 
 
 def named_masked_lm(name: str, teacher: Path) -> MaskedLm:
@@ -117,12 +134,12 @@ def derived_masked_lm(
     cache: Path | None = None,
     seed: int = 0,
     device: Literal["cpu", "cuda"] | None = None,
-) -> MaskedLm:
+) -> TiedMaskedLm:
     """A copy of the teacher's encoder with a tied head, trained for `steps` to restore words of the features' texts.
 
     On the CPU in the end, in eval mode. The teacher and the global random generators are left as they were: the same
-    seed gives the same generator. With a `cache` file that exists its weights are read instead. Raises ModelError
-    where the tokenizer has no mask token.
+    seed gives the same generator. With a `cache` file that exists its weights are read instead, with what they took.
+    Raises ModelError where the tokenizer has no mask token.
     """
     mask_id, special_ids = masking(folder)
     base: nn.Module = teacher.base_model  # type: ignore[assignment]
@@ -131,15 +148,25 @@ def derived_masked_lm(
         torch.manual_seed(seed)
         found = TiedMaskedLm(copy.deepcopy(base).cpu(), mask_id, special_ids).requires_grad_(True)
         if cache is not None and cache.is_file():
-            load_model(found, cache)
-            return found.eval()
+            return read_back(found, cache)
+        began = time.perf_counter()
         fit(found.to(place), task, features, steps)
-    found.cpu().eval()
+        found.cpu().eval()
+        found.steps, found.seconds = steps, time.perf_counter() - began
     if cache is not None:
         unfinished = cache.with_name(cache.name + ".writing")
-        save_model(found, str(unfinished))
+        save_model(found, str(unfinished), {"steps": str(found.steps), "seconds": repr(found.seconds)})
         unfinished.replace(cache)
     return found
+
+
+def read_back(found: TiedMaskedLm, cache: Path) -> TiedMaskedLm:
+    """The generator with the weights and the figures of a file that `derived_masked_lm` wrote, in eval mode."""
+    load_model(found, cache)
+    with safe_open(cache, "pt") as opened:
+        kept = opened.metadata()
+    found.steps, found.seconds = int(kept["steps"]), float(kept["seconds"])
+    return found.eval()
 
 
 def masking(folder: Path) -> tuple[int, tuple[int, ...]]:

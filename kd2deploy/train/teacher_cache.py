@@ -8,6 +8,7 @@ differs from a live one by float rounding (about 1e-6 in float32).
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,10 @@ from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, 
 from kd2deploy.errors import TrainError
 from kd2deploy.train.resume import write_json
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the files' layout; part of the key, so that an older cache is never misread."""
 EXTRA = "extras."
+FILLED = "filled.json"
 Array = np.ndarray[Any, Any]
 
 
@@ -66,6 +68,8 @@ class TeacherCache:
     """`rows_hash` of the features it was filled from."""
     arrays: dict[str, Array] = field(repr=False)
     """`logits` [rows, ..., C], perhaps `embedding` [rows, D] and `extras.<name>`; memory-mapped."""
+    seconds: float
+    """What filling it took, whenever that was."""
 
     @classmethod
     def open_or_fill(
@@ -95,7 +99,8 @@ class TeacherCache:
             fill(partial, task, teacher, features, batch, on_progress)
             partial.rename(place)
         arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(place.glob("*.npy"))}
-        return cls(place, len(features), data_hash, arrays)
+        seconds = json.loads((place / FILLED).read_text())["seconds"]
+        return cls(place, len(features), data_hash, arrays, seconds)
 
     def require(self, method: Method) -> None:
         """Nothing, or ValueError where the method needs the teacher itself."""
@@ -136,8 +141,9 @@ def fill(
     order = sorted(range(len(features)), key=lambda row: -task.length(features[row]))
     device = next(teacher.parameters()).device
     teacher.eval()
-    counter = folder / "filled.json"
-    done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
+    counter = folder / FILLED
+    before = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "seconds": 0.0}
+    done, began = before["rows"], time.perf_counter() - before["seconds"]
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -160,7 +166,7 @@ def fill(
             arrays[name][rows] = answer
             arrays[name].flush()
         done += len(rows)
-        write_json(counter, {"rows": done})
+        write_json(counter, {"rows": done, "seconds": time.perf_counter() - began})
         if on_progress:
             on_progress(done, len(features))
 

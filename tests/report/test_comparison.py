@@ -17,7 +17,7 @@ from kd2deploy.report.comparison_pages import (
     write_comparison,
 )
 from kd2deploy.report.comparison_plot import Axis, laid_out, render_svg
-from kd2deploy.report.comparison_text import caveats, conclusions, standings
+from kd2deploy.report.comparison_text import caveats, conclusions, standings, trainings
 
 
 def difference(word: Word, value: float) -> Difference:
@@ -26,7 +26,8 @@ def difference(word: Word, value: float) -> Difference:
 
 
 def standing(method: str, score: float, **changes: object) -> Standing:
-    runs = tuple(SeedRun(seed, score + 0.01 * (seed - 1), 100, 5.0, 1.0, 1.2) for seed in range(3))
+    setup = {"teacher cache": 1.0, "generator": 20.0}
+    runs = tuple(SeedRun(seed, score + 0.01 * (seed - 1), 100, 5.0, setup, 1.2) for seed in range(3))
     whole = Standing(
         method=method,
         role="method",
@@ -40,6 +41,7 @@ def standing(method: str, score: float, **changes: object) -> Standing:
         step_ms=50.0,
         cost=Estimate(1.5, 1.4, 1.6),
         cached=True,
+        generator="derived from the teacher, 200 steps",
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -62,6 +64,7 @@ def found() -> Comparison:
         title="Methods on news",
         budget="steps",
         budget_about="100 optimizer steps each",
+        budget_s=None,
         task=TaskInfo("text_classification", "accuracy"),
         data=DataInfo("news", 1000, 500, details={"labelled training rows": 100, "unlabelled training rows": 900}),
         teacher=0.9,
@@ -95,6 +98,22 @@ def test_each_row_says_how_it_stands_to_plain_logits_and_to_no_teacher(found: Co
     assert row(found, "none")[3:6] == ["", "", ""]
     assert row(found, "none")[0] == "none (no teacher)"
     assert row(found, "harm")[5] == "n/a the teacher is not surely better than no teacher"
+
+
+def test_set_up_and_training_stand_apart_and_the_generator_is_named(found: Comparison) -> None:
+    assert row(found, "good")[7:] == ["21.0 s", "5.00 s 100 steps"]
+    (cells,) = [cells for cells in trainings(found).rows if cells[0].text == "good"]
+    assert [cell.text for cell in cells[2:4]] == [
+        "derived from the teacher, 200 steps",
+        "teacher cache 1.00 s, generator 20.0 s",
+    ]
+    assert "derived from the teacher, 200 steps" in render_comparison_html(found)
+
+
+def test_where_a_second_training_starts_is_said_of_methods_that_have_one(found: Comparison) -> None:
+    assert "keep: last" not in " ".join(caveats(found))
+    twice = replace(found, standings=(*found.standings, standing("two", 0.7, trainings=("one", "other"))))
+    assert "starts its second from the student that its first kept: with `keep: last`" in " ".join(caveats(twice))
 
 
 def test_the_summary_counts_the_methods(found: Comparison) -> None:

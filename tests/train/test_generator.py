@@ -11,8 +11,8 @@ from kd2deploy.methods.mate_kd import mate_kd
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.generator import (
+    MaskedLms,
     derived_masked_lm,
-    masked_lms,
     masking,
     named_masked_lm,
     restoration_loss,
@@ -89,7 +89,10 @@ def test_a_cached_one_is_read_back_to_the_bit(teacher_folder, task, tmp_path):
     cache = tmp_path / "generator.safetensors"
     made = derived_masked_lm(teacher, teacher_folder, task, features, steps=3, cache=cache)
     assert [file.name for file in tmp_path.glob("generator*")] == ["generator.safetensors"]
-    assert same(made, derived_masked_lm(teacher, teacher_folder, task, features, steps=99, cache=cache))
+    again = derived_masked_lm(teacher, teacher_folder, task, features, steps=99, cache=cache)
+    assert same(made, again)
+    assert (again.steps, again.seconds) == (made.steps, made.seconds)
+    assert (made.steps, made.seconds > 0) == (3, True)
 
 
 def test_only_words_are_masked_while_it_learns(teacher_folder):
@@ -166,12 +169,9 @@ def test_mate_kd_plays_with_it(named, teacher_folder, tmp_path, task):
     mlm = str(save_masked_lm(tmp_path / "mlm")[0]) if named else None
     method = mate_kd(mlm, ascents=1, descents=1, generator_rate=0.01)
     nets = networks(task, student, teacher, batch, rows=len(features), epochs=1.0, steps=10)
-    method.bind(
-        replace(
-            nets,
-            masked_lm=masked_lms(teacher, teacher_folder, task, features, cache=cached(tmp_path, task, teacher_folder)),
-        )
-    )
+    written = MaskedLms(teacher, teacher_folder, task, features, cache=cached(tmp_path, task, teacher_folder))
+    method.bind(replace(nets, masked_lm=written))
+    assert list(written.given) == [mlm or "derived from the teacher, 1 steps"]
     distiller = Distiller(task, student, method, teacher).train()
     before = copy.deepcopy(method.views[0].generator.state_dict())
     assert distiller.outcome(batch).values == {}

@@ -1,6 +1,7 @@
 """The teacher's cached answers: the same as live ones, filled once, and refused where they would not be."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -95,11 +96,15 @@ def test_a_filled_cache_is_opened_without_the_teacher_and_an_interrupted_one_goe
     with pytest.raises(Stopped):
         filled(tmp_path / "cut", teacher=teacher, on_progress=stop)
     assert run.rows == 12
+    (counter,) = (tmp_path / "cut").glob("*.partial/filled.json")
+    assert json.loads(counter.read_text())["seconds"] > 0
+    counter.write_text(json.dumps({"rows": 12, "seconds": 1000.0}))
     cut = filled(tmp_path / "cut", teacher=teacher)
     assert run.rows == 20
     again = filled(tmp_path / "cut", teacher=teacher)
     assert run.rows == 20
     whole = filled(tmp_path / "whole", teacher=teacher)
+    assert 1000 < cut.seconds == again.seconds
     index = torch.arange(20)
     assert torch.equal(cut.lookup(index).logits, whole.lookup(index).logits)
     assert torch.equal(again.lookup(index).embedding, whole.lookup(index).embedding)
