@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,9 @@ from typing import Any
 
 import torch
 
-from kd2deploy.core import sha256_of
+from kd2deploy.core import driver_version, sha256_of
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange
-
-DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,6 @@ def place_here(library: Library, compute_capability: str = "") -> Place:
         return Place(library.name, library.version, "", compute_capability, "")
     major, minor = torch.cuda.get_device_capability()
     return Place(library.name, library.version, torch.cuda.get_device_name(), f"{major}.{minor}", driver_version())
-
-
-def driver_version(file: Path = DRIVER) -> str:
-    """The NVIDIA driver's version as the kernel module states it; empty where there is none."""
-    found = re.search(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b", file.read_text()) if file.is_file() else None
-    return found.group(1) if found else ""
 
 
 def engine_key(graph: bytes, place: Place, shapes: Mapping[str, ShapeRange], settings: Settings) -> str:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import kd2deploy
 from kd2deploy.core import Artifact, Feed, Row, Target, Task, Variant, build_task
@@ -28,6 +27,7 @@ from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import ConvertError, RunError
 from kd2deploy.exporters.bundle import verify_sums, write_sums
 from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.measure.machine import device_is_here as device_is_here
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Report
 from kd2deploy.run import readable_os_errors, versions
@@ -84,11 +84,6 @@ class Pack:
 
     def of(self, role: str) -> list[Network]:
         return [one for one in self.networks if one.role == role]
-
-
-def device_is_here(target: Target) -> bool:
-    """Whether this machine has the kind of device that a target needs; where not, a pack is written instead."""
-    return target.device == "cpu" or torch.cuda.is_available()
 
 
 def write_pack(

@@ -2,6 +2,7 @@
 
 from kd2deploy.core.artifact import Artifact, made, sha256_of
 from kd2deploy.core.convert import Converter
+from kd2deploy.core.driver import driver_version, nvml
 from kd2deploy.core.masked_lm import MaskedLm
 from kd2deploy.core.parts import (
     Method,
@@ -67,7 +68,9 @@ __all__ = [
     "clean_look",
     "compose",
     "counted_logits",
+    "driver_version",
     "made",
+    "nvml",
     "open_session",
     "scaled",
     "sha256_of",

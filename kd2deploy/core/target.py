@@ -81,6 +81,8 @@ class Target:
     about: str
     device: Literal["cpu", "cuda"]
     variants: Mapping[str, Variant]
+    device_name: str = ""
+    """Words of the GPU's name as CUDA tells it (`H100`, `L4`): another GPU is not this target. Empty: any."""
     plan: tuple[str, ...] = ()
     """The variants that untrained candidates are timed as: the first that this machine and this network can be made
     into. The first of `variants` when left out."""

@@ -3,8 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import psutil
 import torch
 
-from kd2deploy.core import Target
+from kd2deploy.core import Target, driver_version
+from kd2deploy.measure.nvidia import device_state
 from kd2deploy.measure.processes import usable_cores
 
 DECIDING_FLAGS = (
@@ -38,6 +40,11 @@ PACKAGES = (
     "onnxruntime-gpu",
     "openvino",
     "tensorrt",
+    "tensorrt-cu12",
+    "tensorrt-cu13",
+    "tensorrt-rtx-cu12",
+    "tensorrt-rtx-cu13",
+    "nvidia-ml-py",
 )
 BUSY_SHARE = 0.25
 """More of the usable cores in use while this process waits is someone else's work, and is flagged. Ours."""
@@ -61,7 +68,11 @@ class Machine:
     python: str
     packages: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[Mapping[str, Any], ...] = ()
+    """All that CUDA shows; the first one is used."""
     driver: str = ""
+    """Version of the NVIDIA driver."""
+    cuda: str = ""
+    """Version of CUDA that PyTorch was built with."""
 
     @property
     def has_int8(self) -> bool:
@@ -86,8 +97,9 @@ class State:
     """Mean of the usable cores' clocks, where the system tells."""
     throttled_us: int | None = None
     """Time for which the container's processor quota has stopped its processes, so far."""
-    gpus: tuple[Mapping[str, Any], ...] = ()
-    """Per GPU: clocks, power, temperature, throttle reasons, process ids that hold it."""
+    gpu: Mapping[str, Any] = field(default_factory=dict)
+    """Of the GPU that is used: its name, and as far as NVML tells clocks, power, temperature, what slows it, and the
+    processes that hold it. Empty where there is none."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,13 +126,17 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages=versions(),
         gpus=gpus,
-        driver=f"CUDA {torch.version.cuda}" if gpus else "",
+        driver=driver_version(),
+        cuda=str(torch.version.cuda or ""),
     )
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide a figure; those not installed are left out."""
-    found = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    found = {
+        re.sub(r"[-_.]+", "-", distribution.name).lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
     return {name: found[name] for name in PACKAGES if name in found}
 
 
@@ -142,10 +158,19 @@ def state() -> State:
         governor=governor,
         mhz=sum(clocks) / len(clocks) if clocks else None,
         throttled_us=int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
-        gpus=tuple(_gpu_state(place) for place in range(torch.cuda.device_count()))
-        if torch.cuda.is_available()
-        else (),
+        gpu=device_state() if torch.cuda.is_available() else {},
     )
+
+
+def device_is_here(target: Target) -> bool:
+    """Whether this machine has the device that a target is about: a processor always, else a GPU of that name."""
+    return target.device == "cpu" or (torch.cuda.is_available() and is_named(target, torch.cuda.get_device_name()))
+
+
+def is_named(target: Target, device: str) -> bool:
+    """Whether the words of `target.device_name` stand in a device's name; whole words, so that an L40S is no L4."""
+    wanted = rf"\b{re.escape(target.device_name)}\b"
+    return not target.device_name or re.search(wanted, device, re.IGNORECASE) is not None
 
 
 def preflight(target: Target, now: State | None = None) -> Preflight:
@@ -162,19 +187,44 @@ def preflight(target: Target, now: State | None = None) -> Preflight:
         )
     if now.governor == "powersave":
         notes.append("the processor's governor is powersave: clocks rise only after a while under load")
-    if target.device == "cuda" and not now.gpus:
-        breaches.append(f"target {target.name} needs a CUDA device, and torch finds none here")
     if target.device == "cuda":
-        for gpu in now.gpus:
-            others = [pid for pid in gpu.get("pids", ()) if pid != os.getpid()]
-            if others:
-                breaches.append(f"GPU {gpu['name']} is held by other processes ({', '.join(map(str, others))})")
-            if gpu.get("mig"):
-                notes.append(f"GPU {gpu['name']} is partitioned (MIG): the figures are of one slice of it")
-            if 0 < gpu.get("watts_cap", 0) < gpu.get("watts_default", 0):
-                watts = f"{gpu['watts_cap']:.0f} W of its usual {gpu['watts_default']:.0f} W"
-                notes.append(f"GPU {gpu['name']} is capped at {watts}: a device without the cap is faster")
+        breaches += device_breaches(target, now.gpu)
+        notes += device_notes(now.gpu)
     return Preflight(tuple(breaches), tuple(notes))
+
+
+def device_breaches(target: Target, gpu: Mapping[str, Any]) -> list[str]:
+    """Why figures taken on a GPU, or without one, would not be this target's."""
+    if not gpu:
+        return [f"target {target.name} needs a CUDA device, and torch finds none here"]
+    found = []
+    if not is_named(target, gpu["name"]):
+        found.append(
+            f"target {target.name} is about a {target.device_name}, and this is a {gpu['name']}: take its own target, "
+            "or write one with its device_name"
+        )
+    if len(gpu.get("pids", ())) > 1:  # one of them is this process, whose own number may be another in a container
+        held = ", ".join(str(pid) for pid in gpu["pids"] if pid != os.getpid())
+        found.append(f"GPU {gpu['name']} is held by other processes too ({held}): end them, or wait for their end")
+    return found
+
+
+def device_notes(gpu: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a GPU beside its figures."""
+    found = []
+    name = f"GPU {gpu.get('name', '')}"
+    if gpu and not gpu.get("pids"):
+        found.append(
+            f"{name}: who else holds it cannot be told; NVML answers where a driver does and nvidia-ml-py is installed"
+        )
+    if gpu.get("mig"):
+        found.append(f"{name} is partitioned (MIG): the figures are of one slice of it")
+    if gpu.get("throttled"):
+        found.append(f"{name} is slowed before anything is timed ({gpu['throttled']})")
+    if 0 < gpu.get("watts_cap", 0) < gpu.get("watts_default", 0):
+        watts = f"{gpu['watts_cap']:.0f} W of its usual {gpu['watts_default']:.0f} W"
+        found.append(f"{name} is capped at {watts}: a device without the cap is faster")
+    return found
 
 
 def changed(before: State, after: State) -> tuple[str, ...]:
@@ -186,12 +236,22 @@ def changed(before: State, after: State) -> tuple[str, ...]:
     if before.mhz and after.mhz and after.mhz < SLOWED_SHARE * before.mhz:
         speeds = f"from {before.mhz:.0f} to {after.mhz:.0f} MHz"
         found.append(f"the processor's clock fell {speeds}: throttled, or at rest when it was read")
-    for one, other in zip(before.gpus, after.gpus, strict=False):
-        if other.get("throttled"):
-            found.append(f"GPU {other['name']} throttled its clock ({other['throttled']})")
-        elif one.get("sm_mhz") and other.get("sm_mhz", 0) < SLOWED_SHARE * one["sm_mhz"]:
-            found.append(f"GPU {other['name']} clock fell from {one['sm_mhz']} to {other['sm_mhz']} MHz")
-    return tuple(found)
+    return (*found, *device_changed(before.gpu, after.gpu))
+
+
+def device_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What slowed a GPU between two states: by the driver's own count, or where it keeps none by reasons and clocks."""
+    counted = after.get("slowed_ns", {})
+    since = {cause: ns - before.get("slowed_ns", {}).get(cause, 0) for cause, ns in counted.items()}
+    name = f"GPU {after.get('name', '')}"
+    if counted:
+        return [f"{name} was slowed for {ns / 1e9:.2f} s ({cause})" for cause, ns in since.items() if ns > 0]
+    if after.get("throttled"):
+        return [f"{name} throttled its clock ({after['throttled']})"]
+    if before.get("sm_mhz") and after.get("sm_mhz", before["sm_mhz"]) < SLOWED_SHARE * before["sm_mhz"]:
+        speeds = f"from {before['sm_mhz']} to {after['sm_mhz']} MHz"
+        return [f"{name} clock fell {speeds}: throttled, or at rest when it was read"]
+    return []
 
 
 def matmul_gflops(threads: int = 0, seconds: float = 0.5, size: int = 768) -> float:
@@ -211,6 +271,18 @@ def copy_gb_per_s(seconds: float = 0.5, size_mb: int = 128) -> float:
     source = np.ones(size_mb * 1_000_000 // 8)
     goal = np.empty_like(source)
     return 2 * source.nbytes / _fastest_s(lambda: np.copyto(goal, source), seconds) / 1e9
+
+
+def device_copy_gb_per_s(seconds: float = 0.5, size_mb: int = 512) -> float:
+    """The same of a CUDA device's own memory."""
+    source = torch.ones(size_mb * 1_000_000, dtype=torch.uint8, device="cuda")
+    goal = torch.empty_like(source)
+
+    def copy() -> None:
+        goal.copy_(source)
+        torch.cuda.synchronize()
+
+    return 2 * source.nbytes / _fastest_s(copy, seconds) / 1e9
 
 
 def _fastest_s(work: Any, seconds: float) -> float:
@@ -252,50 +324,3 @@ def _gpu(place: int) -> dict[str, Any]:
         "compute": f"{found.major}.{found.minor}",
         "multiprocessors": found.multi_processor_count,
     }
-
-
-def _gpu_state(place: int) -> dict[str, Any]:
-    """Clocks and the rest through NVML where its package is installed, else the name alone."""
-    name = {"name": torch.cuda.get_device_name(place)}
-    try:
-        import pynvml  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return name
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(place)
-    reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
-    slowing = {
-        "power cap": pynvml.nvmlClocksThrottleReasonSwPowerCap,
-        "hardware": pynvml.nvmlClocksThrottleReasonHwSlowdown,
-        "temperature": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown,
-    }
-    return {
-        **name,
-        "sm_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-        "memory_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
-        "watts": pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
-        "watts_cap": _told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle) / 1e3,
-        "watts_default": _told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle) / 1e3,
-        "mig": _partitioned(pynvml, handle),
-        "celsius": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-        "throttled": ", ".join(word for word, bit in slowing.items() if reasons & bit),
-        "pids": [process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
-    }
-
-
-def _told(ask: Callable[[Any], int], handle: Any) -> int:
-    """A figure of NVML; 0 where the device does not tell, as many virtual ones do not."""
-    import pynvml
-
-    try:
-        return ask(handle)
-    except pynvml.NVMLError:
-        return 0
-
-
-def _partitioned(pynvml: Any, handle: Any) -> bool:
-    try:
-        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except pynvml.NVMLError:  # devices that cannot be partitioned
-        return False
-    return bool(current)

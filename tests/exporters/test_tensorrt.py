@@ -16,7 +16,7 @@ from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._casts import cast_to_half
 from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange
-from kd2deploy.exporters._tensorrt_cache import Place, Store, driver_version, engine_key
+from kd2deploy.exporters._tensorrt_cache import Place, Store, engine_key
 from kd2deploy.exporters._tensorrt_graph import pair_type, unreadable
 from kd2deploy.exporters._tensorrt_shapes import outside, refuse_outside, shape_ranges
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch, run_all, save
@@ -310,15 +310,6 @@ def test_timings_belong_to_one_device(tmp_path: Path) -> None:
     nowhere.keep("key", b"engine", {})
     assert nowhere.timings() == b""
     assert nowhere.engine("key") is None
-
-
-def test_the_driver_is_read_as_the_kernel_module_states_it(tmp_path: Path) -> None:
-    file = tmp_path / "version"
-    file.write_text(
-        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\nGCC version: 13.2.0\n"
-    )
-    assert driver_version(file) == "580.95.05"
-    assert driver_version(tmp_path / "none") == ""
 
 
 def test_build_facts_keep_time_and_memory_apart() -> None:

@@ -1,13 +1,16 @@
 import os
 from dataclasses import replace
 
+import pytest
 from measured_sessions import CPU
 
 from kd2deploy.measure.machine import (
+    Preflight,
     State,
     changed,
     copy_gb_per_s,
     describe_machine,
+    device_is_here,
     matmul_gflops,
     preflight,
     state,
@@ -16,7 +19,8 @@ from kd2deploy.measure.machine import (
 from kd2deploy.measure.processes import usable_cores
 
 QUIET = State(load=0.1, memory_free_gb=8.0, mhz=3000.0, throttled_us=1000)
-GPU = {"name": "a GPU", "sm_mhz": 1800, "throttled": "", "pids": []}
+CUDA = replace(CPU, device="cuda")
+GPU = {"name": "a GPU", "sm_mhz": 1800, "throttled": "", "pids": [os.getpid()]}
 
 
 def test_this_machine_is_described() -> None:
@@ -55,31 +59,79 @@ def test_more_threads_than_cores_is_a_breach() -> None:
 
 
 def test_a_gpu_that_is_missing_or_held_by_another_is_a_breach() -> None:
-    target = replace(CPU, device="cuda")
-    assert "torch finds none" in preflight(target, QUIET).breaches[0]
-    held = replace(QUIET, gpus=({**GPU, "pids": [1]},))
-    assert "held by other processes (1)" in preflight(target, held).breaches[0]
-    assert preflight(target, replace(QUIET, gpus=(GPU,))).breaches == ()
+    assert "torch finds none" in preflight(CUDA, QUIET).breaches[0]
+    held = replace(QUIET, gpu={**GPU, "pids": [os.getpid(), 1]})
+    assert "held by other processes too (1)" in preflight(CUDA, held).breaches[0]
+    assert preflight(CUDA, replace(QUIET, gpu=GPU)).breaches == ()
 
 
-def test_a_slice_of_a_gpu_and_a_lowered_power_cap_are_noted() -> None:
-    target = replace(CPU, device="cuda")
+def test_this_process_may_hold_the_gpu_under_a_number_of_the_hosts() -> None:
+    assert preflight(CUDA, replace(QUIET, gpu={**GPU, "pids": [4_000_001]})) == Preflight()
+    two = preflight(CUDA, replace(QUIET, gpu={**GPU, "pids": [4_000_001, 4_000_002]}))
+    assert "(4000001, 4000002)" in two.breaches[0]
+
+
+@pytest.mark.parametrize("gpu", [{"name": "a GPU"}, {**GPU, "pids": []}])
+def test_where_nobody_tells_who_holds_the_gpu_it_is_noted(gpu: dict[str, object]) -> None:
+    found = preflight(CUDA, replace(QUIET, gpu=gpu))
+    assert found.breaches == ()
+    assert "cannot be told" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "same"),
+    [
+        ("H100", "NVIDIA H100 80GB HBM3", True),
+        ("H100", "NVIDIA H200", False),
+        ("A100", "NVIDIA A100-SXM4-80GB", True),
+        ("L4", "NVIDIA L4", True),
+        ("L4", "NVIDIA L40S", False),
+        ("T4", "Tesla T4", True),
+        ("Orin", "Orin", True),
+        ("", "NVIDIA L4", True),
+    ],
+)
+def test_another_gpu_is_not_the_targets(wanted: str, device: str, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = replace(CUDA, device_name=wanted)
+    breaches = preflight(target, replace(QUIET, gpu={**GPU, "name": device})).breaches
+    assert breaches == () if same else f"about a {wanted}, and this is a {device}" in breaches[0]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: device)
+    assert device_is_here(target) == same
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert not device_is_here(target)
+    assert device_is_here(CPU)
+
+
+def test_a_slice_of_a_gpu_a_lowered_power_cap_and_throttling_are_noted() -> None:
     whole = {**GPU, "mig": False, "watts_cap": 700.0, "watts_default": 700.0}
-    assert preflight(target, replace(QUIET, gpus=(whole,))).notes == ()
-    (note,) = preflight(target, replace(QUIET, gpus=({**whole, "mig": True},))).notes
-    assert "one slice" in note
-    (note,) = preflight(target, replace(QUIET, gpus=({**whole, "watts_cap": 350.0},))).notes
-    assert "capped at 350 W of its usual 700 W" in note
+
+    def notes(**changes: object) -> tuple[str, ...]:
+        return preflight(CUDA, replace(QUIET, gpu={**whole, **changes})).notes
+
+    assert notes() == ()
+    assert "one slice" in notes(mig=True)[0]
+    assert "capped at 350 W of its usual 700 W" in notes(watts_cap=350.0)[0]
+    assert "slowed before anything is timed (power cap)" in notes(throttled="power cap")[0]
 
 
 def test_a_throttled_clock_is_told() -> None:
     assert changed(QUIET, QUIET) == ()
     assert "fell from 3000 to 2400 MHz" in changed(QUIET, replace(QUIET, mhz=2400.0))[0]
     assert "quota stopped its processes for 2.0 s" in changed(QUIET, replace(QUIET, throttled_us=2_001_000))[0]
-    before, after = replace(QUIET, gpus=(GPU,)), replace(QUIET, gpus=({**GPU, "throttled": "temperature"},))
-    assert changed(before, after) == ("GPU a GPU throttled its clock (temperature)",)
-    slower = replace(QUIET, gpus=({**GPU, "sm_mhz": 1200},))
-    assert "fell from 1800 to 1200 MHz" in changed(before, slower)[0]
+
+
+def test_what_slowed_a_gpu_is_told_by_the_drivers_count_where_it_keeps_one() -> None:
+    def told(before: dict[str, object], after: dict[str, object]) -> tuple[str, ...]:
+        return changed(replace(QUIET, gpu={**GPU, **before}), replace(QUIET, gpu={**GPU, **after}))
+
+    counted = {"slowed_ns": {"power cap": 1_000_000_000, "temperature": 0}}
+    later = {"slowed_ns": {"power cap": 1_250_000_000, "temperature": 0}, "sm_mhz": 300}
+    assert told(counted, later) == ("GPU a GPU was slowed for 0.25 s (power cap)",)
+    assert told(counted, {**counted, "sm_mhz": 300}) == (), "at rest, its clock is low and nothing slowed it"
+    assert told({}, {"throttled": "temperature"}) == ("GPU a GPU throttled its clock (temperature)",)
+    assert "fell from 1800 to 1200 MHz" in told({}, {"sm_mhz": 1200})[0]
+    assert told({}, {}) == ()
 
 
 def test_peaks_are_measured_as_positive_rates() -> None:
