@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
-from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.errors import ConvertError, Fault, RecipeError, SessionError
 from kd2deploy.measure.timing import Contender as TimedContender
 from kd2deploy.measure.verdict import EXIT_CODES, Outcome
 from kd2deploy.pack import Network, device_is_here, write_pack
@@ -21,9 +21,9 @@ from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages import judge
 from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.distill import Distilled, best, forget_cache, train
-from kd2deploy.stages.export import Exported, Exports, export, export_one
+from kd2deploy.stages.export import Exports, export, export_one
 from kd2deploy.stages.job import Job, Model
-from kd2deploy.stages.measure import Entry, Measured, measure
+from kd2deploy.stages.measure import Entry, Measured, links, measure
 from kd2deploy.stages.plan import Planned, plan
 from kd2deploy.stages.prepare import prepare
 from kd2deploy.stages.protocol import how
@@ -166,10 +166,14 @@ def field_of(
     chosen = exports.variants[exports.chosen]
     student, control = trainings.chosen, trainings.control
     entries = [Entry(eager("teacher (eager)", teacher), teacher, "teacher")]
-    same: Exported | None = None
-    if target.variants[exports.chosen].teacher:
-        same = export_one(job, teacher, target, exports.chosen, f"export-teacher-{target.name}")
-        entries.append(Entry(replace(same.contender, name=f"teacher ({same.name})"), teacher, "teacher_same_runtime"))
+    same = f"teacher ({exports.chosen})" if target.variants[exports.chosen].teacher else None
+    unmade: dict[str, str] = {}
+    if same is not None:
+        try:
+            made = export_one(job, teacher, target, exports.chosen, f"export-teacher-{target.name}")
+            entries.append(Entry(replace(made.contender, name=same), teacher, "teacher_same_runtime"))
+        except (ConvertError, SessionError) as error:
+            unmade[same] = str(error)
     entries.append(Entry(eager("student (eager)", student.model), student.model, "student"))
     for one in trainings.students:
         if one is not student:
@@ -178,12 +182,16 @@ def field_of(
         name = "control" if one is control else f"control (seed {one.seed})"
         entries.append(Entry(eager(name, one.model), one.model, "control", timed=one is control))
     entries += [Entry(one.contender, student.model, "variant") for one in exports.variants.values()]
+    between = links(chosen, student.model, entries)
+    entries += [entry for entry in between if entry not in entries]
     names = judge.Names(
         teacher="teacher (eager)",
-        teacher_same=f"teacher ({same.name})" if same else None,
+        teacher_same=same,
         control="control" if control else None,
         student="student (eager)",
         deployed=chosen.name,
+        between=tuple(entry.name for entry in between),
+        unmade=unmade,
     )
     return entries, names
 
@@ -205,11 +213,12 @@ def full_report(
 ) -> Report:
     deployed = exports.variants[exports.chosen].artifact
     made = (trainings.chosen.model.artifact, *exports.variants[exports.chosen].chain)
-    judged = judge.decide(job, measured, names, made, target)
     chain = judge.drop_chain(job, measured, names, measured.scores)
     order = {one.seed: one for one in trainings.students}
     students = [entry for seed in order for entry in entries if entry.model is order[seed].model and is_eager(entry)]
     controls = [entry for one in trainings.controls for entry in entries if entry.model is one.model]
+    gap = judge.gap_over_seeds_or_examples(job, measured, names, names.deployed, students, controls)
+    judged = judge.decide(job, measured, names, made, target, gap)
     methods = ", then ".join(method_name(entry.method) for entry in job.recipe.distill)
     findings = judge.findings(measured, names, target, deployed)
     return replace(
@@ -222,7 +231,7 @@ def full_report(
         lineage=judge.lineage(entries, exports, names),
         findings=findings,
         warnings=(*facts.warnings, *measured.notes, judge.drop_sentence(chain)),
-        left_out={**facts.left_out, **measured.failures},
+        left_out={**facts.left_out, **names.unmade, **measured.failures},
         machine=flat(measured.machine),
         machine_before=flat(measured.before),
         machine_after=flat(measured.after),

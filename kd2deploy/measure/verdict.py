@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -86,15 +86,25 @@ class Verdict:
         return self.outcome.exit_code
 
 
-def judge(gates: Gates, figures: Mapping[str, Figure | float | None], breaches: Sequence[str] = ()) -> Verdict:
+def judge(
+    gates: Gates,
+    figures: Mapping[str, Figure | float | None],
+    breaches: Sequence[str] = (),
+    remarks: Mapping[str, str] | None = None,
+) -> Verdict:
     """Every limit that is set, held against the figure of the same name in `figures`.
 
     A figure is an Interval, a TooFew, or a plain number that is known exactly (a file's size); one that is missing,
     None or not a number fails its gate. `breaches` are preflight findings, each a sentence: any makes the verdict
-    INVALID, because numbers taken of the wrong thing prove nothing; the gates are still shown.
+    INVALID, because numbers taken of the wrong thing prove nothing; the gates are still shown. `remarks` are what else
+    is to be known of a figure; they change no outcome.
     """
     limits = {name: getattr(gates, name) for name in GATES}
-    results = tuple(gate(name, limit, figures.get(name)) for name, limit in limits.items() if limit is not None)
+    results = tuple(
+        remarked(gate(name, limit, figures.get(name)), (remarks or {}).get(name, ""))
+        for name, limit in limits.items()
+        if limit is not None
+    )
     outcomes = {result.outcome for result in results}
     if breaches:
         return Verdict(Outcome.INVALID, f"INVALID: {'; '.join(breaches)}", results, tuple(breaches))
@@ -126,6 +136,10 @@ def gate(name: str, limit: float, figure: Figure | float | None) -> GateResult:
     }[outcome]
     sentence = f"{kind.title} is {found}; {wanted} {remark}"
     return GateResult(name, kind.bound, kind.unit, limit, figure.estimate, figure.low, figure.high, outcome, sentence)
+
+
+def remarked(result: GateResult, remark: str) -> GateResult:
+    return replace(result, sentence=f"{result.sentence} ({remark})") if remark else result
 
 
 def _outcome(bound: Bound, limit: float, figure: Interval) -> Outcome:

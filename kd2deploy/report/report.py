@@ -141,6 +141,8 @@ class Timing:
     peak_memory_mb: float | None = None
     settled: bool = True
     """False where the wall-clock cap came before the noise was small enough."""
+    decision: str = ""
+    """Why timing ended, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class StageTime:
     name: str
     seconds: float
     reused: bool = False
-    """Taken from an earlier run with the same fingerprint; `seconds` is then what the look-up took."""
+    """Taken from an earlier run with the same fingerprint; `seconds` is what it took there."""
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ def costs(report: Report) -> Table | None:
                     Cell(size(timing.peak_memory_mb) if timing.peak_memory_mb is not None else ""),
                     Cell(
                         f"{count(timing.samples)} requests",
-                        under=f"in {timing.processes} processes" if timing.processes else "",
+                        under="; ".join(filter(None, (_processes(timing), timing.decision))),
                     ),
                     Cell(timing.includes),
                 )
@@ -236,6 +236,10 @@ def costs(report: Report) -> Table | None:
             numbers=frozenset(range(1, 9)),
         )
     )
+
+
+def _processes(timing: Timing) -> str:
+    return f"in {timing.processes} processes" if timing.processes else ""
 
 
 def _throughput(timing: Timing) -> Cell:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from kd2deploy.measure.intervals import Figure, Interval, TooFew
 from kd2deploy.measure.latency import latency_percentile, speedup
 from kd2deploy.measure.lineage import breaches as lineage_breaches
 from kd2deploy.measure.machine import describe_machine
+from kd2deploy.measure.over_seeds import gap_closed_over_seeds
 from kd2deploy.measure.paired import gap_closed, score_difference, score_retention
 from kd2deploy.measure.statistics import mean_over_seeds, noise, t_interval
 from kd2deploy.measure.timing import Timing
@@ -61,6 +62,10 @@ class Names:
     control: str | None
     student: str
     deployed: str
+    between: tuple[str, ...] = ()
+    """What the deployed file was made from, step by step from the student."""
+    unmade: Mapping[str, str] = field(default_factory=dict)
+    """Contenders that could not be made, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,10 @@ class Judged:
     speedups: tuple[Speedup, ...]
 
 
-def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact], target: Target) -> Judged:
-    """Hold every gate's figure against its limit."""
+def decide(
+    job: Job, measured: Measured, names: Names, chain: Sequence[Artifact], target: Target, gap: Figure | None = None
+) -> Judged:
+    """Hold every gate's figure against its limit; `gap` is the share of the gap to the teacher that was closed."""
     deployed = chain[-1]
     scores, timings, task, rng = measured.scores, measured.timings, job.task, np.random.default_rng(SEED)
     figures: dict[str, Figure | float | None] = {"max_size_mb": weights_mb(deployed)}
@@ -78,9 +85,8 @@ def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact]
     if teacher is not None and student is not None:
         figures["max_drop"] = score_difference(task, teacher, student, rng)
         figures["min_retention"] = score_retention(task, student, teacher, rng)
-        control = scores.get(names.control or "")
-        if control is not None:
-            figures["min_gap_closed"] = closed(job, teacher, student, control, rng)
+        figures["min_gap_closed"] = gap
+    remarks: dict[str, str] = {}
     speedups = []
     for baseline, name in (("eager", names.teacher), ("same_runtime", names.teacher_same)):
         slow, fast = timings.get(name or ""), timings.get(names.deployed)
@@ -90,26 +96,63 @@ def decide(job: Job, measured: Measured, names: Names, chain: Sequence[Artifact]
         gating = baseline == target.gates.baseline
         if gating:
             figures["min_speedup"] = ratio
+            remarks["min_speedup"] = cut_short(slow, fast)
         speedups.append(Speedup(baseline, shown(ratio), name, gating))  # type: ignore[arg-type]
     own = timings.get(names.deployed)
     if own is not None and not own.failure:
         figures["p50_ms"], figures["p99_ms"] = latency_percentile(own, 0.5), latency_percentile(own, 0.99)
-    verdict = judge(target.gates, figures, [*breaches(job, measured, names), *lineage_breaches(chain)])
+        remarks["p50_ms"] = remarks["p99_ms"] = cut_short(own)
+    found = [*breaches(job, measured, names, target), *lineage_breaches(chain)]
+    verdict = judge(target.gates, figures, found, remarks)
     return Judged(verdict, tuple(speedups))
 
 
-def closed(job: Job, teacher: Scores, student: Scores, control: Scores, rng: np.random.Generator) -> Interval:
-    return gap_closed(
-        job.task.headline, teacher.truth, student.predictions, teacher.predictions, control.predictions, rng
-    )
+def cut_short(*timings: Timing) -> str:
+    """Which timings the wall-clock cap ended before their noise had settled, and what they lacked; empty if none."""
+    return "; ".join(f"timing of {one.name} {one.decision}" for one in timings if not one.settled)
 
 
-def breaches(job: Job, measured: Measured, names: Names) -> list[str]:
-    """What makes the numbers worthless, one sentence each."""
+def gap_over_seeds_or_examples(
+    job: Job, measured: Measured, names: Names, student: str, students: Sequence[Entry], controls: Sequence[Entry]
+) -> Figure | None:
+    """(student - control) / (teacher - control): over the seeds where there are several, else over the examples.
+
+    `student` is the trained student or a file made of it; what that file lost is then taken from every seed's student.
+    """
+    teacher, made = measured.scores.get(names.teacher), measured.scores.get(student)
+    control = measured.scores.get(names.control or "")
+    if teacher is None or made is None or control is None:
+        return None
+    metric = job.task.metric
+    ours, plain = by_seed(job, measured, students), by_seed(job, measured, controls)
+    both = [seed for seed in ours if seed in plain]
+    trained = measured.scores.get(names.student)
+    if len(both) < 2 or trained is None:
+        truth, rng = teacher.truth, np.random.default_rng(SEED)
+        return gap_closed(job.task.headline, truth, made.predictions, teacher.predictions, control.predictions, rng)
+    lost = trained.metrics[metric] - made.metrics[metric]
+    scores, without = [ours[seed] - lost for seed in both], [plain[seed] for seed in both]
+    known = gap_closed_over_seeds(scores, without, teacher.metrics[metric])
+    gap = teacher.metrics[metric] - float(np.mean(without))
+    share = float(np.mean(scores) - np.mean(without)) / gap if gap else math.nan
+    return known or Interval(share, -math.inf, math.inf)
+
+
+def by_seed(job: Job, measured: Measured, entries: Sequence[Entry]) -> dict[int, float]:
+    """The headline metric of each seed's network on the evaluation set, where it was measured."""
+    found = zip(job.recipe.seeds, entries, strict=False)
+    metric = job.task.metric
+    return {seed: measured.scores[entry.name].metrics[metric] for seed, entry in found if entry.name in measured.scores}
+
+
+def breaches(job: Job, measured: Measured, names: Names, target: Target) -> list[str]:
+    """What makes the numbers worthless, one sentence each. A contender that no gate rests on may fail."""
     found = list(measured.breaches)
-    for name in (names.teacher, names.teacher_same, names.deployed):
-        if name is not None and name in measured.failures:
-            found.append(f"{name} could not be measured: {measured.failures[name]}")
+    failures = {**names.unmade, **measured.failures}
+    baseline = names.teacher_same if target.gates.baseline == "same_runtime" else None
+    for name in (names.teacher, baseline, names.deployed):
+        if name is not None and name in failures:
+            found.append(f"{name} could not be measured: {failures[name]}")
     share = job.splits.overlap / max(1, len(job.splits.eval))
     if share > OVERLAP_ALLOWED:
         found.append(
@@ -214,6 +257,7 @@ def timing_shown(timing: Timing) -> TimingShown:
         else None,
         peak_memory_mb=timing.peak_rss_mb or None,
         settled=timing.settled,
+        decision=timing.decision,
     )
 
 
@@ -224,6 +268,7 @@ def drop_chain(job: Job, measured: Measured, names: Names, parts: Mapping[str, S
     for step, name in (
         ("teacher", names.teacher),
         ("student", names.student),
+        *((name, name) for name in names.between),
         (f"deployed ({names.deployed})", names.deployed),
     ):
         scores = parts.get(name)
@@ -246,26 +291,17 @@ def distillation(
 ) -> Distillation:
     """The student against its control on the evaluation set, seed by seed, both as PyTorch runs them."""
     metric = job.task.metric
-
-    def by_seed(entries: Sequence[Entry]) -> dict[int, float]:
-        found = zip(job.recipe.seeds, entries, strict=False)
-        return {
-            seed: measured.scores[entry.name].metrics[metric] for seed, entry in found if entry.name in measured.scores
-        }
-
-    ours, plain = by_seed(students), by_seed(controls)
+    ours, plain = by_seed(job, measured, students), by_seed(job, measured, controls)
     seeds = tuple(SeedResult(seed, ours.get(seed), plain.get(seed)) for seed in job.recipe.seeds)
     teacher = measured.scores.get(names.teacher)
     gains = [ours[seed] - plain[seed] for seed in job.recipe.seeds if seed in ours and seed in plain]
     gain: Figure | None = None
-    gap: Figure | None = None
+    gap = gap_over_seeds_or_examples(job, measured, names, names.student, students, controls)
     control, student = measured.scores.get(names.control or ""), measured.scores.get(names.student)
     if len(gains) > 1:
         gain = mean_over_seeds(gains)
     elif control is not None and student is not None:
         gain = score_difference(job.task, student, control, np.random.default_rng(SEED))
-    if control is not None and student is not None and teacher is not None:
-        gap = closed(job, teacher, student, control, np.random.default_rng(SEED))
     return Distillation(
         method=method,
         teacher=teacher.metrics[metric] if teacher else None,

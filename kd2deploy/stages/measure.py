@@ -4,7 +4,7 @@ Everything is opened in fresh processes. Latencies of all contenders are taken i
 per example, so that the judge can compare in pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from kd2deploy.measure.processes import usable_cores
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
+from kd2deploy.stages.export import Exported
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 from kd2deploy.train.pair import tokenizers_agree
 
@@ -81,7 +82,7 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     }
     parents = {"data": job.splits.sha256}
     stage = job.run.stage(
-        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, protocol, folder)
+        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, protocol, folder), is_sound
     )
     outputs = {entry.name: read_outputs(stage.path(f"outputs-{at}.npz")) for at, entry in enumerate(entries)}
     scored = {
@@ -102,6 +103,23 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
         tuple(found["breaches"]),
         tuple(found["notes"]),
     )
+
+
+def is_sound(result: Mapping[str, Any]) -> bool:
+    """Whether nothing stood in the measurement's way; what did may be gone when the same command is run again."""
+    return not result["breaches"] and not result["failures"]
+
+
+def links(deployed: Exported, student: Model, entries: Sequence[Entry]) -> list[Entry]:
+    """What the deployed file was made from, step by step: scored, so that the report shows where the score drops."""
+    known = {entry.contender.artifact.sha256: entry for entry in entries}
+    found = []
+    for artifact in deployed.chain[:-1]:
+        name = f"{deployed.name} / {artifact.made_by.rpartition('.')[2]}"
+        options = deployed.session if artifact.opened_by == deployed.artifact.opened_by else {}
+        scored = Entry(Contender(name, artifact, options), student, "variant", timed=False)
+        found.append(known.get(artifact.sha256, scored))
+    return found
 
 
 def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
