@@ -102,7 +102,8 @@ class Distill(pydantic.BaseModel):
 
 
 class Measurement(pydantic.BaseModel):
-    """How long latency may be measured. A cap that comes too early makes the verdict INCONCLUSIVE, never wrong."""
+    """How long latency may be measured. A cap that comes too early leaves the intervals wide: a limit inside one is
+    INCONCLUSIVE, and a limit that even its pessimistic end clears still holds."""
 
     model_config = STRICT
     processes: int = pydantic.Field(3, ge=3, le=100)

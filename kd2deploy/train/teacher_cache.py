@@ -7,6 +7,7 @@ differs from a live one by float rounding (about 1e-6 in float32).
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -155,9 +156,7 @@ def fill(
         answers = answers_of(task.observe(teacher, shown, needs=frozenset({"embedding"})))
         for name, answer in answers.items():
             if name not in arrays:
-                arrays[name] = np.lib.format.open_memmap(
-                    folder / f"{name}.npy", mode="w+", dtype=answer.dtype, shape=(len(features), *answer.shape[1:])
-                )
+                arrays[name] = reserved(folder / f"{name}.npy", answer.dtype, (len(features), *answer.shape[1:]))
             if arrays[name].shape[1:] != answer.shape[1:]:
                 raise TrainError(
                     f"the teacher's {name} has shape {answer.shape[1:]} for some rows and {arrays[name].shape[1:]} for "
@@ -169,6 +168,18 @@ def fill(
         write_json(counter, {"rows": done, "seconds": time.perf_counter() - began})
         if on_progress:
             on_progress(done, len(features))
+
+
+def reserved(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """A new array in a file whose room on the disk is taken at once.
+
+    Where the disk is full this is an OSError; a file that grows while it is written through a mapping would end the
+    process.
+    """
+    mapped: Array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    with file.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return mapped
 
 
 def answers_of(seen: Observation) -> dict[str, Array]:
