@@ -20,6 +20,7 @@ from kd2deploy.data.prepare import prepare
 from kd2deploy.data.reuters import reuters
 from kd2deploy.methods.logit import logit
 from kd2deploy.methods.task_only import task_only
+from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.checkpoint import locate, with_head
 from kd2deploy.train.engine import distill
 from kd2deploy.train.settings import Settings
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
-    splits = prepare(reuters("r8"), "text_classification", limit_train=32 * given.steps + 200)
+    splits = prepare(reuters("r8"), TextClassification, {}, limit_train=32 * given.steps + 200)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         task = build_task({"use": "text_classification", "labels": list(splits.labels), "max_length": 64})

@@ -10,7 +10,7 @@ from kd2deploy.data.files import files
 from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, SessionError
 from kd2deploy.exporters.bundle import open_bundle, read_bundle
 from kd2deploy.exporters.combinations import refusal
-from kd2deploy.flags import guessed, set_only
+from kd2deploy.flags import guessed
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import full, race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
@@ -170,7 +170,7 @@ def feeds_of(
 
 
 def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> list[Features]:
-    named = guessed(Path(data), columns) if task.name == "text_classification" else set_only(columns)
+    named = guessed(type(task), Path(data), columns, also=())
     rows = files(data, data, **named).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")

@@ -2,17 +2,17 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core import Task
 from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.recipe import Recipe
-from kd2deploy.resolve import suggestion
+from kd2deploy.resolve import locate, suggestion
 
-TEXTS = ("text", "sentence", "sentence1", "premise", "question", "review", "content", "body")
-PAIRS = ("text_pair", "sentence2", "hypothesis", "answer", "passage")
-LABELS = ("label", "labels", "class", "category", "target", "intent", "score")
+TASK = "text_classification"
+"""What is to be done where nobody says."""
 
 
 def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, str]:
@@ -27,13 +27,12 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     missing = [f"--{name}" for name in needed if flags[name] is None]
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
-    columns, task = flags["columns"], flags["task"] or "text_classification"
+    task = flags["task"] or TASK
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
-    if task == "text_classification":
-        columns = guessed(Path(flags["train"]), columns)
+    columns = guessed(task_called(task), Path(flags["train"]), flags["columns"])
     found: dict[str, Any] = {
         "task": {"use": task, **({"pair": True} if columns.get("text_pair") else {})},
-        "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **set_only(columns)},
+        "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **columns},
         "teacher": {"from": flags["teacher"]},
         "student": {"plan": {}},
         "distill": [{**training, "learning_rate": 2e-4, "precision": "auto"}],
@@ -55,16 +54,34 @@ def with_gates(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     return Recipe.parse(spec)
 
 
-def guessed(file: Path, columns: Mapping[str, str | None]) -> dict[str, str]:
-    """The columns that were named, and the usual names for those that were not. Raises DataError."""
-    names = column_names(file)
+def task_called(name: str) -> type[Task]:
+    """The task's class. Raises RecipeError."""
+    try:
+        found = locate("task", name)
+    except LookupError as error:
+        raise RecipeError([Fault("--task", str(error))]) from None
+    if not isinstance(found, type) or not issubclass(found, Task):
+        raise RecipeError([Fault("--task", f"{name} is no task")])
+    return found
+
+
+def guessed(
+    task: type[Task], file: Path, columns: Mapping[str, str | None], also: Sequence[str] = ("label",)
+) -> dict[str, str]:
+    """The columns that were named, and the usual names for those that were not. Raises DataError.
+
+    What the task reads and what is needed `also` must be found.
+    """
     found = {key: value for key, value in columns.items() if value}
-    for key, usual in (("text", TEXTS), ("text_pair", PAIRS), ("label", LABELS)):
+    if not task.columns:
+        return found
+    names = column_names(file)
+    for key, usual in task.columns.items():
         if key not in found:
             near = next((name for name in usual if name in names), None)
             if near is not None:
                 found[key] = near
-            elif key != "text_pair":
+            elif key in (*task.fields({}), *also):
                 raise DataError(
                     f"{file} has no column that is plainly the {key}; name it with --{key}: {', '.join(names)}"
                 )
@@ -98,7 +115,7 @@ def set_only(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def written_recipe(teacher: str, train: str, eval: str) -> str:
     """A recipe with every common choice in it, and what the others would be. Raises DataError."""
-    columns = guessed(Path(train), {})
+    columns = guessed(task_called(TASK), Path(train), {})
     task = "{use: text_classification, pair: true}" if "text_pair" in columns else "text_classification"
     named = ", ".join(f"{key}: {quoted(value)}" for key, value in columns.items())
     return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)

@@ -57,6 +57,8 @@ class Task(ABC):
     """Metrics that are shares of one and written in percent; the others are plain numbers."""
     metric: str
     """The headline metric, a key of `Scores.metrics`; higher is better."""
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What a row's fields are usually called in files, so that columns that nobody named are found."""
     binary: bool
     """True when `Scores.correct` is 0/1 and its mean is the headline metric: pairs are then compared by McNemar."""
     inputs: tuple[Port, ...]
@@ -70,6 +72,16 @@ class Task(ABC):
     def at(self, folder: Path) -> "Task":
         """The same task with the ports of the network in `folder`: teacher and student may read different inputs."""
 
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """The fields that a row must have beside `label`, for a task with these arguments; none are not checked."""
+        return ()
+
+    @classmethod
+    def flaw(cls, value: Any) -> str:
+        """Why the value of one of `fields` cannot be read; empty for one that can."""
+        return ""
+
     # networks -----------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -79,6 +91,10 @@ class Task(ABC):
     def fresh(self) -> Mapping[str, Any]:
         """Configuration fields that a network made for this task must have, where its architecture knows them."""
         return {}
+
+    def reads_alike(self, one: Path, other: Path) -> bool:
+        """Whether the networks in two folders read the same inputs from the same rows."""
+        return True
 
     def write_inputs(self, folder: Path) -> None:  # noqa: B027 (most networks come with their tokenizer)
         """Say in a new network's folder how its inputs are read, where nothing there says so yet."""
@@ -150,8 +166,11 @@ class Task(ABC):
         """One unlabelled row out of what a person typed: a text (and the second of a pair), or a file's path."""
 
     @abstractmethod
-    def snippet(self, file: str) -> str:
-        """Python code that serves the bundle's `file` with its runtime and the preprocessing library alone."""
+    def snippet(self, file: str, folder: Path) -> str:
+        """Python code that serves the bundle's `file` with its runtime and the preprocessing library alone.
+
+        `folder` holds the network that it was made of.
+        """
 
 
 def build_task(spec: Mapping[str, Any]) -> Task:

@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kd2deploy.core import Task
 from kd2deploy.data._columns import suggestion
 from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
-INPUTS = {"text_classification": "text", "image_classification": "image"}
-"""The field that a classification task reads; other tasks check their rows themselves."""
 SHOWN = 5
 """Rows named in a message."""
 
@@ -45,10 +44,9 @@ class Splits:
 
 def prepare(
     tables: Tables,
-    task_use: str,
+    task: type[Task],
+    arguments: Mapping[str, Any],
     *,
-    labels: Sequence[str] | None = None,
-    pair: bool = False,
     validation_share: float = 0.1,
     limit_train: int | None = None,
     limit_eval: int | None = None,
@@ -56,24 +54,25 @@ def prepare(
     missing: Literal["error", "drop"] = "error",
     seed: int = 0,
 ) -> Splits:
-    """Checked, split and limited rows.
+    """Checked, split and limited rows, for a task and the arguments that it will be made with.
 
-    `labels`: the classes in the networks' order; None takes the source's or, sorted, those of the training rows; empty
-    means regression. `validation_share` of the training rows is held out, class by class, where the source has no
-    validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so many
+    Of these `labels` are the classes in the networks' order; None takes the source's or, sorted, those of the training
+    rows; empty means regression. `validation_share` of the training rows is held out, class by class, where the source
+    has no validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so many
     training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their input or
     label instead of refusing them. Raises DataError that names split, rows and remedy.
     """
     warnings: list[str] = []
-    inputs = [INPUTS[task_use]] if task_use in INPUTS else []
-    inputs += ["text_pair"] if pair else []
+    inputs, labels = task.fields(arguments), arguments.get("labels")
     labelled = {
         split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
     }
     kept: dict[str, list[Row]] = {}
     for split, rows in labelled.items():
         kept[split] = complete(rows, [*inputs, "label"] if inputs else [], tables.name(split), missing, warnings)
+        check_values(kept[split], inputs, task, tables.name(split))
     free = complete(tables.unlabelled or [], inputs, tables.name("unlabelled"), missing, warnings, empty=True)
+    check_values(free, inputs, task, tables.name("unlabelled"))
 
     names: tuple[str, ...] = ()
     if inputs and labels is not None and not labels:
@@ -87,6 +86,8 @@ def prepare(
 
     generator = np.random.default_rng(seed)
     train, judged = kept["train"], drawn(kept["eval"], limit_eval, generator)
+    if len(judged) < 2:
+        raise DataError(f"{tables.name('eval')} has one row, and an interval takes at least two; add rows to judge by")
     train = drawn(train, limit_train, generator)
     held = kept.get("validation")
     if held is None:
@@ -137,6 +138,15 @@ def complete(
         if not found:
             raise DataError(f"{name}: no row has a {field}")
     return found
+
+
+def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], name: str) -> None:
+    """Raises DataError for rows that the task could not read once it came to them."""
+    for field in fields:
+        flaws = {place: flaw for place, row in enumerate(rows) if (flaw := task.flaw(row[field]))}
+        if flaws:
+            first = next(iter(flaws.values()))
+            raise DataError(f"{name}: {places(list(flaws))} {field} that cannot be read: {first}; mend or remove it")
 
 
 def is_missing(value: Any) -> bool:

@@ -67,4 +67,4 @@ def snippet(student: Distilled, artifact: Artifact) -> str:
     """Plain code that serves the bundle's deployed file without kd2deploy, for its card."""
     place = place_in_bundle(artifact)
     inside = next((file.name for file in files_of(artifact.path) if file.suffix == ".xml"), "")
-    return student.model.task.snippet(f"{place}/{inside}" if inside else place)
+    return student.model.task.snippet(f"{place}/{inside}" if inside else place, student.model.folder)

@@ -17,7 +17,6 @@ from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
-from kd2deploy.train.pair import tokenizers_agree
 
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
 SEED = 0
@@ -61,7 +60,7 @@ def model_at(folder: Path, task: Task) -> Model:
 def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> list[Features]:
     """Rows as the student reads them; where the teacher reads other inputs, its own stand beside them."""
     features = numbered(task.encode(rows, student))
-    if teacher is None or tokenizers_agree(student, teacher):
+    if teacher is None or task.reads_alike(student, teacher):
         return features
     return [
         {**own, **{TEACHER_PREFIX + name: value for name, value in other.items() if name not in ("labels", "index")}}

@@ -23,7 +23,6 @@ from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
 from kd2deploy.stages.export import Exported
 from kd2deploy.stages.job import Job, Model, encoded, for_target
-from kd2deploy.train.pair import tokenizers_agree
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def requests(job: Job, model: Model, target: Target) -> list[Feed]:
 def on_same_rows(job: Job, entry: Entry, student: Model, target: Target) -> Contender:
     """The contender; with requests of its own where its network reads other inputs than the student."""
     own = entry.model
-    if own.task.spec() == student.task.spec() and tokenizers_agree(own.folder, student.folder):
+    if own.task.spec() == student.task.spec() and own.task.reads_alike(own.folder, student.folder):
         return entry.contender
     return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(job, own, target))
 

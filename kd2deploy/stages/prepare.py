@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kd2deploy.core import Task, build_task
+from kd2deploy.core import Task
 from kd2deploy.data.prepare import Splits
 from kd2deploy.data.prepare import prepare as split
 from kd2deploy.data.tables import Tables
@@ -13,16 +13,15 @@ from kd2deploy.resolve import bind, one_line
 
 def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     """The task with its labels, the data in splits, and the data in words. Raises DataError, RecipeError."""
-    spec = task_spec(recipe.task)
+    kind, arguments = task_use(recipe.task)
     source, faults = bind("data", recipe.data, "data")
     if source is None or faults:
         raise RecipeError(faults)
     tables: Tables = source()
     splits = split(
         tables,
-        spec["use"],
-        labels=spec.get("labels"),
-        pair=bool(spec.get("pair", False)),
+        kind,
+        arguments,
         validation_share=recipe.validation_share,
         limit_train=recipe.limit_train,
         limit_eval=recipe.limit_eval,
@@ -30,16 +29,18 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
         missing=recipe.missing,
     )
     try:
-        task = build_task({**spec, "labels": list(splits.labels)})
+        task = kind(**{**arguments, "labels": list(splits.labels)})
     except ValueError as error:
         raise RecipeError([Fault("task", one_line(error))]) from None
     return task, splits, tables.about
 
 
-def task_spec(block: Block) -> dict[str, Any]:
-    """The task's `use:` block as plain values. Raises RecipeError."""
+def task_use(block: Block) -> tuple[type[Task], dict[str, Any]]:
+    """The task's class and the arguments that its `use:` block gives it. Raises RecipeError."""
     use, faults = bind("task", block, "task")
     faults = [fault for fault in faults if not is_labels_missing(fault)]
     if use is None or faults:
         raise RecipeError(faults)
-    return {"use": use.name, **use.arguments}
+    if not isinstance(use.function, type) or not issubclass(use.function, Task):
+        raise RecipeError([Fault("task", f"{use.name} is no task: name a subclass of kd2deploy.core.Task")])
+    return use.function, dict(use.arguments)

@@ -16,6 +16,7 @@ import numpy as np
 
 from kd2deploy.core import Row
 from kd2deploy.errors import DataError, ModelError
+from kd2deploy.tasks._folder import read_config
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -144,6 +145,31 @@ def pixels(row: Row, reader: Processor, channels: int) -> Array:
         picture = picture.crop((left, top, left + width, top + height))
     found = np.asarray(picture, dtype=np.uint8)
     return np.ascontiguousarray(found[None] if found.ndim == 2 else found.transpose(2, 0, 1))
+
+
+def read_alike(one: Path, other: Path) -> bool:
+    """Equal processing and channels; folders without a processor agree: what is read does not depend on them."""
+    has = [(folder / FILE).is_file() for folder in (one, other)]
+    if not all(has):
+        return not any(has)
+    channels = [read_config(folder).get("num_channels", 3) for folder in (one, other)]
+    return processor(one.resolve()) == processor(other.resolve()) and channels[0] == channels[1]
+
+
+def unreadable(value: Any) -> str:
+    """Why a picture cannot be read, as far as its first bytes tell; empty where they do not say so."""
+    if not isinstance(value, str | Path | bytes):
+        return ""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+            picture.verify()
+    except ImportError:
+        return "pictures are read with Pillow; pip install 'kd2deploy[vision]'"
+    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is a SyntaxError
+        return f"{'the encoded image' if isinstance(value, bytes) else value} is not a picture ({error})"
+    return ""
 
 
 def opened(row: Row, channels: int) -> "Image":

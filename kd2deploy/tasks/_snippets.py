@@ -1,6 +1,8 @@
-"""Plain Python that serves a deployed file without this package: the runtime's part, the same for every task."""
+"""Plain Python that serves a deployed file without this package: the runtime's part, and how texts are read."""
 
-from pathlib import PurePath
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
 
 ONNX = """\
 import onnxruntime
@@ -61,6 +63,52 @@ net = {auto}.from_pretrained({folder!r}).eval()
 def run(feed):
     return {{"logits": net(**{{name: torch.from_numpy(value) for name, value in feed.items()}}).logits.numpy()}}
 """
+
+TOKENIZERS = """\
+import numpy
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation({longest}, direction={cut!r})
+tokenizer.enable_padding(pad_id={pad_id}, pad_token={pad!r})
+
+
+def encoded({texts}):
+    found = tokenizer.encode_batch({batch})
+    arrays = {{
+        "input_ids": [one.ids for one in found],
+        "attention_mask": [one.attention_mask for one in found],
+        "token_type_ids": [one.type_ids for one in found],
+    }}
+    return {{name: numpy.array(arrays[name], dtype="int64") for name in {inputs}}}
+
+"""
+
+TRANSFORMERS = """\
+from transformers import AutoTokenizer  # this one has no tokenizer.json, which `tokenizers` alone could read
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+
+
+def encoded({texts}):
+    found = tokenizer({texts}, padding=True, truncation=True, max_length={longest}, return_tensors="np")
+    return {{name: found[name].astype("int64") for name in {inputs}}}
+
+"""
+
+
+def reading_code(reader: Any, folder: Path, texts: str, longest: int, inputs: Sequence[str]) -> str:
+    """Code that defines `encoded(texts) -> {input: array}` as the tokenizer `reader` in `folder` reads them."""
+    code = TOKENIZERS if (folder / "tokenizer.json").is_file() else TRANSFORMERS
+    return code.format(
+        longest=longest,
+        cut=reader.truncation_side,
+        pad_id=reader.pad_token_id,
+        pad=reader.pad_token,
+        texts=texts,
+        batch=f"list(zip({texts}))" if "," in texts else texts,
+        inputs=list(inputs),
+    )
 
 
 def runtime_code(file: str, auto: str) -> str:

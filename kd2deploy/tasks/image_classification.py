@@ -24,7 +24,7 @@ from kd2deploy.tasks._classification import (
     score_classes,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config
-from kd2deploy.tasks._images import FILE, pixels, processor, save_processor
+from kd2deploy.tasks._images import FILE, pixels, processor, read_alike, save_processor, unreadable
 from kd2deploy.tasks._snippets import runtime_code
 
 
@@ -118,6 +118,17 @@ class ImageClassification(Task):
         return ImageClassification(**{**arguments, **ports_of(folder)})
 
     # networks -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("image",)
+
+    @classmethod
+    def flaw(cls, value: Any) -> str:
+        return unreadable(value)
+
+    def reads_alike(self, one: Path, other: Path) -> bool:
+        return read_alike(one, other)
 
     def load(self, folder: Path) -> nn.Module:
         net = network(self.auto, folder)
@@ -222,7 +233,7 @@ class ImageClassification(Task):
     def row(self, given: str, other: str | None = None) -> Row:
         return {"image": given, "label": None}
 
-    def snippet(self, file: str) -> str:
+    def snippet(self, file: str, folder: Path) -> str:
         return SNIPPET.format(
             runtime=runtime_code(file, self.auto),
             prepare=(RGB if self.channels == 3 else GREY).format(height=self.height, width=self.width),

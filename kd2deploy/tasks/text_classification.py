@@ -28,7 +28,8 @@ from kd2deploy.tasks._classification import (
     target_value,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config, tokenizer
-from kd2deploy.tasks._snippets import runtime_code
+from kd2deploy.tasks._snippets import reading_code, runtime_code
+from kd2deploy.tasks._tokens import longest, read_alike
 
 TOKEN_TYPED = frozenset({"albert", "bert", "electra", "funnel", "mobilebert", "rembert", "squeezebert", "xlnet"})
 """Model types whose networks tell the two texts of a pair apart by token types, and whose ONNX form has that input."""
@@ -41,16 +42,17 @@ def ports_of(folder: Path) -> dict[str, Any]:
 
 
 SNIPPET = """\
-from transformers import AutoTokenizer
-
 {runtime}
 
-tokenizer = AutoTokenizer.from_pretrained(".")
+{reading}
 {labels}
 
+def logits({texts}):
+    return run(encoded({texts}))["logits"]
+
+
 def answer({texts}):
-    found = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="np")
-    logits = run({{name: found[name].astype("int64") for name in {inputs}}})["logits"]
+    found = logits({texts})
     return {answer}
 
 
@@ -68,6 +70,11 @@ class TextClassification(Task):
     name: ClassVar[str] = "text_classification"
     auto: ClassVar[str] = "AutoModelForSequenceClassification"
     shares: ClassVar[frozenset[str]] = SHARES
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "text": ("text", "sentence", "sentence1", "premise", "question", "review", "content", "body"),
+        "text_pair": ("text_pair", "sentence2", "hypothesis", "answer", "passage"),
+        "label": ("label", "labels", "class", "category", "target", "intent", "score"),
+    }
 
     def __init__(
         self,
@@ -101,7 +108,16 @@ class TextClassification(Task):
 
     def at(self, folder: Path) -> "TextClassification":
         arguments = {key: value for key, value in self.spec().items() if key != "use"}
+        arguments["max_length"] = min(self.max_length, longest(folder))
         return TextClassification(**{**arguments, **ports_of(folder)})
+
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("text", "text_pair") if arguments.get("pair") else ("text",)
+
+    @classmethod
+    def flaw(cls, value: Any) -> str:
+        return "" if isinstance(value, str) else f"{value!r} is no text"
 
     # networks -----------------------------------------------------------------------------------------------
 
@@ -141,6 +157,9 @@ class TextClassification(Task):
             loss=self.loss(seen.logits, batch.get("labels")),
         )
 
+    def reads_alike(self, one: Path, other: Path) -> bool:
+        return read_alike(one, other)
+
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """Cross-entropy, or squared error for regression, over the labelled rows."""
         if labels is None:
@@ -174,7 +193,7 @@ class TextClassification(Task):
             [text for text, _ in texts],
             [other for _, other in texts] if self.pair else None,
             truncation=True,
-            max_length=min(self.max_length, reader.model_max_length),
+            max_length=min(self.max_length, longest(folder), reader.model_max_length),
             return_attention_mask=False,
         )
         names = [name for name in ("input_ids", "token_type_ids") if name in known]
@@ -263,14 +282,14 @@ class TextClassification(Task):
             raise DataError("this task reads pairs; give the second text too")
         return {"text": given, "text_pair": other, "label": None} if self.pair else {"text": given, "label": None}
 
-    def snippet(self, file: str) -> str:
+    def snippet(self, file: str, folder: Path) -> str:
         texts = "texts, others" if self.pair else "texts"
-        answer = "[labels[place] for place in logits.argmax(-1)]" if self.labels else "logits[:, 0].tolist()"
+        answer = "[labels[place] for place in found.argmax(-1)]" if self.labels else "found[:, 0].tolist()"
+        reader, inputs = tokenizer(folder.resolve()), [port.name for port in self.inputs]
         return SNIPPET.format(
             runtime=runtime_code(file, self.auto),
+            reading=reading_code(reader, folder, texts, min(self.max_length, reader.model_max_length), inputs),
             texts=texts,
-            max_length=self.max_length,
-            inputs=[port.name for port in self.inputs],
             labels=f"labels = {list(self.labels)!r}\n" if self.labels else "",
             answer=answer,
             example="['a first text'], ['a second one']" if self.pair else "['a text', 'another']",

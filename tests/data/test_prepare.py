@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from measure.measured_sessions import Parity
+from PIL import Image
 
 from kd2deploy.data.prepare import Splits, prepare, quotas
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
-
-TEXT = "text_classification"
+from kd2deploy.tasks.image_classification import ImageClassification
+from kd2deploy.tasks.text_classification import TextClassification
 
 
 def rows(count: int, classes: int = 2, start: str = "train") -> list[dict[str, Any]]:
@@ -20,11 +22,11 @@ def rows(count: int, classes: int = 2, start: str = "train") -> list[dict[str, A
 
 def prepared(train: Any = None, judged: Any = None, **given: Any) -> Splits:
     sources = {name: given.pop(name) for name in ("validation", "unlabelled", "labels", "names") if name in given}
-    task = given.pop("task", TEXT)
-    classes = given.pop("classes", None)
+    task = given.pop("task", TextClassification)
+    arguments = {"labels": given.pop("classes", None), "pair": given.pop("pair", False)}
     train = rows(40) if train is None else train
     judged = rows(10, start="eval") if judged is None else judged
-    return prepare(Tables(train, judged, **sources), task, labels=classes, **given)
+    return prepare(Tables(train, judged, **sources), task, arguments, **given)
 
 
 def test_splits_are_stratified_disjoint_and_numbered() -> None:
@@ -122,13 +124,29 @@ def test_pictures_overlap_by_what_is_in_them(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     train = [{"image": image, "label": place % 2} for place, image in enumerate(drawn)]
     judged = [{"image": drawn[0].copy(), "label": 0}, {"image": drawn[1].T.copy(), "label": 1}]
-    found = prepared(train, judged, task="image_classification")
+    found = prepared(train, judged, task=ImageClassification)
     assert found.overlap == 1
-    for name in ("a", "b", "c", "d"):
-        (tmp_path / name).write_bytes(name.encode() if name != "d" else b"a")
-    files = [{"image": str(tmp_path / name), "label": place % 2} for place, name in enumerate("abc")]
-    found = prepared(files, [{"image": str(tmp_path / "d"), "label": 0}], task="image_classification")
+    for place, name in zip((0, 1, 2, 0, 3), "abcde", strict=True):
+        Image.fromarray(drawn[place]).save(tmp_path / name, "png")
+    files = [{"image": str(tmp_path / name), "label": place % 2} for place, name in enumerate("abcde")]
+    found = prepared(files[:3], files[3:], task=ImageClassification)
     assert found.overlap == 1
+
+
+@pytest.mark.parametrize("split", ["train", "judged", "validation", "unlabelled"])
+def test_a_row_that_cannot_be_read_is_named_before_anything_is_trained(split: str, tmp_path: Path) -> None:
+    texts = rows(12, start=split)
+    texts[4]["text"] = 3.5
+    with pytest.raises(DataError, match=r"row 5 has text that cannot be read: 3\.5 is no text"):
+        prepared(**{split: texts})
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    grey = np.zeros((4, 4), dtype=np.uint8)
+    pictures = {
+        name: [{"image": grey, "label": place % 2} for place in range(6)] for name in ("train", "judged", split)
+    }
+    pictures[split][2] = {"image": str(tmp_path / "cut.png"), "label": 0}
+    with pytest.raises(DataError, match=r"row 3 has image that cannot be read: .*cut\.png is not a picture"):
+        prepared(**pictures, task=ImageClassification)
 
 
 @pytest.mark.parametrize("empty", [None, "", "  ", float("nan")])
@@ -158,6 +176,7 @@ def test_many_missing_rows_are_shortened() -> None:
         ([{"sentence": "a", "label": 1}] * 3, None, "no column 'text'"),
         (None, rows(9, 3, "eval"), "rows 3, 6, 9 have a label that is not among the classes"),
         (rows(2), rows(2), "too few rows"),
+        (None, rows(1), "an interval takes at least two"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused(train: Any, judged: Any, words: str) -> None:
@@ -181,6 +200,6 @@ def test_pairs_need_their_second_text() -> None:
 
 def test_rows_of_other_tasks_pass_unchanged() -> None:
     sounds = [{"audio": f"{place}.wav", "words": "a b"} for place in range(20)]
-    found = prepared(sounds, sounds[:3], task="speech_ctc")
+    found = prepared(sounds, sounds[:3], task=Parity)
     assert found.eval[2] == {"audio": "2.wav", "words": "a b", "index": 2}
     assert len(found.train) == 18

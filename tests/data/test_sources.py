@@ -14,6 +14,8 @@ from kd2deploy.data.hub import hub
 from kd2deploy.data.prepare import prepare
 from kd2deploy.data.reuters import reuters
 from kd2deploy.errors import DataError
+from kd2deploy.tasks.image_classification import ImageClassification
+from kd2deploy.tasks.text_classification import TextClassification
 
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 
@@ -37,7 +39,7 @@ def test_fashion_mnist_is_read_from_its_files(fashion: Path) -> None:
     assert (len(found.train), len(found.eval)) == (20, 6)
     assert found.train[3]["label"] == 1
     assert found.train[0]["image"].shape == (28, 28)
-    splits = prepare(found, "image_classification")
+    splits = prepare(found, ImageClassification, {})
     assert splits.labels[:2] == ("T-shirt/top", "Trouser")
 
 
@@ -67,7 +69,7 @@ def test_digits_are_split_once_and_for_all() -> None:
     assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(one.eval, again.eval, strict=True))
     assert one.train[0]["image"].dtype == np.uint8
     assert max(int(row["image"].max()) for row in one.train) == 255
-    splits = prepare(one, "image_classification")
+    splits = prepare(one, ImageClassification, {})
     assert splits.labels == tuple("0123456789")
 
 
@@ -118,7 +120,7 @@ def test_reuters_refuses_another_name() -> None:
 def test_published_splits_and_their_overlap(name: str, train: int, judged: int, classes: int, overlap: int) -> None:
     found = reuters(name)  # type: ignore[arg-type]
     assert (len(found.train), len(found.eval)) == (train, judged)
-    splits = prepare(found, "text_classification")
+    splits = prepare(found, TextClassification, {})
     assert (len(splits.labels), splits.overlap) == (classes, overlap)
 
 

@@ -90,13 +90,23 @@ def test_predict_and_plain_onnxruntime_answer_as_the_torch_student(folder: Path,
         assert abs(answer["probability"] - expected.max()) < 1e-3
 
 
-def test_the_cards_own_snippet_runs(result: Result, tmp_path: Path) -> None:
+def test_the_cards_own_snippet_answers_as_the_torch_student(result: Result) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
     assert result.bundle is not None
+    texts = ["the film is good and fun", "a very dull plot", "not bad", "slow film " * 40]
     card = (result.bundle / "README.md").read_text()
     code = card.split("```python")[1].split("```")[0]
+    assert "transformers" not in code
+    code += f"\nprint(logits({texts!r}).tolist())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=result.bundle, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    read = AutoTokenizer.from_pretrained(result.bundle)(
+        texts, padding=True, truncation=True, max_length=16, return_tensors="pt"
+    )
+    student = AutoModelForSequenceClassification.from_pretrained(result.bundle).eval()
+    expected = student(**read).logits.detach().numpy()
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, atol=1e-3)
 
 
 def test_the_bundles_sums_hold(result: Result) -> None:

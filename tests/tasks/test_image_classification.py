@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import save_image_net
+from tiny_models import save_image_net, save_image_processor
 
 from kd2deploy.core import build_task
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.tasks._images import pixels, processor_of
+from kd2deploy.tasks._images import pixels, processor_of, read_alike
 from kd2deploy.tasks.image_classification import ImageClassification, ports_of
 
 LABELS = ["zero", "one", "two"]
@@ -140,9 +140,29 @@ def test_snippet_of_a_grey_network_prepares_as_the_task_does(tmp_path: Path, mon
     Image.fromarray(picture()).save(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(task.snippet("."), names)
+    exec(task.snippet(".", tmp_path), names)
     features = task.encode([task.row("picture.png")], tmp_path)
     np.testing.assert_allclose(names["prepared"]("picture.png"), task.feed(features)["pixel_values"], atol=1e-5)
     seen = task.observe(task.load(tmp_path), task.collate(features))
     assert names["answer"]("picture.png") == task.answer({"logits": seen.logits.detach().numpy()})[0]["label"]
     assert json.loads((tmp_path / "preprocessor_config.json").read_text())["image_mean"] == [0.5]
+
+
+def test_images_agree_by_processing_and_channels(tmp_path: Path) -> None:
+    for name, channels in (("one", 1), ("same", 1), ("colour", 3), ("size", 1)):
+        save_image_net(tmp_path / name, "resnet", channels=channels)
+    save_image_processor(tmp_path / "size", 32)
+    assert read_alike(tmp_path / "one", tmp_path / "same")
+    assert not read_alike(tmp_path / "one", tmp_path / "colour")
+    assert not read_alike(tmp_path / "one", tmp_path / "size")
+
+
+def test_a_file_that_is_no_picture_says_why(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    flaw = ImageClassification.flaw
+    assert not flaw(str(tmp_path / "whole.png"))
+    assert not flaw((tmp_path / "whole.png").read_bytes())
+    assert not flaw(picture())
+    for name in ("cut.png", "none.png"):
+        assert name in flaw(str(tmp_path / name))

@@ -269,10 +269,27 @@ def test_snippet_serves_the_deployed_file(pair: bool, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     task = TextClassification(LABELS, pair=pair)
     names: dict[str, Any] = {}
-    exec(task.snippet("model.onnx"), names)
+    exec(task.snippet("model.onnx", tmp_path), names)
     given = (["a good film"], ["fine"]) if pair else (["a good film"],)
     assert names["answer"](*given) == ["pos"]
+    texts = ["a good film", "very bad " * 100, "fine", ""]
+    columns = (texts, texts[::-1]) if pair else (texts,)
+    expected = task.feed(task.encode([task.row(*row) for row in zip(*columns, strict=True)], tmp_path))
+    for name, array in names["encoded"](*columns).items():
+        np.testing.assert_array_equal(array, expected[name])
     row = task.row("a good film", "fine" if pair else None)
     (features,) = task.encode([row], tmp_path)
     found = names["run"](task.feed([features]))
     assert found["logits"][0, 1] == pytest.approx(features["input_ids"].mean())
+
+
+def test_snippet_reads_with_transformers_where_tokenizers_alone_cannot(tmp_path: Path) -> None:
+    from kd2deploy.tasks._folder import tokenizer
+    from kd2deploy.tasks._snippets import reading_code
+
+    save_tokenizer(tmp_path)
+    reader = tokenizer(tmp_path.resolve())
+    inputs = ["input_ids", "attention_mask"]
+    assert "transformers" not in reading_code(reader, tmp_path, "texts", 16, inputs)
+    (tmp_path / "tokenizer.json").unlink()
+    assert "max_length=16" in reading_code(reader, tmp_path, "texts", 16, inputs)

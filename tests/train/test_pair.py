@@ -1,43 +1,11 @@
 from pathlib import Path
 
 import pytest
-from tiny_models import WORDS, save_encoder, save_image_net, save_image_processor, save_tokenizer
+from tiny_models import save_encoder
 
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.pair import check_pair, tokenizers_agree
-
-
-def test_equal_tokenizers_agree(tmp_path: Path) -> None:
-    for name in ("one", "other"):
-        save_tokenizer(tmp_path / name)
-    assert tokenizers_agree(tmp_path / "one", tmp_path / "other")
-
-
-def test_another_vocabulary_order_or_token_types_do_not_agree(tmp_path: Path) -> None:
-    save_tokenizer(tmp_path / "one")
-    save_tokenizer(tmp_path / "order", words=WORDS[::-1])
-    save_tokenizer(tmp_path / "larger", words=[*WORDS, "more"])
-    save_tokenizer(tmp_path / "untyped", token_types=False)
-    for name in ("order", "larger", "untyped"):
-        assert not tokenizers_agree(tmp_path / "one", tmp_path / name), name
-
-
-def test_another_case_rule_does_not_agree(tmp_path: Path) -> None:
-    for name in ("one", "cased"):
-        save_tokenizer(tmp_path / name)
-    file = tmp_path / "cased" / "tokenizer.json"
-    file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))
-    assert not tokenizers_agree(tmp_path / "one", tmp_path / "cased")
-
-
-def test_images_agree_by_processing_and_channels(tmp_path: Path) -> None:
-    for name, channels in (("one", 1), ("same", 1), ("colour", 3), ("size", 1)):
-        save_image_net(tmp_path / name, "resnet", channels=channels)
-    save_image_processor(tmp_path / "size", 32)
-    assert tokenizers_agree(tmp_path / "one", tmp_path / "same")
-    assert not tokenizers_agree(tmp_path / "one", tmp_path / "colour")
-    assert not tokenizers_agree(tmp_path / "one", tmp_path / "size")
+from kd2deploy.train.pair import check_pair
 
 
 def test_pair_of_the_tasks_labels_passes(tmp_path: Path) -> None:
