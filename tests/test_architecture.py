@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,46 +27,110 @@ OUTSIDE_RUNTIMES = {"kd2deploy/doctor.py"}
 TRANSFORMERS = ("tasks", "train")
 
 
-def files(folder: str) -> list[Path]:
-    return sorted((PACKAGE / folder).rglob("*.py"))
+def files(folder: str = "") -> list[Path]:
+    """The package's files under a folder of it, `exporters` among them: a link, which rglob does not follow."""
+    if folder:
+        return sorted((PACKAGE / folder).rglob("*.py"))
+    return sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "exporters").glob("*.py")])
 
 
-def imports(file: Path) -> set[str]:
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imports(file: Path, everywhere: bool = True) -> set[str]:
+    """Dotted names of what a file imports, and of what it takes out of them; only at its top unless `everywhere`."""
+    package = file.relative_to(ROOT).parent.parts if file.is_relative_to(PACKAGE) else ()
+    return imported(file.read_text(), package, everywhere)
+
+
+def imported(text: str, package: tuple[str, ...], everywhere: bool = True) -> set[str]:
+    tree = ast.parse(text)
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree) if everywhere else at_the_top(tree):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            around = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*around, *([node.module] if node.module else [])])
+            found |= {module} | {f"{module}.{name.name}" for name in node.names}
     return found
+
+
+def at_the_top(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs when the file is imported: not inside functions, nor for type checkers alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+            yield from at_the_top(node)
+
+
+def own(file: Path) -> set[str]:
+    """The parts of the package that a file imports."""
+    return {name.split(".")[1] for name in imports(file) if name.startswith("kd2deploy.")}
+
+
+def tops(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_packages_import_only_what_the_architecture_allows(folder: str) -> None:
     assert files(folder)
     for file in files(folder):
-        own = {name.split(".")[1] for name in imports(file) if name.startswith("kd2deploy.")}
-        assert own <= ALLOWED[folder], f"{file} imports {own - ALLOWED[folder]}"
+        assert own(file) <= ALLOWED[folder], f"{file} imports {own(file) - ALLOWED[folder]}"
 
 
-def test_runtimes_are_imported_by_exporters_alone() -> None:
-    for file in PACKAGE.rglob("*.py"):
-        name = file.relative_to(ROOT).as_posix()
-        if "exporters" not in file.parts and name not in OUTSIDE_RUNTIMES:
-            used = {module.split(".")[0] for module in imports(file)} & RUNTIMES
-            assert not used, f"{name} imports {used}"
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("import kd2deploy.train.engine", "kd2deploy.train.engine"),
+        ("from kd2deploy import train", "kd2deploy.train"),
+        ("from ..train import engine", "kd2deploy.train"),
+        ("from . import tables", "kd2deploy.report.tables"),
+        ("def later():\n    from ..train.engine import distill", "kd2deploy.train.engine"),
+    ],
+)
+def test_every_way_to_write_an_import_is_seen(text: str, module: str) -> None:
+    assert module in imported(text, ("kd2deploy", "report"))
+
+
+def test_what_is_imported_later_is_told_from_what_is_imported_at_once() -> None:
+    text = "if TYPE_CHECKING:\n import onnx\ndef later():\n import onnx\nclass A:\n import numpy\n"
+    assert imported(text, (), everywhere=False) == {"numpy"}
+    assert any(file.parent.name == "exporters" for file in files())
+
+
+def test_runtimes_are_imported_by_exporters_alone_and_there_inside_functions() -> None:
+    for file in files():
+        if "exporters" in file.parts:
+            used = tops(imports(file, everywhere=False)) & RUNTIMES
+        else:
+            used = tops(imports(file)) & RUNTIMES if name_of(file) not in OUTSIDE_RUNTIMES else set()
+        assert not used, f"{file} imports {used}"
 
 
 def test_transformers_is_imported_where_networks_are_made_alone() -> None:
-    for file in PACKAGE.rglob("*.py"):
+    for file in files():
         if not set(file.relative_to(PACKAGE).parts) & set(TRANSFORMERS):
-            assert not {name for name in imports(file) if name.split(".")[0] == "transformers"}, file
+            assert "transformers" not in tops(imports(file)), file
 
 
 def test_the_root_folders_are_imported_through_the_package() -> None:
-    for file in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
-        top = {name.split(".")[0] for name in imports(file)}
-        assert not top & {"exporters", "profiles"}, f"{file} imports a root folder by its bare name"
+    for file in [*files(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        assert not tops(imports(file)) & {"exporters", "profiles"}, f"{file} imports a root folder by its bare name"
+
+
+def test_methods_lean_on_each_other_without_circles() -> None:
+    names = {file.stem: file for file in files("methods") if file.stem != "__init__"}
+    leans = {
+        name: {module.split(".")[2] for module in imports(file) if module.startswith("kd2deploy.methods.")}
+        & set(names) - {name}
+        for name, file in names.items()
+    }
+    tuple(TopologicalSorter(leans).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("module", ["kd2deploy", "kd2deploy.cli"])
@@ -75,17 +141,24 @@ def test_import_is_light(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_no_task_or_method_is_named_in_the_engine_room() -> None:
-    names = {file.stem for file in files("methods") if not file.stem.startswith("_")} - {
-        "task_only",
-        "logit",
-        "hidden",
-        "attention",
-        "contrastive",
-        "dist",
-    }
-    for folder in ("core", "train", "measure", "report"):
-        for file in files(folder):
-            text = file.read_text()
-            named = [name for name in names if name in text]
-            assert not named, f"{file} names {named}"
+WORDS = frozenset({"task_only", "logit", "hidden", "attention", "contrastive", "dist"})
+"""Methods that are called as what every network has, or as the control."""
+
+
+@pytest.mark.parametrize("folder", ["core", "train", "measure", "exporters", "report"])
+def test_no_task_or_method_is_named_in_the_engine_room(folder: str) -> None:
+    names = {
+        file.stem for kind in ("methods", "tasks") for file in files(kind) if not file.stem.startswith("_")
+    } - WORDS
+    for file in files(folder):
+        named = [name for name in names if name in file.read_text()]
+        assert not named, f"{file} names {named}"
+
+
+def test_no_task_is_asked_for_its_name_outside_its_file() -> None:
+    """`if task.name == ...` is a branch that belongs into the task."""
+    for file in files():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                asked = [ast.unparse(side) for side in (node.left, *node.comparators)]
+                assert not any(side.endswith("task.name") for side in asked), f"{file}:{node.lineno}"
