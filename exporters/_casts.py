@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.onnx import quiet
+from kd2deploy.exporters._quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -45,6 +45,41 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
     return _in_order(cast)
 
 
+def only_in_half(model: "onnx.ModelProto", precision: Half, node: str) -> "onnx.ModelProto":
+    """The fp32 graph with one node in `precision`: what that node alone loses.
+
+    The processor has no kernels for bf16. There the node reads and writes what was rounded to bf16 and computes in
+    fp32, as a device's matrix units do, which multiply bf16 and add up in fp32.
+    """
+    import onnx
+
+    cast = cast_to_half(model, precision, [each.name for each in model.graph.node if each.name != node])
+    if precision == "fp16":
+        return cast
+    narrow = {name for name, tensor in _tensors(cast) if tensor.data_type == onnx.TensorProto.BFLOAT16}
+    narrow |= {each.output[0] for each in cast.graph.node if _casts_to(each, onnx.TensorProto.BFLOAT16)}
+    one = next(each for each in cast.graph.node if each.name == node)
+    for place, name in enumerate(one.input):
+        if name in narrow:
+            one.input[place] = f"{name}_wide_{place}"
+            cast.graph.node.append(_cast_node(name, one.input[place], onnx.TensorProto.FLOAT))
+    for place, name in enumerate(one.output):
+        if name:
+            one.output[place] = f"{name}_wide"
+            cast.graph.node.append(_cast_node(one.output[place], name, onnx.TensorProto.BFLOAT16))
+    return _in_order(cast)
+
+
+def _casts_to(node: "onnx.NodeProto", kind: int) -> bool:
+    return node.op_type == "Cast" and node.attribute[0].i == kind
+
+
+def _cast_node(source: str, to: str, kind: int) -> "onnx.NodeProto":
+    import onnx
+
+    return onnx.helper.make_node("Cast", [source], [to], f"{to}/Cast", to=kind)
+
+
 def _with_what_adds_up(model: "onnx.ModelProto", exclude: Sequence[str]) -> set[str]:
     """The excluded nodes, and the sums and products that follow them: a bias or a residual added in fp16 overflows too.
 
@@ -70,15 +105,14 @@ def _stay_in_fp32(cast: "onnx.ModelProto", exclude: set[str]) -> None:
 
     def rounds_an_excluded_value(name: str) -> bool:
         node = made_by.get(name)
-        if node is None or node.op_type != "Cast" or node.attribute[0].i != onnx.TensorProto.FLOAT16:
+        if node is None or not _casts_to(node, onnx.TensorProto.FLOAT16):
             return False
         before = made_by.get(node.input[0])
         return before is not None and before.name in exclude
 
     direct = {}
     for node in cast.graph.node:
-        widens = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
-        if widens and rounds_an_excluded_value(node.input[0]):
+        if _casts_to(node, onnx.TensorProto.FLOAT) and rounds_an_excluded_value(node.input[0]):
             direct[node.output[0]] = made_by[node.input[0]].input[0]
     for node in cast.graph.node:
         for place, name in enumerate(node.input):

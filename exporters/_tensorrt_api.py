@@ -6,7 +6,6 @@ signatures, tensorrt-cu12-bindings 10.13.3.9, tensorrt-cu13-bindings 11.4.0.106,
 """
 
 import importlib
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters._memory import PeakMemory
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 INSTALL: Mapping[LibraryName, str] = {
@@ -62,7 +62,7 @@ class Built:
     seconds: float
     """Of parsing and building."""
     host_peak_mb: float
-    """The process's largest resident memory so far: what a machine that builds this needs."""
+    """By how much the build raised the process's resident memory, at its peak (`PeakMemory` says how it is known)."""
     layers: int
     timing_cache: bytes
     """What the builder learnt of this device's tactics; empty where the library learns at run time."""
@@ -93,6 +93,11 @@ class Library:
     def times_tactics(self) -> bool:
         """Whether a build times kernels; TensorRT-RTX compiles them when the engine is first run."""
         return self.name == "tensorrt"
+
+    @property
+    def records_by_itself(self) -> bool:
+        """Whether a context is told to record its launches, since it swaps kernels while it runs."""
+        return hasattr(self.module, "CudaGraphStrategy")
 
     def logger(self) -> Any:
         """An ILogger that keeps what it is told instead of printing it on standard output."""
@@ -136,7 +141,7 @@ def build(
 ) -> Built:
     """Parse a serialized ONNX graph and build an engine. Raises ConvertError with the library's own words."""
     trt: Any = library.module
-    logger, begun = library.logger(), time.perf_counter()
+    logger, memory, begun = library.logger(), PeakMemory(), time.perf_counter()
     builder = trt.Builder(logger)
     typed = 0 if settings.flags else 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
@@ -158,7 +163,7 @@ def build(
     return Built(
         engine=bytes(engine),
         seconds=time.perf_counter() - begun,
-        host_peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        host_peak_mb=memory.raised_mb(),
         layers=int(network.num_layers),
         timing_cache=bytes(config.get_timing_cache().serialize()) if library.times_tactics else b"",
         warnings=tuple(dict.fromkeys(logger.warnings)),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import median_low
 
+import numpy as np
+
 from kd2deploy.core import Feed, Port, Task
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._tensorrt_api import ShapeRange
@@ -13,35 +15,58 @@ HEADROOM = 2
 """Samples show neither the longest nor the shortest row: an axis may be this many times larger or smaller. Ours."""
 
 
+def axis_ranges(
+    task: Task, requests: Sequence[Feed], batch: int, also: Sequence[Feed] = ()
+) -> dict[str, tuple[int, int, int]]:
+    """Smallest, usual and largest size of each dynamic axis.
+
+    The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch. Another axis goes from 1 to the
+    task's own limit (`max_length` of its spec) or, where it has none, from half the smallest to twice the largest size
+    that `requests` and `also` show; usual is the median of the requests alone.
+    """
+    if not requests:
+        raise ConvertError("the shapes of an engine are derived from samples of real inputs; give it at least one")
+    limit, found = task.spec().get("max_length"), {}
+    for axis in sorted({axis for port in task.inputs for axis in port.axes if isinstance(axis, str)}):
+        if any(port.axes[0] == axis for port in task.inputs):
+            found[axis] = (1, batch, max(batch, SCORING_BATCH))
+        else:
+            asked = _sizes(task.inputs, axis, requests)
+            seen = asked + _sizes(task.inputs, axis, also)
+            bounds = (1, max(max(seen), limit)) if isinstance(limit, int) else (_half(min(seen)), HEADROOM * max(seen))
+            found[axis] = (bounds[0], median_low(asked), bounds[1])
+    return found
+
+
 def shape_ranges(
     task: Task, samples: Sequence[Feed], batch: int, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, ShapeRange]:
-    """Smallest, usual and largest shape of each input.
-
-    The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch. Another dynamic axis goes from
-    1 to the task's own limit (`max_length` of its spec) or, where it has none, from half the smallest to twice the
-    largest size seen; usual is the median seen. `shapes` sets an axis by name to (smallest, usual, largest).
-    """
-    if not samples:
-        raise ConvertError("the shapes of an engine are derived from samples of real inputs; give it at least one")
-    known = {axis: _given(axis, sizes) for axis, sizes in (shapes or {}).items()}
-    axes = {axis for port in task.inputs for axis in port.axes if isinstance(axis, str)}
-    unknown = sorted(set(known) - axes)
+    """Smallest, usual and largest shape of each input: `axis_ranges` of the samples, but for what `shapes` gives."""
+    found = axis_ranges(task, samples, batch)
+    unknown = sorted(set(shapes or {}) - set(found))
     if unknown:
-        raise ConvertError(f"shapes names {unknown}, which are not axes of this task; those that are: {sorted(axes)}")
-    limit = task.spec().get("max_length")
-    for axis in sorted(axes - set(known)):
-        if any(port.axes[0] == axis for port in task.inputs):
-            known[axis] = (1, batch, max(batch, SCORING_BATCH))
-        else:
-            seen = _sizes(task.inputs, axis, samples)
-            bounds = (1, max(max(seen), limit)) if isinstance(limit, int) else (_half(min(seen)), HEADROOM * max(seen))
-            known[axis] = (bounds[0], median_low(seen), bounds[1])
+        raise ConvertError(f"shapes names {unknown}, which are not axes of this task; those that are: {sorted(found)}")
+    return port_ranges(task.inputs, {**found, **(shapes or {})})
+
+
+def port_ranges(ports: Sequence[Port], shapes: Mapping[str, Sequence[int]]) -> dict[str, ShapeRange]:
+    """Each input's shapes where its axes have the sizes (smallest, usual, largest)."""
+    known = {axis: _given(axis, sizes) for axis, sizes in shapes.items()}
     return {
         port.name: ShapeRange(
             *(tuple(known[axis][which] if isinstance(axis, str) else axis for axis in port.axes) for which in range(3))
         )
-        for port in task.inputs
+        for port in ports
+    }
+
+
+def usual_request(feed: Feed, ranges: Mapping[str, ShapeRange]) -> Feed:
+    """`feed` cut or repeated to the usual shape: what an engine's speed is compared on."""
+    return {
+        name: feed[name][
+            np.ix_(*(np.arange(size) % have for size, have in zip(one.usual, feed[name].shape, strict=True)))
+        ]
+        for name, one in ranges.items()
     }
 
 

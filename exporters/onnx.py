@@ -6,12 +6,9 @@ made it.
 """
 
 import inspect
-import logging
 import tempfile
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, count
@@ -24,10 +21,22 @@ import torch
 from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Feed, Port, Target, Task, made
-from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.errors import ConvertError, DisagreementError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._attention import MASK, use_raw_masks
+from kd2deploy.exporters._casts import cast_to_half
 from kd2deploy.exporters._cpu import intra_op_threads, isa
+from kd2deploy.exporters._providers import (
+    CACHE,
+    CUDA_GRAPH_OPTION,
+    DEFAULTS,
+    DEVICE_OF,
+    PREFIX,
+    computed_in,
+    engine_options,
+)
+from kd2deploy.exporters._quiet import quiet
+from kd2deploy.exporters._tensorrt_shapes import port_ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -245,28 +254,10 @@ def fp16_from_onnx(
 
     `exclude` names nodes that stay in fp32. Raises ConvertError for names that are not in the graph.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    model = _load(source.path)
-    unknown = sorted(set(exclude) - {node.name for node in model.graph.node})
-    if unknown:
-        raise ConvertError(f"exclude names {unknown}, which are not in the graph; open it in a viewer to see its nodes")
-    with quiet():  # it names each weight that it rounds to zero
-        model = _sorted(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(exclude)))
     path = folder / "model.onnx"
-    save(model, path, {"source": source.sha256})
+    save(cast_to_half(_load(source.path), "fp16", exclude), path, {"source": source.sha256})
     check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
     return _made(path, source, "fp16_from_onnx", {"excluded": list(exclude)}, "fp16")
-
-
-def _sorted(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The graph in topological order, which the fp16 converter leaves behind where it adds casts."""
-    import onnx_ir
-
-    graph = onnx_ir.from_proto(model)
-    graph.graph.sort()
-    proto: onnx.ModelProto = onnx_ir.to_proto(graph)
-    return proto
 
 
 # what the converters share ----------------------------------------------------------------------------------
@@ -280,12 +271,12 @@ def check_agreement(
     feeds: Sequence[Feed],
     precision: str = "fp32",
 ) -> None:
-    """Raise ConvertError where the file at `path` answers otherwise than `reference` does to the same feeds."""
+    """Raise DisagreementError where the file at `path` answers otherwise than `reference` does to the same feeds."""
     for place, (expected, found) in enumerate(zip(reference, run_all(path, task, target, feeds), strict=True)):
         name, distance = _parity.worst(expected, found, precision)
         if distance > 1:
             shape = "x".join(map(str, next(iter(feeds[place].values())).shape))
-            raise ConvertError(
+            raise DisagreementError(
                 f"the converted graph disagrees with its source: output {name!r} is {distance:.3g} times as far off as "
                 f"{precision} explains, on inputs of shape {shape}; take another route, opset or architecture"
             )
@@ -321,19 +312,6 @@ def domains(path: Path) -> list[str]:
     return sorted({node.domain or "ai.onnx" for node in _load(path).graph.node})
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep a tool's warnings and log lines from the user: the result is checked, and errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def _load(path: Path) -> "onnx.ModelProto":
     import onnx
 
@@ -362,20 +340,6 @@ def _first_line(error: BaseException) -> str:
 # running ----------------------------------------------------------------------------------------------------
 
 
-DEVICE_OF = {
-    "CUDAExecutionProvider": "cuda",
-    "TensorrtExecutionProvider": "cuda",
-    "NvTensorRTRTXExecutionProvider": "cuda",
-}
-"""Where a provider's arrays lie; any other provider's lie on the host."""
-CUDA_GRAPH_OPTION = {
-    "CUDAExecutionProvider": "enable_cuda_graph",
-    "TensorrtExecutionProvider": "trt_cuda_graph_enable",
-    "NvTensorRTRTXExecutionProvider": "enable_cuda_graph",
-}
-"""How each provider is told to record its launches."""
-
-
 @dataclass
 class Bound:
     """What one set of input shapes needs: arrays at addresses that stay, bound once; and how it is run."""
@@ -391,8 +355,10 @@ class OnnxSession:
 
     With `io_binding` the inputs and outputs are buffers on the device, copied explicitly: `run` is then `place`,
     `compute` and `fetch`. With `cuda_graph` the launches of each set of shapes are recorded once and replayed.
-    `provider_options` are ONNX Runtime's own (`{trt_fp16_enable: "1"}`). Raises SessionError where the provider is
-    missing, was silently replaced, or left heavy operations to the host.
+    `provider_options` are ONNX Runtime's own (`{trt_fp16_enable: "1"}`); fp32 is not rounded to TF32 unless they ask
+    for it. `shapes` are the sizes [smallest, usual, largest] of dynamic axes that TensorRT's providers build an engine
+    for, which is kept for the next process. Raises SessionError where the provider is missing, was silently replaced,
+    or left heavy operations to the host.
     """
 
     def __init__(
@@ -405,12 +371,14 @@ class OnnxSession:
         io_binding: bool | None = None,
         cuda_graph: bool = False,
         provider_options: Mapping[str, str] | None = None,
+        shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.provider, self.threads = provider, intra_op_threads(target)
         self.device = DEVICE_OF.get(provider, "cpu")
         self.resident = self.device == "cuda" if io_binding is None else io_binding
-        self.cuda_graph, self.precision = cuda_graph, artifact.precision
-        options = dict(provider_options or {})
+        self._told = {**DEFAULTS.get(provider, {}), **(provider_options or {})}
+        self.cuda_graph, self.precision = cuda_graph, computed_in(artifact.precision, self._told)
+        options = {**_engine_options(provider, artifact, task, shapes or {}), **self._told}
         if cuda_graph:
             if provider not in CUDA_GRAPH_OPTION or not self.resident:
                 raise SessionError(
@@ -499,6 +467,7 @@ class OnnxSession:
             "threads": str(self.threads),
             "io_binding": str(self.resident).lower(),
             "cuda_graph": str(self.cuda_graph).lower(),
+            "provider_options": ", ".join(f"{name} {value}" for name, value in self._told.items()),
             "placement": ", ".join(f"{name}: {nodes}" for name, nodes in self._placement.items()),
             "isa": isa(),
         }
@@ -511,6 +480,19 @@ class OnnxSession:
     ) -> None:
         self._bound.clear()
         del self._session
+
+
+def _engine_options(
+    provider: str, artifact: Artifact, task: Task, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, str]:
+    """What a provider that builds an engine is told besides; engines are kept outside of the artifact, by its hash."""
+    if provider not in PREFIX:
+        return {}
+    read = {entry.name for entry in _load(artifact.path).graph.input}
+    ranges = port_ranges([port for port in task.inputs if port.name in read], shapes) if shapes else {}
+    cache = CACHE.expanduser() / artifact.sha256[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    return engine_options(provider, ranges, cache)
 
 
 def _open(

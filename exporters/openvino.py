@@ -50,6 +50,10 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
     return artifact
 
 
+NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+"""OpenVINO's types by the names that artifacts and limits have."""
+
+
 class OpenVinoSession:
     """A model in OpenVINO's CPU plugin: one stream, threads fixed, and exactly the precision that was asked for.
 
@@ -100,7 +104,8 @@ class OpenVinoSession:
         return {
             "runtime": f"openvino {version('openvino')}",
             "device": str(self._model.get_property("EXECUTION_DEVICES")[0]),
-            "precision": self.precision if self.weights != "int8" else f"int8, else {self.precision}",
+            "precision": "int8" if self.weights == "int8" else NAMES[self.precision],
+            "arithmetic": NAMES[self.precision],
             "threads": str(self.threads),
             "streams": str(self._model.get_property("NUM_STREAMS")),
             "isa": isa(),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made
-from kd2deploy.errors import ConvertError
+from kd2deploy.errors import ConvertError, DisagreementError
 from kd2deploy.exporters._attention import has_bias
 from kd2deploy.exporters._cpu import isa, saturates_int8
-from kd2deploy.exporters.onnx import OPENED_BY, Outputs, domains, quiet, run_all, save
+from kd2deploy.exporters._quiet import quiet
+from kd2deploy.exporters.onnx import OPENED_BY, Outputs, domains, run_all, save
 
 if TYPE_CHECKING:
     import onnx
@@ -62,7 +63,7 @@ def int8_from_onnx(
     chosen = [name for name in candidates if name not in set(exclude)]
     if not chosen:
         raise ConvertError("no operation is left to quantize: the graph has none with weights, or all are excluded")
-    narrow = layout == "onnxruntime" and saturates_int8() if reduce_range is None else reduce_range
+    narrow = _narrow(layout, reduce_range)
     path = folder / "model.onnx"
     model = quantized(source.path, samples, chosen, mode=mode, layout=layout, per_channel=per_channel, narrow=narrow)
     save(model, path, {"source": source.sha256, "quantized": mode})
@@ -100,11 +101,13 @@ def rank_sensitivity(
     mode: Mode = "dynamic",
     layout: Layout = "onnxruntime",
     per_channel: bool = True,
+    reduce_range: bool | None = None,
     embeddings: bool = False,
 ) -> list[tuple[str, float]]:
     """Each quantizable node with the damage done when it alone is in 8 bits, worst first.
 
-    The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
+    The arguments are those of `int8_from_onnx`. The damage is the relative L2 error of the outputs over all samples
+    (0 none, 1 as large as the outputs).
     """
     reference = run_all(source.path, task, target, samples)
     damages = []
@@ -118,11 +121,16 @@ def rank_sensitivity(
                 mode=mode,
                 layout=layout,
                 per_channel=per_channel,
-                narrow=saturates_int8(),
+                narrow=_narrow(layout, reduce_range),
             )
             save(model, path, {})
             damages.append((name, damage(reference, run_all(path, task, target, samples))))
     return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _narrow(layout: Layout, reduce_range: bool | None) -> bool:
+    """Whether weights keep to 7 bits; where it is not said, on processors whose full-range products saturate."""
+    return layout == "onnxruntime" and saturates_int8() if reduce_range is None else reduce_range
 
 
 def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
@@ -225,4 +233,4 @@ def _refuse_nan(found: Sequence[Outputs]) -> None:
     for outputs in found:
         for name, array in outputs.items():
             if not np.isfinite(array).all():
-                raise ConvertError(f"output {name!r} is NaN or infinite in 8 bits: exclude the worst operations")
+                raise DisagreementError(f"output {name!r} is NaN or infinite in 8 bits: exclude the worst operations")

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, sha256_of
-from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.errors import ConvertError, DisagreementError, SessionError
 from kd2deploy.exporters import _parity
-from kd2deploy.exporters._casts import Half, cast_to_half, fp8_pairs
+from kd2deploy.exporters._casts import Half, cast_to_half, fp8_pairs, only_in_half
 from kd2deploy.exporters._tensorrt_api import Built, Library, LibraryName, Settings, ShapeRange, build, load
 from kd2deploy.exporters._tensorrt_cache import Place, Store, engine_key, place_here
 from kd2deploy.exporters._tensorrt_graph import pair_type, refuse_unreadable
-from kd2deploy.exporters._tensorrt_shapes import refuse_outside, shape_ranges
+from kd2deploy.exporters._tensorrt_shapes import refuse_outside, shape_ranges, usual_request
 from kd2deploy.exporters.onnx import OPENED_BY as ONNX_SESSION
 from kd2deploy.exporters.onnx import check_agreement, domains, run_all, save
 from kd2deploy.exporters.quantize import agreement, damage, quantizable_nodes, quantized
@@ -55,17 +55,15 @@ def fp8_from_onnx(
     import onnx
 
     plain = onnx.load(source.path)
-    matrix_products = {node.name for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")}
-    candidates = [name for name in quantizable_nodes(source.path, "static") if name in matrix_products]
+    candidates = _matrix_products(plain, source.path)
     unknown = sorted(set(exclude) - set(candidates))
     if unknown:
         raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
     chosen = [name for name in candidates if name not in set(exclude)]
     if not chosen:
         raise ConvertError("no matrix product is left for fp8: the graph has none, or all are excluded")
-    pairs = quantized(source.path, samples, chosen, mode="static", layout="tensorrt", per_channel=True, narrow=False)
     path = folder / "model.onnx"
-    save(fp8_pairs(pairs, plain), path, {"source": source.sha256, "quantized": "fp8"})
+    save(_in_fp8(plain, source.path, samples, chosen), path, {"source": source.sha256, "quantized": "fp8"})
     alike = agreement(task, run_all(source.path, task, target, samples), run_all(path, task, target, samples))
     details: dict[str, Any] = {
         "mode": "static",
@@ -79,13 +77,41 @@ def fp8_from_onnx(
     return made(path, ONNX_SESSION, parent=source, made_by="fp8_from_onnx", precision="fp8", details=details)
 
 
+def rank_fp8_sensitivity(
+    source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
+) -> list[tuple[str, float]]:
+    """Each matrix product with the damage done when it alone is in fp8, worst first; the damage as of `damage`."""
+    import onnx
+
+    plain = onnx.load(source.path)
+    reference, damages = run_all(source.path, task, target, samples), []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for name in _matrix_products(plain, source.path):
+            save(_in_fp8(plain, source.path, samples, [name]), path, {})
+            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _matrix_products(plain: "onnx.ModelProto", path: Path) -> list[str]:
+    """Names of the operations that fp8 gains from: there are no convolutions in fp8."""
+    products = {node.name for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")}
+    return [name for name in quantizable_nodes(path, "static") if name in products]
+
+
+def _in_fp8(plain: "onnx.ModelProto", path: Path, samples: Sequence[Feed], chosen: Sequence[str]) -> "onnx.ModelProto":
+    """The graph, which also lies at `path`, with fp8 pairs around the chosen nodes."""
+    pairs = quantized(path, samples, chosen, mode="static", layout="tensorrt", per_channel=True, narrow=False)
+    return fp8_pairs(pairs, plain)
+
+
 # 16-bit floating point --------------------------------------------------------------------------------------
 
 
 def rank_half_sensitivity(
-    source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
+    source: Artifact, task: Task, target: Target, samples: Sequence[Feed], *, precision: Half = "fp16"
 ) -> list[tuple[str, float]]:
-    """Each heavy node of an fp32 graph with the damage done when it alone is in fp16, worst first.
+    """Each heavy node of an fp32 graph with the damage done when it alone is in `precision`, worst first.
 
     The names are what `trt_from_onnx` and `fp16_from_onnx` take as `exclude`; the damage is the relative L2 error of
     the outputs over all samples (0 none, 1 as large as the outputs, infinite for an overflow).
@@ -93,14 +119,12 @@ def rank_half_sensitivity(
     import onnx
 
     model = onnx.load(source.path)
-    names = [node.name for node in model.graph.node]
     reference, damages = run_all(source.path, task, target, samples), []
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         for node in model.graph.node:
             if node.op_type in HALF_SENSITIVE:
-                cast = cast_to_half(model, "fp16", [name for name in names if name != node.name])
-                save(cast, path, {})
+                save(only_in_half(model, precision, node.name), path, {})
                 damages.append((node.name, damage(reference, run_all(path, task, target, samples))))
     return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
 
@@ -131,8 +155,9 @@ def trt_from_onnx(
     `precision` is what the graph's fp32 arithmetic is computed in: `as_is`, or 16 bits, by builder flags in TensorRT 10
     (where `exclude` is empty) and by casting the graph elsewhere; `exclude` names nodes that stay in fp32. `shapes`
     sets dynamic axes to [smallest, usual, largest] instead of what `samples` show. With several `builds` each engine
-    is timed and the spread is recorded; the first one is kept. `compute_capability` builds for a device that is not
-    here (TensorRT-RTX alone). `cache` is the folder of finished engines and tactic timings; empty keeps none.
+    is timed on a request of the usual shape and the spread is recorded; the first one is kept. `compute_capability`
+    builds for a device that is not here (TensorRT-RTX alone). `cache` is the folder of finished engines and tactic
+    timings; empty keeps none.
     """
     import onnx
 
@@ -140,22 +165,24 @@ def trt_from_onnx(
         raise ConvertError(f"builds must be positive, got {builds}")
     if precision != "as_is" and source.precision in ("fp16", "bf16"):
         raise ConvertError(f"the graph is {source.precision} already: give the fp32 graph, or set precision: as_is")
+    if precision == "as_is" and exclude:
+        raise ConvertError("exclude names nodes that stay in fp32 where precision is fp16 or bf16, and it is as_is")
     model = onnx.load(source.path)
     refuse_unreadable(model)
-    trt = _library(library, compute_capability)
+    adapter = _library(library, compute_capability)
     flags: frozenset[str] = frozenset()
-    if precision != "as_is" and trt.has_precision_flags and not exclude:
+    if precision != "as_is" and adapter.has_precision_flags and not exclude:
         flags = frozenset({precision.upper()} | ({pair_type(model).upper()} - {""}))
     elif precision != "as_is":
         model = _cast(model, precision, exclude, source, task, target, folder, samples)
     settings = Settings(flags, tf32, optimization_level, workspace_mb, compute_capability)
     ranges = shape_ranges(task, samples, target.workload.batch, shapes)
-    place = place_here(trt, compute_capability)
+    place = place_here(adapter, compute_capability)
     store = Store(Path(cache).expanduser() if cache else None, place)
     graph = model.SerializeToString()
     key = engine_key(graph, place, ranges, settings)
     found = store.engine(key) if builds == 1 else None
-    all_built = [] if found else [_build(trt, graph, ranges, settings, store, at) for at in range(builds)]
+    all_built = [] if found else [_build(adapter, graph, ranges, settings, store, at) for at in range(builds)]
     engine, facts = found if found else (all_built[0].engine, _facts(all_built[0]))
     if not found:
         store.keep(key, engine, facts)
@@ -163,7 +190,7 @@ def trt_from_onnx(
     path.write_bytes(engine)
     details: dict[str, Any] = {
         "library": library,
-        "version": trt.version,
+        "version": adapter.version,
         "place": dataclasses.asdict(place),
         "key": key,
         "cached": found is not None,
@@ -183,7 +210,7 @@ def trt_from_onnx(
         details["agreement"] = _check(artifact, source, task, target, samples)
         details["checked"] = "run on the device against the graph in ONNX Runtime"
     if len(all_built) > 1:
-        details["spread"] = _spread(all_built, artifact, task, target, samples, folder)
+        details["spread"] = _spread(all_built, artifact, task, target, usual_request(samples[0], ranges), folder)
     return dataclasses.replace(artifact, details=details)
 
 
@@ -243,7 +270,10 @@ def _facts(built: Built) -> dict[str, Any]:
 def _check(
     artifact: Artifact, source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
 ) -> dict[str, float]:
-    """How alike engine and graph answer. Raises ConvertError where an engine without 8-bit parts is too far off."""
+    """How alike engine and graph answer.
+
+    Raises DisagreementError where an engine without 8-bit parts is too far off.
+    """
     reference = run_all(source.path, task, target, samples)
     with TensorRTSession(artifact, task, target) as session:
         found = [session.run(feed) for feed in samples]
@@ -252,7 +282,7 @@ def _check(
         for expected, answer in zip(reference, found, strict=True):
             name, distance = _parity.worst(expected, answer, limit)
             if distance > 1:
-                raise ConvertError(
+                raise DisagreementError(
                     f"the engine disagrees with its graph: output {name!r} is {distance:.3g} times as far off as "
                     f"{artifact.precision} explains; leave operations in fp32 with exclude, or take bf16"
                 )
@@ -260,9 +290,9 @@ def _check(
 
 
 def _spread(
-    built: Sequence[Built], artifact: Artifact, task: Task, target: Target, samples: Sequence[Feed], folder: Path
+    built: Sequence[Built], artifact: Artifact, task: Task, target: Target, request: Feed, folder: Path
 ) -> dict[str, Any]:
-    """Each build's cost, and its median latency where the device is here; `ratio` is slowest to fastest."""
+    """Each build's cost, and where the device is here its median latency; `ratio` is slowest to fastest."""
     each = [_facts(one) for one in built]
     if not artifact.details["settings"]["compute_capability"]:
         for at, one in enumerate(built):
@@ -270,7 +300,7 @@ def _spread(
             path.write_bytes(one.engine)
             again = dataclasses.replace(artifact, path=path, sha256=sha256_of(path))
             with TensorRTSession(again, task, target) as session:
-                each[at]["median_ms"] = _median_ms(session, samples[0])
+                each[at]["median_ms"] = _median_ms(session, request)
             path.unlink()
     times = [facts["median_ms"] for facts in each if "median_ms" in facts]
     return {"builds": each, "ratio": max(times) / min(times) if times else None}
@@ -290,21 +320,26 @@ def _median_ms(session: "TensorRTSession", feed: Feed) -> float:
 
 @dataclasses.dataclass
 class Buffers:
-    """What one set of input shapes needs: tensors on the device, pinned copies on the host, and the recorded graph."""
+    """What one set of input shapes needs: tensors on the device, pinned copies on the host, and what runs on them."""
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     host_inputs: dict[str, Tensor]
     host_outputs: dict[str, Tensor]
+    context: Any
     recorded: Any = None
+    """The launches, where PyTorch recorded them."""
 
 
 class TensorRTSession:
     """An engine on a stream of its own, its tensors on the device.
 
     `run` copies in, computes, copies out and waits; `place`, `compute` and `fetch` are its parts, so that the compute
-    alone can be timed. With `cuda_graph` the launches of each set of shapes are recorded once and replayed. Raises
-    SessionError where the device is missing or the engine is stale: built by another library version, driver or device.
+    alone can be timed. With `cuda_graph` the launches of each set of shapes are recorded once and replayed; a recording
+    holds the addresses and the state of its execution context, so each set has a context of its own. All contexts share
+    one scratch memory, which the stream lets one of them use at a time. TensorRT-RTX compiles kernels while it runs, so
+    it records by itself. Raises SessionError where the device is missing or the engine is stale: built by another
+    library version, driver or device.
     """
 
     def __init__(self, artifact: Artifact, task: Task, target: Target, *, cuda_graph: bool = False) -> None:
@@ -327,7 +362,8 @@ class TensorRTSession:
         if self._engine is None:
             said = "; ".join(self._logger.errors) or "the library gave no reason"
             raise SessionError(f"{artifact.path} cannot be loaded: {said}; export it anew on this machine")
-        self._context = self._engine.create_execution_context()
+        self._scratch = torch.empty(max(1, self._engine.device_memory_size_v2), dtype=torch.uint8, device="cuda")
+        self._context = self._new_context()
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         names = [self._engine.get_tensor_name(place) for place in range(self._engine.num_io_tensors)]
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
@@ -363,8 +399,9 @@ class TensorRTSession:
             with torch.cuda.stream(self._stream):
                 buffers.recorded.replay()
         else:
-            self._bind(buffers)
-            self._enqueue()
+            if buffers.context is self._context:
+                self._bind(buffers)  # another set of shapes may have been bound to it since
+            self._enqueue(buffers.context)
         if wait:
             self._stream.synchronize()
 
@@ -376,22 +413,38 @@ class TensorRTSession:
         self._stream.synchronize()
         return {name: buffers.host_outputs[name].numpy().copy() for name in self._outputs}
 
+    def _new_context(self) -> Any:
+        trt: Any = self.library.module
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self.cuda_graph and self.library.records_by_itself:
+            runtime_config = self._engine.create_runtime_config()
+            runtime_config.set_execution_context_allocation_strategy(strategy)
+            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(runtime_config)
+        else:
+            context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise SessionError(f"no execution context: {'; '.join(self._logger.errors) or 'no reason given'}")
+        context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
+        return context
+
     def _prepared(self, shapes: tuple[tuple[int, ...], ...]) -> Buffers:
+        context = self._new_context() if self.cuda_graph else self._context
         for name, shape in zip(self._inputs, shapes, strict=True):
-            if not self._context.set_input_shape(name, shape):
+            if not context.set_input_shape(name, shape):
                 raise SessionError(f"the engine refuses shape {shape} for {name}: {'; '.join(self._logger.errors)}")
         with torch.cuda.stream(self._stream):
             inputs = {name: self._empty(name, shape) for name, shape in zip(self._inputs, shapes, strict=True)}
-            outputs = {name: self._empty(name, tuple(self._context.get_tensor_shape(name))) for name in self._outputs}
-        buffers = Buffers(inputs, outputs, _pinned(inputs), _pinned(outputs))
+            outputs = {name: self._empty(name, tuple(context.get_tensor_shape(name))) for name in self._outputs}
+        buffers = Buffers(inputs, outputs, _pinned(inputs), _pinned(outputs), context)
+        self._bind(buffers)
         if self.cuda_graph:
-            self._bind(buffers)
-            self._enqueue()  # the first run of a shape allocates, which cannot be recorded
+            self._enqueue(context)  # the first run of a shape allocates, which cannot be recorded
             self._stream.synchronize()
-            recorded = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(recorded, stream=self._stream):
-                self._enqueue()
-            buffers.recorded = recorded
+        if self.cuda_graph and not self.library.records_by_itself:
+            buffers.recorded = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(buffers.recorded, stream=self._stream):
+                self._enqueue(context)
         self._buffers[shapes] = buffers
         return buffers
 
@@ -403,13 +456,14 @@ class TensorRTSession:
         return torch.zeros(shape, dtype=self._types[name], device="cuda")
 
     def _bind(self, buffers: Buffers) -> None:
+        context = buffers.context
         for name, tensor in (*buffers.inputs.items(), *buffers.outputs.items()):
             if name in buffers.inputs:
-                self._context.set_input_shape(name, tuple(tensor.shape))
-            self._context.set_tensor_address(name, tensor.data_ptr())
+                context.set_input_shape(name, tuple(tensor.shape))
+            context.set_tensor_address(name, tensor.data_ptr())
 
-    def _enqueue(self) -> None:
-        if not self._context.execute_async_v3(self._stream.cuda_stream):
+    def _enqueue(self, context: Any) -> None:
+        if not context.execute_async_v3(self._stream.cuda_stream):
             raise SessionError(f"the engine failed to run: {'; '.join(self._logger.errors) or 'no reason given'}")
 
     def describe(self) -> dict[str, str]:
@@ -431,7 +485,7 @@ class TensorRTSession:
     ) -> None:
         self._stream.synchronize()
         self._buffers.clear()
-        del self._context, self._engine, self._runtime
+        del self._context, self._scratch, self._engine, self._runtime
 
 
 TORCH_TYPES = {

@@ -43,12 +43,20 @@ class ConvertError(Kd2DeployError):
     """A converter that cannot turn one artifact into the next."""
 
 
+class DisagreementError(ConvertError):
+    """A conversion whose answers are not those of its source: milder arithmetic may mend it."""
+
+
 class SessionError(Kd2DeployError):
     """A runtime that is not the one asked for, or an artifact that is not the one that was made."""
 
 
 class MeasureError(Kd2DeployError):
     """A measurement that would not be worth its number."""
+
+
+class NotFiniteError(MeasureError):
+    """Outputs that hold NaN or infinity: milder arithmetic may mend it."""
 
 
 class RunError(Kd2DeployError):

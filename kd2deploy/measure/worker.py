@@ -16,26 +16,33 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from kd2deploy.core import Artifact, Feed, Resident, Session, Target, build_task, open_session
-from kd2deploy.errors import Kd2DeployError, MeasureError
+from kd2deploy.errors import Kd2DeployError, NotFiniteError
+from kd2deploy.measure.device_time import device_memory_mb, device_times
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
 from kd2deploy.measure.loop import timed, warm_up
 
 Reply = dict[str, Any]
-ALONE_RUNS = 100
+Times = Callable[[Resident, Sequence[Feed]], Mapping[str, float]]
 
 
 class Worker:
     """The state of one worker: the session that was opened and the inputs it was given."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, times: Times = device_times, memory_mb: Callable[[Literal["cpu", "cuda"]], float] = device_memory_mb
+    ) -> None:
+        self.times, self.memory_mb = times, memory_mb
         self.session: Session | None = None
         self.feeds: list[Feed] = []
+        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.others_mb, self.device_mb = 0.0, 0.0
+        """Device memory in use before the artifact was opened, and what it took since."""
         self.opening: Callable[[], Session] | None = None
         """Opens the same artifact once more."""
 
@@ -63,6 +70,7 @@ class Worker:
         """Seconds to open, which is the cold start without the first run."""
         built, place = build_task(task), TypeAdapter(Target).validate_python(target)
         self.opening = partial(open_session, Artifact.from_json(artifact), built, place, options)
+        self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
         self.session = self.opening().__enter__()
         return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
@@ -79,6 +87,7 @@ class Worker:
         for feed in shapes.values():
             self._opened().run(feed)
         ns = warm_up(self._opened().run, self.feeds, seconds=seconds, runs=runs, settle=True)
+        self.device_mb = self.memory_mb(self.device) - self.others_mb
         return {"first_run_ms": first_ms, "run_ns": float(np.median(ns)), "shapes": len(shapes)}
 
     def time(self, start: int, runs: int, warm_s: float, warm_runs: int) -> Reply:
@@ -115,7 +124,7 @@ class Worker:
                 return done
 
     def outputs(self, feed: str, to: str) -> Reply:
-        """Run one input file and write the outputs beside it. Raises MeasureError for outputs that are not finite."""
+        """Run one input file and write the outputs beside it. Raises NotFiniteError for outputs that are not finite."""
         found = self._opened().run(read_feed(Path(feed)))
         for name, array in found.items():
             check_finite(name, array)
@@ -123,10 +132,12 @@ class Worker:
         return {"outputs": sorted(found)}
 
     def describe(self) -> Reply:
-        said = dict(self._opened().describe())
-        alone = compute_alone_ms(self._opened(), self.feeds)
-        if alone is not None:
-            said["compute_ms"] = f"{alone:.4g} without copies"
+        session = self._opened()
+        said = dict(session.describe())
+        if isinstance(session, Resident) and session.stream is not None and self.feeds:
+            said.update({name: f"{ms:.4f}" for name, ms in self.times(session, self.feeds).items()})
+        if self.device == "cuda":
+            said["peak_device_mb"] = f"{self.device_mb:.1f}"
         return {"describe": said, "peak_rss_mb": peak_rss_mb()}
 
     def close(self) -> Reply:
@@ -140,28 +151,11 @@ class Worker:
         return self.session
 
 
-def compute_alone_ms(session: Session, feeds: Sequence[Feed]) -> float | None:
-    """Median milliseconds of the compute with inputs and outputs on the device; None where nothing is copied.
-
-    An explanation of the latency, never the latency: a request comes from the host and is answered there.
-    """
-    if not (isinstance(session, Resident) and session.resident and feeds):
-        return None
-    taken = []
-    for turn in range(ALONE_RUNS):
-        placed = session.place(feeds[turn % len(feeds)])
-        session.compute(placed)  # the copies may still be on their way
-        begun = time.perf_counter_ns()
-        session.compute(placed)
-        taken.append((time.perf_counter_ns() - begun) / 1e6)
-    return float(np.median(taken))
-
-
 def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
-    """MeasureError if an output holds NaN or infinity: its score would be a number about nothing."""
+    """NotFiniteError if an output holds NaN or infinity: its score would be a number about nothing."""
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         share = 1 - np.isfinite(array).mean()
-        raise MeasureError(
+        raise NotFiniteError(
             f"output {name!r} is not finite in {share:.1%} of its values; in fp16 this is overflow: "
             "deploy in bf16 or fp32, or keep the operations that overflow in fp32"
         )

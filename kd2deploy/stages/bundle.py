@@ -8,13 +8,13 @@ import numpy as np
 from kd2deploy.core import Artifact, Target
 from kd2deploy.core.artifact import files_of
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.bundle import open_bundle, place_in_bundle, write_bundle
+from kd2deploy.exporters.bundle import ENGINE, open_bundle, place_in_bundle, write_bundle
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.agreement import agree
 from kd2deploy.report import Report, model_card
 from kd2deploy.run import versions
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.export import Exports
+from kd2deploy.stages.export import Exported, Exports
 from kd2deploy.stages.job import Job, Live, encoded
 
 CHECKED_ROWS = 16
@@ -39,28 +39,39 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
             "report.json": report.to_json(),
         },
         artifacts={name: one.artifact for name, one in exports.variants.items()},
+        sources=[graph for one in (deployed, *exports.variants.values()) for graph in sources_of(one)],
         session=deployed.session,
     )
-    check(job, student, aside, deployed.artifact.precision)
+    check(job, student, aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return folder
 
 
-def check(job: Job, student: Distilled, folder: Path, precision: str) -> None:
-    """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the trained student does."""
+def sources_of(one: Exported) -> tuple[Artifact, ...]:
+    """The graphs that an engine is built anew from where it is stale: it belongs to one device, driver and library."""
+    return one.chain[:-1] if place_in_bundle(one.artifact) == ENGINE else ()
+
+
+def check(job: Job, student: Distilled, folder: Path) -> None:
+    """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the trained student does.
+
+    How nearly is told by what the session computes in, which is not always what the file holds.
+    """
     task = student.model.task
     features = encoded(task, job.splits.validation[:CHECKED_ROWS], student.model.folder)
     feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
     live = Live(task.load(student.model.folder), task)
     with open_bundle(folder) as session:
-        ours = [session.run(feed) for feed in feeds]
+        ours, precision = [session.run(feed) for feed in feeds], session.describe()["precision"]
     theirs = [live.run(feed) for feed in feeds]
     names = [port.name for port in task.outputs]
     one, other = ({name: np.concatenate([part[name] for part in parts]) for name in names} for parts in (theirs, ours))
     found = agree(task, one, other, precision)
     if found.figures.get("cosine", 1.0) < found.limits.get("cosine", 0.0):
-        raise ConvertError(f"the bundle's file {found.sentence}; it was not put in place")
+        raise ConvertError(
+            f"the bundle's file {found.sentence}; it was not put in place; the report is in {folder.parent}"
+        )
 
 
 def snippet(student: Distilled, artifact: Artifact) -> str:

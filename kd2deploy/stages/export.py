@@ -1,47 +1,34 @@
-"""export: every variant of the target, made by its converters, scored on the validation rows; one is chosen.
-
-A rounded variant that loses too much is made again with its most harmful operations left in float, one, two, four ...
-at a time, until it keeps the student's score or the operations run out.
-"""
+"""export: every variant of the target, made by its converters, scored on the validation rows; one is chosen."""
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
-from kd2deploy.errors import ConvertError, MeasureError, SessionError
-from kd2deploy.measure.accuracy import Evaluation, score, timing_feeds
+from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
+from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS
+from kd2deploy.measure.accuracy import by_length, score, timing_feeds
 from kd2deploy.measure.latency import quick, race
 from kd2deploy.measure.timing import Contender
 from kd2deploy.resolve import bind
+from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
 CALIBRATION_ROWS = 128
 EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
 """The module that an extra brings, where it has another name."""
-EXCLUDED = (1, 2, 4, 8)
-"""How many operations the search leaves in float, in this order."""
-
-
-Ranker = tuple[str, tuple[str, ...]]
-RANKERS: Mapping[str, Ranker] = {
-    "int8_from_onnx": ("kd2deploy.exporters.quantize.rank_sensitivity", ("mode", "layout", "per_channel")),
-    "trt_from_onnx": ("kd2deploy.exporters.tensorrt.rank_half_sensitivity", ()),
-    "fp16_from_onnx": ("kd2deploy.exporters.tensorrt.rank_half_sensitivity", ()),
-}
-"""Converters that round, with the function that ranks their operations by damage and the arguments it shares; the first
-that stands in a variant is the one to search."""
-
-
 ROUNDED = frozenset({"int8", "fp8"})
+ENGINE = "trt_from_onnx"
+"""The converter that builds an engine for a range of shapes."""
 
 
 @dataclass(frozen=True)
@@ -98,31 +85,60 @@ def export(job: Job, student: Model, target: Target) -> Exports:
     return Exports(variants, found["left_out"], found["chosen"], found["why"])
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What every variant of a target is made of and scored on."""
+
+    model: Model
+    target: Target
+    folder: Path
+    samples: Sequence[Feed]
+    """Training rows: what calibrates and checks a conversion."""
+    features: Sequence[Features]
+    rows: Sequence[Row]
+
+    def made(self, name: str, variant: Variant) -> tuple[Exported, float]:
+        """The variant and its score. Raises ConvertError, SessionError, MeasureError."""
+        one = convert(self.model, self.target, name, variant, self.folder, self.samples)
+        return one, self.score(one)
+
+    def score(self, one: Exported) -> float:
+        task = self.model.task
+        return score(one.contender, task, self.target, self.features, self.rows).scores.metrics[task.metric]
+
+    def ranked(self, name: str, variant: Variant, at: int) -> list[str]:
+        """The operations of the variant's step at a place, most harmful first."""
+        before = replace(variant, steps=variant.steps[:at])
+        source = convert(self.model, self.target, name, before, self.folder, self.samples).artifact
+        return ranked(variant.steps[at], source, self.model.task, self.target, self.samples)
+
+
 def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str, Any]:
-    train = encoded(student.task, job.splits.train[:CALIBRATION_ROWS], student.folder)
-    samples = timing_feeds(student.task, train, 8, CALIBRATION_ROWS // 8)
+    bring(job, student, target.variants.values(), folder)
+    samples = calibration(job, student)
     features = encoded(student.task, job.splits.validation, student.folder)
-    rows = job.splits.validation
-    own = evaluated(Exported("student", (), student.artifact), student, target, features, rows)
-    least = least_score(own, target, len(rows))
+    bench = Bench(student, target, folder, samples, features, job.splits.validation)
+    least = least_score(bench.score(Exported("student", (), student.artifact)), target, len(bench.rows))
+    variants, reasons = target.variants, {name: missing(variant) for name, variant in target.variants.items()}
+    ranges = request_shapes(job, student, target, [one for name, one in variants.items() if not reasons[name]], samples)
     made: dict[str, Exported] = {}
     left_out: dict[str, str] = {}
-    for at, (name, variant) in enumerate(target.variants.items()):
-        job.watcher.advance("variants", at, len(target.variants))
-        reason = missing(variant)
+    for at, (name, each) in enumerate(variants.items()):
+        job.watcher.advance("variants", at, len(variants))
+        if reasons[name]:
+            left_out[name] = reasons[name]
+            continue
+        variant = shaped(each, ranges)
         try:
-            if reason:
-                raise ConvertError(reason)
-            one = convert(student, target, name, variant, folder, samples)
-            value = evaluated(one, student, target, features, rows)
-            if value < least and searched(variant) is not None:
-                one, value = with_exclusions(one, student, target, variant, folder, samples, features, rows, least)
+            one, value = with_exclusions(
+                variant, partial(bench.made, name), partial(bench.ranked, name, variant), least
+            )
             made[name] = replace(one, score=value)
-        except (ConvertError, SessionError, MeasureError) as error:
+        except FAILURES as error:
             left_out[name] = str(error)
     if not made:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ConvertError(f"no variant of target {target.name} could be made: {reasons}")
+        said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ConvertError(f"no variant of target {target.name} could be made: {said}")
     job.watcher.advance("quick timing", 0, 1)
     feeds = timing_feeds(student.task, features, target.workload.batch, 32)
     timings = race([one.contender for one in made.values()], student.task.spec(), target, feeds, quick())
@@ -146,13 +162,21 @@ def choose(made: Mapping[str, Exported], least: float) -> tuple[str, str]:
     if not made:
         raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
     fit = [one for one in made.values() if (one.score or 0.0) >= least]
-    lost = [one.name for one in made.values() if one.artifact.precision in ROUNDED and one not in fit]
-    advice = f"; {', '.join(lost)} lost too much: a last training with `quantize: int8` may win it back" if lost else ""
+    advice = advice_for([one for one in made.values() if one.artifact.precision in ROUNDED and one not in fit])
     if fit:
         fastest = min(fit, key=lambda one: one.median_ms or 0.0)
         return fastest.name, f"the fastest of {len(fit)} that keep the student's score on the validation rows{advice}"
     kept = max(made.values(), key=lambda one: one.score or 0.0)
     return kept.name, f"no variant keeps the validation score above {least:.4f}; this one keeps most of it{advice}"
+
+
+def advice_for(lost: Sequence[Exported]) -> str:
+    """What may win back what rounding to 8 bits lost: a training that rounds as the variants do."""
+    if not lost:
+        return ""
+    symmetric = all(one.artifact.opened_by.endswith(".TensorRTSession") for one in lost)
+    names, kind = ", ".join(one.name for one in lost), "int8_symmetric" if symmetric else "int8"
+    return f"; {names} lost too much: a last training with `quantize: {kind}` may win it back"
 
 
 def least_score(own: float, target: Target, rows: int) -> float:
@@ -162,16 +186,6 @@ def least_score(own: float, target: Target, rows: int) -> float:
     """
     allowed = target.gates.max_drop / 4 if target.gates.max_drop is not None else 0.0025
     return own - max(allowed, 2 / rows)
-
-
-def evaluated(one: Exported, model: Model, target: Target, features: Sequence[Features], rows: Sequence[Row]) -> float:
-    return evaluation(one, model, target, features, rows).scores.metrics[model.task.metric]
-
-
-def evaluation(
-    one: Exported, model: Model, target: Target, features: Sequence[Features], rows: Sequence[Row]
-) -> Evaluation:
-    return score(one.contender, model.task, target, features, rows)
 
 
 def convert(
@@ -212,7 +226,21 @@ def place_of(folder: Path, model_sha256: str, done: Sequence[Mapping[str, Any]])
     A folder that stands there before `convert` comes to it is used as it is.
     """
     mark = hashlib.sha256(json.dumps([model_sha256, *done], sort_keys=True, default=list).encode()).hexdigest()[:8]
-    return folder / f"{str(done[-1]['use']).rpartition('.')[2]}-{mark}"
+    return folder / f"{name_of(done[-1])}-{mark}"
+
+
+def bring(job: Job, model: Model, variants: Iterable[Variant], folder: Path) -> None:
+    """Lay the conversions of this network that a pack brought where `convert` looks for them."""
+    if job.graphs is None:
+        return
+    for variant in variants:
+        for count in range(1, len(variant.steps) + 1):
+            place = place_of(folder, model.sha256, variant.steps[:count])
+            if (job.graphs / place.name).is_dir() and not place.is_dir():
+                aside = place.with_name(place.name + ".new")
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.copytree(job.graphs / place.name, aside)
+                aside.rename(place)
 
 
 def clear(folder: Path) -> None:
@@ -220,43 +248,41 @@ def clear(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def searched(variant: Variant) -> tuple[int, Ranker] | None:
-    """The step whose operations can be left in float, and what ranks them; None where nothing was rounded."""
-    names = [str(step["use"]).rpartition(".")[2] for step in variant.steps]
-    return next(((names.index(name), ranker) for name, ranker in RANKERS.items() if name in names), None)
+def calibration(job: Job, model: Model) -> list[Feed]:
+    train = encoded(model.task, job.splits.train[:CALIBRATION_ROWS], model.folder)
+    return timing_feeds(model.task, train, 8, CALIBRATION_ROWS // 8)
 
 
-def with_exclusions(
-    one: Exported,
-    model: Model,
-    target: Target,
-    variant: Variant,
-    folder: Path,
-    samples: Sequence[Feed],
-    features: Sequence[Features],
-    rows: Sequence[Row],
-    least: float,
-) -> tuple[Exported, float]:
-    """The variant with as few operations left in float as keep the score, and its score."""
-    found = searched(variant)
-    assert found is not None
-    at, (dotted, arguments) = found
-    module, _, name = dotted.rpartition(".")
-    step = variant.steps[at]
-    source = one.chain[at - 1] if at else model.artifact
-    known = {key: step[key] for key in arguments if key in step}
-    ranked = getattr(importlib.import_module(module), name)(source, model.task, target, samples, **known)
-    tries = [(one, evaluated(one, model, target, features, rows))]
-    for count in EXCLUDED:
-        if count >= len(ranked):
-            break
-        less = {**step, "exclude": [node for node, _ in ranked[:count]]}
-        again = replace(variant, steps=(*variant.steps[:at], less, *variant.steps[at + 1 :]))
-        milder = convert(model, target, one.name, again, folder, samples)
-        tries.append((milder, evaluated(milder, model, target, features, rows)))
-        if tries[-1][1] >= least:
-            break
-    return max(tries, key=lambda pair: pair[1])
+def request_shapes(
+    job: Job, model: Model, target: Target, variants: Sequence[Variant], samples: Sequence[Feed]
+) -> dict[str, list[int]]:
+    """Sizes [smallest, usual, largest] of the dynamic axes of the requests that the race is run on.
+
+    Empty where none of the variants builds an engine. The bounds hold the samples and the longest batch scored too.
+    """
+    if not any(builds_engine(variant) for variant in variants):
+        return {}
+    task, features, batch = model.task, encoded(model.task, job.splits.eval, model.folder), target.workload.batch
+    requests = timing_feeds(task, features, batch, target.workload.inputs)
+    batches = by_length(task, features, SCORING_BATCH)
+    ends = [task.feed([features[place] for place in places]) for places in (batches[0], batches[-1])]
+    return {axis: list(sizes) for axis, sizes in axis_ranges(task, requests, batch, [*samples, *ends]).items()}
+
+
+def builds_engine(variant: Variant) -> bool:
+    return variant.session.get("provider") in TENSORRT_PROVIDERS or ENGINE in map(name_of, variant.steps)
+
+
+def shaped(variant: Variant, shapes: Mapping[str, Sequence[int]]) -> Variant:
+    """The variant with `shapes` given to the step or the session that builds an engine; its own count before them."""
+    steps = tuple(
+        {**step, "shapes": {**shapes, **(step.get("shapes") or {})}} if name_of(step) == ENGINE else step
+        for step in variant.steps
+    )
+    session = dict(variant.session)
+    if session.get("provider") in TENSORRT_PROVIDERS:
+        session["shapes"] = {**shapes, **(session.get("shapes") or {})}
+    return replace(variant, steps=steps, session=session)
 
 
 def missing(variant: Variant) -> str:
@@ -277,9 +303,10 @@ def export_one(job: Job, model: Model, target: Target, name: str, stage_name: st
     spec = {"variant": asdict(variant), **for_target(target)}
 
     def make(folder: Path) -> Mapping[str, Any]:
-        train = encoded(model.task, job.splits.train[:CALIBRATION_ROWS], model.folder)
-        samples = timing_feeds(model.task, train, 8, CALIBRATION_ROWS // 8)
-        return convert(model, target, name, variant, folder, samples).to_json()
+        bring(job, model, [variant], folder)
+        samples = calibration(job, model)
+        there = shaped(variant, request_shapes(job, model, target, [variant], samples))
+        return convert(model, target, name, there, folder, samples).to_json()
 
     stage = job.run.stage(stage_name, spec, {"model": model.sha256, "data": job.splits.sha256}, make)
     return Exported.from_json(stage.result)

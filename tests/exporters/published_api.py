@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+RTX_ALONE = frozenset({"ComputeCapability", "CudaGraphStrategy", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE"})
+"""Names of TensorRT-RTX that the adapter uses behind a question whether they are there."""
 PLAIN = {
     "str": str,
     "int": int,

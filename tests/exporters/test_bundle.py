@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from conftest import Case
 
-from kd2deploy.core import Artifact
+from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters.bundle import open_bundle, read_bundle, triton_config, write_bundle
+from kd2deploy.exporters.bundle import copy_network, open_bundle, read_bundle, triton_config, write_bundle
 from kd2deploy.exporters.openvino import openvino_from_onnx
 from kd2deploy.exporters.quantize import int8_from_onnx
 
 
 @pytest.fixture
 def artifacts(text: Case, plain: Artifact, fused: Artifact, tmp_path: Path) -> dict[str, Artifact]:
-    made = {"eager": text.source, "onnx": plain, "onnx-fused": fused}
+    found = {"eager": text.source, "onnx": plain, "onnx-fused": fused}
     for name, source in (("onnx-int8", plain), ("onnx-fused-int8", fused)):
         (tmp_path / name).mkdir()
-        made[name] = int8_from_onnx(source, text.task, text.target, tmp_path / name, text.samples)
-    return made
+        found[name] = int8_from_onnx(source, text.task, text.target, tmp_path / name, text.samples)
+    return found
 
 
 @pytest.fixture
@@ -141,6 +141,40 @@ def test_openvino_gets_its_own_triton_backend(text: Case, plain: Artifact, tmp_p
     assert json.loads((folder / "bundle.json").read_text())["deployed"]["path"] == "openvino"
     with open_bundle(folder) as session:
         assert np.isfinite(session.run(text.samples[0])["logits"]).all()
+
+
+def test_an_engine_comes_with_the_graphs_that_it_is_built_anew_from(
+    text: Case, plain: Artifact, tmp_path: Path
+) -> None:
+    (tmp_path / "int8").mkdir()
+    arguments = {"mode": "static", "layout": "tensorrt"}
+    pairs = int8_from_onnx(plain, text.task, text.target, tmp_path / "int8", text.samples, **arguments)
+    (tmp_path / "model.engine").write_bytes(b"an engine")
+    engine = made(tmp_path / "model.engine", "kd2deploy.exporters.tensorrt.TensorRTSession", parent=pairs)
+    folder = write_bundle(
+        tmp_path / "bundle",
+        deployed=engine,
+        student=text.source.path,
+        task=text.task,
+        target=text.target,
+        extra_files={},
+        artifacts={"tensorrt-int8": engine},
+        sources=[plain, pairs],
+    )
+    for name in ("tensorrt/model.engine", "onnx/model.onnx", "onnx/model_int8_tensorrt.onnx"):
+        assert (folder / name).is_file(), name
+    assert (folder / "triton/student/1/model.onnx").read_bytes() == plain.path.read_bytes()
+    assert json.loads((folder / "bundle.json").read_text())["variants"] == {"tensorrt-int8": "tensorrt/model.engine"}
+
+
+def test_the_network_of_a_bundle_is_copied_without_the_bundle(text: Case, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    copy_network(bundle, tmp_path / "copy")
+    names = {file.name for file in (tmp_path / "copy").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not names & {"bundle.json", "SHA256SUMS", "onnx", "triton"}
+    with pytest.raises(ConvertError, match=r"has no config\.json"):
+        copy_network(bundle / "triton", tmp_path)
 
 
 def test_triton_learns_types_and_sizes_without_the_batch_axis(image: Case) -> None:

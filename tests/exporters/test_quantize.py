@@ -11,6 +11,7 @@ from tiny_models import save_image_net
 
 from kd2deploy.core import Artifact, Target, made
 from kd2deploy.errors import ConvertError
+from kd2deploy.exporters import quantize
 from kd2deploy.exporters._attention import has_bias
 from kd2deploy.exporters.onnx import fused_from_onnx, onnx_from_torch, run_all
 from kd2deploy.exporters.quantize import damage, int8_from_onnx, quantizable_nodes, rank_sensitivity
@@ -142,6 +143,26 @@ def test_the_ranking_finds_the_layer_that_bytes_cannot_hold(text: Case, tmp_path
     assert [node for node, _ in ranked] != quantizable_nodes(source.path, "dynamic")
     assert "layer.1/intermediate" in ranked[0][0]
     assert ranked[0][1] > 2 * ranked[1][1]
+
+
+def test_a_layer_is_ranked_by_the_arithmetic_that_it_will_have(
+    text: Case, plain: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT has full-range weights whatever this processor saturates at."""
+    asked: list[bool] = []
+
+    def recorded(path: Path, samples: object, nodes: object, *, narrow: bool, **rest: object) -> onnx.ModelProto:
+        asked.append(narrow)
+        return onnx.load(path)
+
+    monkeypatch.setattr(quantize, "saturates_int8", lambda: True)
+    monkeypatch.setattr(quantize, "quantizable_nodes", lambda *given: [QUERY])
+    monkeypatch.setattr(quantize, "quantized", recorded)
+    inputs = plain, text.task, text.target, text.samples
+    rank_sensitivity(*inputs)
+    rank_sensitivity(*inputs, reduce_range=False)
+    rank_sensitivity(*inputs, mode="static", layout="tensorrt")
+    assert asked == [True, False, False]
 
 
 def test_damage_is_the_relative_error_of_all_outputs() -> None:

@@ -14,11 +14,11 @@ from onnx.reference import ReferenceEvaluator
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._casts import cast_to_half
+from kd2deploy.exporters._casts import cast_to_half, only_in_half
 from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange
 from kd2deploy.exporters._tensorrt_cache import Place, Store, engine_key
 from kd2deploy.exporters._tensorrt_graph import pair_type, unreadable
-from kd2deploy.exporters._tensorrt_shapes import outside, refuse_outside, shape_ranges
+from kd2deploy.exporters._tensorrt_shapes import axis_ranges, outside, refuse_outside, shape_ranges, usual_request
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch, run_all, save
 from kd2deploy.exporters.quantize import damage, int8_from_onnx
 from kd2deploy.exporters.tensorrt import (
@@ -104,6 +104,22 @@ def test_the_node_that_overflows_in_fp16_is_found_and_leaving_it_out_mends_the_a
         damages.append(damage(reference, run_all(tmp_path / "half.onnx", *inputs, text.samples)))
     assert damages[0] > 0.1
     assert damages[1] < 0.01
+
+
+def test_bf16_of_one_node_is_imitated_where_the_processor_has_no_kernels(
+    text: Case, plain: Artifact, tmp_path: Path
+) -> None:
+    model = onnx.load(plain.path)
+    name = next(node.name for node in model.graph.node if node.op_type == "MatMul")
+    alone = cast_to_half(model, "bf16", [node.name for node in model.graph.node if node.name != name])
+    save(only_in_half(model, "bf16", name), tmp_path / "model.onnx", {})
+    feed = dict(text.samples[0])
+    (exact,) = ReferenceEvaluator(model).run(None, feed)  # type: ignore[misc]
+    (expected,) = ReferenceEvaluator(alone).run(None, feed)  # type: ignore[misc]
+    found = run_all(tmp_path / "model.onnx", text.task, text.target, [feed])[0]["logits"]
+    lost = float(np.abs(expected - exact).max())
+    assert lost > 0
+    assert float(np.abs(found - exact).max()) == pytest.approx(lost, rel=1)
 
 
 # fp8 --------------------------------------------------------------------------------------------------------
@@ -197,6 +213,8 @@ def test_a_graph_that_is_cast_already_is_not_cast_again(text: Case, plain: Artif
     half = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
     with pytest.raises(ConvertError, match="is fp16 already"):
         trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, precision="bf16")
+    with pytest.raises(ConvertError, match=r"exclude names nodes that stay in fp32.*as_is"):
+        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, exclude=["net"])
     with pytest.raises(ConvertError, match="builds must be positive"):
         trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, builds=0)
 
@@ -246,6 +264,26 @@ def test_inputs_outside_of_the_range_are_refused_with_the_remedy() -> None:
     for shape in ((5, 8), (1, 3), (1, 17), (1, 8, 1)):
         with pytest.raises(SessionError, match="set the variant's trt_from_onnx shapes"):
             refuse_outside({"x": np.zeros(shape)}, ranges)
+
+
+def test_the_usual_shape_is_that_of_the_requests_and_the_bounds_hold_the_rest_too(
+    text: Case, image: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = sorted(feed["input_ids"].shape[1] for feed in text.samples)
+    longest = {name: np.ones((8, 30), dtype=array.dtype) for name, array in text.samples[0].items()}
+    found = axis_ranges(text.task, text.samples, 1, [longest] * 20)
+    assert found["sequence_length"] == (1, lengths[(len(lengths) - 1) // 2], 32)
+    port = dataclasses.replace(image.task.inputs[0], axes=("batch_size", 1, "height", 32))
+    monkeypatch.setattr(image.task, "inputs", (port,))
+    tall = {"pixel_values": np.zeros((1, 1, 100, 32))}
+    assert axis_ranges(image.task, image.samples, 1, [tall])["height"] == (16, 32, 200)
+
+
+def test_a_request_of_the_usual_shape_is_cut_or_repeated_from_a_real_one() -> None:
+    ranges = {"x": ShapeRange((1, 1), (1, 5), (8, 8)), "y": ShapeRange((1, 2), (3, 2), (8, 2))}
+    found = usual_request({"x": np.array([[1, 2, 3], [4, 5, 6]]), "y": np.array([[7, 8], [9, 10]])}, ranges)
+    np.testing.assert_array_equal(found["x"], [[1, 2, 3, 1, 2]])
+    np.testing.assert_array_equal(found["y"], [[7, 8], [9, 10], [7, 8]])
 
 
 # cache ------------------------------------------------------------------------------------------------------

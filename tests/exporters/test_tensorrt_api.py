@@ -2,11 +2,14 @@
 
 import ast
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from published_api import Published
+from published_api import RTX_ALONE, Published
 
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _tensorrt_api, tensorrt
@@ -28,6 +31,7 @@ CLASSES_OF_NAMES = {
     "_runtime": "Runtime",
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
+    "context": "IExecutionContext",
 }
 """What the variables of the adapter and the attributes of the session hold."""
 
@@ -134,6 +138,41 @@ def test_the_session_and_the_adapter_use_published_names_with_published_numbers_
                 takes = [one["takes"] for one in spec[name][node.attr]]
                 assert any(sum(not one[2] for one in each) <= given <= len(each) for each in takes), node.attr
     assert seen > 25
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_the_names_of_the_module_itself_are_published(major: int) -> None:
+    """`trt.Runtime`, `trt.TensorIOMode.INPUT`, `library.module.ComputeCapability`: enumerations and their members."""
+    spec = json.loads(Path(__file__).with_name(f"tensorrt_{major}_api.json").read_text())
+    published = {"__version__", *spec["classes"], *spec["enumerations"], *RTX_ALONE}
+    published |= {f"{name}.{member}" for name, members in spec["classes"].items() for member in members}
+    published |= {f"{name}.{member}" for name, members in spec["enumerations"].items() for member in members}
+    published |= {f"{name}.__members__" for name in (*spec["enumerations"], "ComputeCapability")}
+    published |= {f"ILogger.Severity.{name}" for name in ("INTERNAL_ERROR", "ERROR", "WARNING")} | {"ILogger.Severity"}
+    used = {dotted for module in (tensorrt, _tensorrt_api) for dotted in names_of_the_module(module)}
+    assert {"Runtime", "TensorIOMode.INPUT", "ExecutionContextAllocationStrategy.USER_MANAGED", "Builder"} <= used
+    assert used <= published, f"{major} has no {sorted(used - published)}"
+
+
+def names_of_the_module(module: ModuleType) -> Iterator[str]:
+    """Every dotted name that is looked up in the library's module, which stands in `trt` or in `.module`."""
+    for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text())):
+        if isinstance(node, ast.Attribute):
+            found = re.fullmatch(r"(?:trt|(?:self\.)?library\.module|self\.module)\.([\w.]+)", ast.unparse(node))
+            if found:
+                yield found.group(1)
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_every_type_of_an_engines_port_is_known_or_refused(major: int) -> None:
+    published = set(
+        json.loads(Path(__file__).with_name(f"tensorrt_{major}_api.json").read_text())["enumerations"]["DataType"]
+    )
+    below_a_byte_or_scaled = {"FP8", "INT4", "FP4", "E8M0"}
+    assert set(tensorrt.TORCH_TYPES) | below_a_byte_or_scaled == published
+    for name in below_a_byte_or_scaled:
+        with pytest.raises(SessionError, match=f"of type {name} cannot be fed"):
+            tensorrt.torch_type(name)
 
 
 def test_a_library_that_is_not_installed_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The PyTorch session: eval mode, threads, precision, compilation."""
 
 import dataclasses
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ import torch
 from conftest import Case
 from torch import nn
 
-from kd2deploy.core import open_session
+from kd2deploy.core import Resident, open_session
 from kd2deploy.errors import SessionError
-from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.exporters.torch import TorchSession, exact_fp32
+from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 
 
@@ -72,6 +75,75 @@ def test_compiled_answers_are_the_eager_ones(image: Case) -> None:
         assert compiled.describe()["mode"] == "torch.compile"
         for feed in image.samples:
             np.testing.assert_allclose(compiled.run(feed)["logits"], eager.run(feed)["logits"], rtol=1e-3, atol=1e-4)
+
+
+def test_compiled_once_for_any_size_of_the_named_axes(text: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = captured(monkeypatch)
+    with TorchSession(text.source, text.task, text.target, compile=True) as compiled:
+        assert [feed["input_ids"].shape for feed in text.samples[:3]] != [text.samples[0]["input_ids"].shape] * 3
+        for feed in text.samples:
+            compiled.run(feed)
+        two = {name: np.concatenate([array, array]) for name, array in text.samples[0].items()}
+        five = {name: np.concatenate([array] * 5) for name, array in text.samples[1].items()}
+        assert compiled.run(two)["logits"].shape == (2, 2)
+        assert compiled.run(five)["logits"].shape == (5, 2)
+    assert len(graphs) <= 2, "one of a single row, which the compiler always takes apart, and one of more"
+
+
+def test_what_the_compiler_would_leave_to_eager_is_an_error(image: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured(monkeypatch)
+    with TorchSession(image.source, image.task, image.target, compile=True) as compiled:
+        two = {name: np.concatenate([array, array]) for name, array in image.samples[0].items()}
+        with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(SessionError, match="a part eagerly"):
+            compiled.run(two)
+
+    class Split(ImageClassification):
+        def deployed(self, net: nn.Module) -> nn.Module:
+            class Breaking(nn.Module):
+                def __init__(self) -> None:
+                    super().__init__()
+                    self.net = net
+
+                def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+                    print(end="")
+                    return (self.net(pixels).logits,)
+
+            return Breaking()
+
+    assert isinstance(image.task, ImageClassification)
+    task = Split(**{key: value for key, value in image.task.spec().items() if key != "use"})
+    with pytest.raises(SessionError, match="would run a part eagerly"):
+        TorchSession(image.source, task, image.target, compile=True)
+
+
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """The graphs that the compiler takes from now on; they are run as they are, which costs no time to compile."""
+    torch._dynamo.reset()
+    found: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        found.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=keep))
+    return found
+
+
+def test_fp32_is_exact_while_it_is_asked_for() -> None:
+    assert torch.backends.cudnn.allow_tf32, "PyTorch's own default"
+    with exact_fp32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_its_parts_are_a_run(text: Case) -> None:
+    with TorchSession(text.source, text.task, text.target) as session:
+        assert isinstance(session, Resident)
+        assert session.stream is None, "on a processor nothing is copied"
+        placed = session.place(text.samples[0])
+        session.compute(placed)
+        np.testing.assert_array_equal(session.fetch(placed)["logits"], session.run(text.samples[0])["logits"])
 
 
 def test_recorded_launches_need_a_device_and_the_eager_network(image: Case) -> None:

@@ -1,13 +1,17 @@
-"""Which variant is deployed, and what is said of those that lost too much."""
+"""Which variant is deployed, what is said of those that lost too much, and what is made before."""
 
+import json
 from pathlib import Path
 
-from kd2deploy.core import Artifact
-from kd2deploy.stages.export import Exported, choose
+from small_text import small_task
+
+from kd2deploy.core import Artifact, Target, Variant, made
+from kd2deploy.stages.export import Exported, choose, convert, place_of, shaped
+from kd2deploy.stages.job import Model
 
 
-def exported(name: str, precision: str, score: float, ms: float) -> Exported:
-    artifact = Artifact(Path(name), "0", "none", precision=precision)
+def exported(name: str, precision: str, score: float, ms: float, opened_by: str = "none") -> Exported:
+    artifact = Artifact(Path(name), "0", opened_by, precision=precision)
     return Exported(name, (), artifact, score=score, median_ms=ms)
 
 
@@ -24,3 +28,37 @@ def test_int8_that_lost_too_much_brings_the_advice_to_train_with_rounding() -> N
     chosen, why = choose(made, 0.95)
     assert chosen == "fp32"
     assert "this one keeps most of it; int8 lost" in why
+
+
+def test_for_tensorrt_the_advice_is_to_round_as_it_does() -> None:
+    engine = exported("engine", "int8", 0.5, 1.0, "kd2deploy.exporters.tensorrt.TensorRTSession")
+    assert "`quantize: int8_symmetric`" in choose({"engine": engine}, 0.89)[1]
+
+
+def test_what_lies_in_a_conversions_place_is_used_as_it_is(tmp_path: Path) -> None:
+    step = {"use": "onnx_from_torch", "opset": 20}
+    place = place_of(tmp_path, "abc", [step])
+    assert place.name.startswith("onnx_from_torch-")
+    assert place != place_of(tmp_path, "abd", [step])
+    assert place != place_of(tmp_path, "abc", [{**step, "opset": 21}])
+    assert place == place_of(tmp_path, "abc", [json.loads(json.dumps(step))])
+    place.mkdir()
+    (place / "model.onnx").write_text("a graph")
+    artifact = made(place / "model.onnx", "opened")
+    (place / "artifact.json").write_text(json.dumps({**artifact.to_json(), "path": "model.onnx"}))
+    model = Model(tmp_path / "no network", "abc", small_task())
+    found = convert(model, Target("here", "", "cpu", {}), "one", Variant(steps=(step,)), tmp_path, [])
+    assert found.artifact.verify() == artifact
+
+
+def test_what_builds_an_engine_is_told_the_shapes_and_its_own_count_before_them() -> None:
+    shapes = {"batch_size": [1, 1, 32], "sequence_length": [1, 20, 64]}
+    graph = {"use": "onnx_from_torch"}
+    found = shaped(Variant(steps=(graph, {"use": "trt_from_onnx", "shapes": {"batch_size": [1, 1, 1]}})), shapes)
+    assert found.steps[0] == graph
+    assert found.steps[1]["shapes"] == {"batch_size": [1, 1, 1], "sequence_length": [1, 20, 64]}
+    assert "shapes" not in found.session
+    provider = {"provider": "TensorrtExecutionProvider"}
+    assert shaped(Variant(steps=(graph,), session=provider), shapes).session == {**provider, "shapes": shapes}
+    plain = Variant(steps=(graph,), session={"provider": "CUDAExecutionProvider"})
+    assert shaped(plain, shapes) == plain
