@@ -4,10 +4,12 @@ B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Int
 2018. Every linear map and convolution reads rounded weights and a rounded input, and gradients pass straight through
 the rounding. Departs from it: an input's range is that of the batch at hand instead of a moving average, which is what
 dynamic quantization computes at run time and leaves no state to save; batch norms are not folded; biases stay in
-floating point. The ranges of a static graph are found by calibration afterwards, as for any student.
+floating point. The ranges of a static graph are found by calibration afterwards, as for any student. `int8_symmetric`
+rounds inputs as TensorRT reads them, with zero in the middle of the bytes, which halves the steps of what is never
+negative.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Literal
@@ -17,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Quantize = Literal["none", "int8"]
+Quantize = Literal["none", "int8", "int8_symmetric"]
 LARGEST = 127.0
 """Of a symmetric signed byte; an asymmetric byte has 2 * 127 + 1 steps."""
 
@@ -55,12 +57,22 @@ def quantized_input(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return ((rounded(wide / scale + zero) - zero) * scale).to(value.dtype)
 
 
-def linear(layer: nn.Linear, value: Tensor) -> Tensor:
-    return F.linear(quantized_input(value), quantized_weight(layer.weight), layer.bias)
+def symmetric_input(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Symmetric bytes over the widest magnitude of the whole tensor."""
+    wide = value.float()
+    scale = (wide.detach().abs().amax() / LARGEST).clamp(min=1e-12)
+    return (rounded(wide / scale) * scale).to(value.dtype)
 
 
-def convolution(layer: nn.Conv1d | nn.Conv2d, value: Tensor) -> Tensor:
-    found: Tensor = layer._conv_forward(quantized_input(value), quantized_weight(layer.weight), layer.bias)
+INPUT: Mapping[str, Callable[[Tensor], Tensor]] = {"int8": quantized_input, "int8_symmetric": symmetric_input}
+
+
+def linear(layer: nn.Linear, quantize: Quantize, value: Tensor) -> Tensor:
+    return F.linear(INPUT[quantize](value), quantized_weight(layer.weight), layer.bias)
+
+
+def convolution(layer: nn.Conv1d | nn.Conv2d, quantize: Quantize, value: Tensor) -> Tensor:
+    found: Tensor = layer._conv_forward(INPUT[quantize](value), quantized_weight(layer.weight), layer.bias)
     return found
 
 
@@ -77,7 +89,8 @@ def fake_quantized(net: nn.Module, quantize: Quantize) -> Iterator[None]:
     if not layers:
         raise ValueError(f"quantize: {type(net).__name__} has no linear map or convolution to compute in int8")
     for layer in layers:
-        layer.forward = partial(linear if isinstance(layer, nn.Linear) else convolution, layer)  # type: ignore[arg-type]
+        apply: Callable[..., Tensor] = linear if isinstance(layer, nn.Linear) else convolution
+        layer.forward = partial(apply, layer, quantize)
     try:
         yield
     finally:

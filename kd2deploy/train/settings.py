@@ -29,8 +29,9 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """What the heavy operations are computed in; weights stay float32. `auto`: bf16 where the device has units for it,
     else fp32, so its results depend on the machine."""
-    quantize: Literal["none", "int8"] = "none"
-    """`int8` trains the student with its linear maps and convolutions rounded as an int8 file rounds them."""
+    quantize: Literal["none", "int8", "int8_symmetric"] = "none"
+    """`int8` trains the student with its linear maps and convolutions rounded as an int8 file for a processor rounds
+    them, `int8_symmetric` as one for TensorRT does."""
     parts_learning_rate: float | None = None
     """Learning rate of the method's own heads; None: that of the student."""
     group_by_length: bool = True
@@ -67,7 +68,7 @@ class Settings:
         _one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
-        _one_of("quantize", self.quantize, ("none", "int8"))
+        _one_of("quantize", self.quantize, ("none", "int8", "int8_symmetric"))
         _one_of("keep", self.keep, ("best", "last"))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from kd2deploy.methods.logit import logit
 from kd2deploy.train.engine import distill
-from kd2deploy.train.fake_quantize import fake_quantized, quantized_input, quantized_weight
+from kd2deploy.train.fake_quantize import fake_quantized, quantized_input, quantized_weight, symmetric_input
 from kd2deploy.train.settings import Settings
 
 
@@ -30,6 +30,20 @@ def test_a_rounded_linear_map_is_the_integer_product_rescaled():
     assert not torch.equal(layer(value), expected), "outside it computes in full precision again"
 
 
+def test_symmetric_bytes_have_zero_in_the_middle():
+    value = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    step = 3 / 127
+    torch.testing.assert_close(symmetric_input(value), (value / step).round() * step)
+    assert symmetric_input(torch.linspace(0, 3, 1000)).unique().numel() == 128, "half of the steps are below zero"
+    assert quantized_input(torch.linspace(0, 3, 1000)).unique().numel() == 256
+    layer = nn.Linear(4, 2)
+    with fake_quantized(layer, "int8_symmetric"):
+        found = layer(value)
+    torch.testing.assert_close(
+        found, nn.functional.linear(symmetric_input(value), quantized_weight(layer.weight), layer.bias)
+    )
+
+
 def test_a_convolution_is_rounded_per_output_channel():
     torch.manual_seed(0)
     layer, value = nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.randn(2, 3, 9, 9)
@@ -46,13 +60,14 @@ def test_gradients_pass_straight_through_the_rounding():
     quantized_weight(weight).sum().backward()
     torch.testing.assert_close(weight.grad, torch.ones_like(weight))
     value = torch.randn(3, 6, requires_grad=True)
-    quantized_input(value).sum().backward()
-    torch.testing.assert_close(value.grad, torch.ones_like(value))
+    (quantized_input(value) + symmetric_input(value)).sum().backward()
+    torch.testing.assert_close(value.grad, torch.full_like(value, 2))
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2, 3), torch.full((2, 3), 4.0), torch.full((2, 3), -4.0)])
 def test_constant_inputs_stay_what_they_are(value):
     torch.testing.assert_close(quantized_input(value), value)
+    torch.testing.assert_close(symmetric_input(value), value)
 
 
 def test_names_and_weights_are_left_alone_also_after_an_error():
