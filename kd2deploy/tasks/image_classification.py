@@ -1,6 +1,7 @@
 """Image classification: any image classifier of transformers, images prepared as its folder's processor says."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, Scores, Task
+from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._classification import (
     METRICS,
     SHARES,
@@ -144,9 +146,9 @@ class ImageClassification(Task):
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config
-        wanted: dict[str, bool] = {"output_hidden_states": "hidden" in needs}
-        attends = isinstance(getattr(config, "num_attention_heads", None), int)
-        if "attentions" in needs and attends:
+        wanted, dropouts = {"output_hidden_states": "hidden" in needs}, Dropouts()
+        attends = "attentions" in needs and isinstance(getattr(config, "num_attention_heads", None), int)
+        if attends:
             wanted["output_attentions"] = True
             if config._attn_implementation != "eager":
                 net.set_attn_implementation("eager")  # type: ignore[operator]
@@ -154,7 +156,8 @@ class ImageClassification(Task):
         read: list[Tensor] = []
         handle = observed_embedding(self.head(net), read) if "embedding" in needs else None
         try:
-            seen = net(**{name: value for name, value in batch.items() if name in taken}, **wanted, return_dict=True)
+            with dropouts if attends else nullcontext():
+                seen = net(**{name: batch[name] for name in batch if name in taken}, **wanted, return_dict=True)
         finally:
             if handle is not None:
                 handle.remove()
@@ -162,7 +165,7 @@ class ImageClassification(Task):
         return Observation(
             logits=seen.logits,
             hidden=tuple(flattened(states) for states in seen.hidden_states) if "hidden" in needs else (),
-            attentions=tuple(seen.attentions) if "output_attentions" in wanted else (),
+            attentions=tuple(map(dropouts.before, seen.attentions)) if attends else (),
             embedding=read[-1] if read else None,
             loss=None if labels is None else cross_entropy(seen.logits, labels),
         )

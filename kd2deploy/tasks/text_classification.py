@@ -1,6 +1,7 @@
 """Text classification and regression: one sentence or a pair, read by any encoder of transformers."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, Scores, Task
 from kd2deploy.errors import DataError, ModelError
+from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._classification import (
     METRICS,
     SHARES,
@@ -132,17 +134,16 @@ class TextClassification(Task):
         inputs = {name: value for name, value in batch.items() if name in taken and name != "labels"}
         if "inputs_embeds" in inputs:
             inputs.pop("input_ids", None)
-        if "attentions" in needs and config._attn_implementation != "eager":
+        attends, dropouts = "attentions" in needs, Dropouts()
+        if attends and config._attn_implementation != "eager":
             net.set_attn_implementation("eager")  # type: ignore[operator]
         read: list[Tensor] = []
         handle = observed_embedding(self.head(net), read) if "embedding" in needs else None
         try:
-            seen = net(
-                **inputs,
-                output_hidden_states="hidden" in needs,
-                output_attentions="attentions" in needs,
-                return_dict=True,
-            )
+            with dropouts if attends else nullcontext():
+                seen = net(
+                    **inputs, output_hidden_states="hidden" in needs, output_attentions=attends, return_dict=True
+                )
         finally:
             if handle is not None:
                 handle.remove()
@@ -151,7 +152,7 @@ class TextClassification(Task):
         return Observation(
             logits=seen.logits,
             hidden=tuple(seen.hidden_states or ()) if "hidden" in needs else (),
-            attentions=tuple(seen.attentions or ()) if "attentions" in needs else (),
+            attentions=tuple(map(dropouts.before, seen.attentions or ())) if attends else (),
             embedding=read[-1] if read else None,
             mask=torch.ones_like(shown, dtype=torch.bool) if mask is None else mask.bool(),
             loss=self.loss(seen.logits, batch.get("labels")),
