@@ -47,6 +47,54 @@ def test_a_killed_stage_continues_in_its_own_folder(tmp_path: Path) -> None:
     assert not list((tmp_path / "stages").glob(".*.partial"))
 
 
+class Killed(BaseException):
+    """What a kill is to a program: nothing after it runs."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize(("instant", "times"), [("kd2deploy.run.rename", 1), ("pathlib.Path.replace", 2)])
+def test_a_stage_that_was_killed_after_its_work_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str, times: int
+) -> None:
+    with Run(tmp_path).locked() as run:
+        with monkeypatch.context() as moment:
+            moment.setattr(instant, killed)
+            with pytest.raises(Killed):
+                run.stage("one", {}, {}, count)
+        stage = run.stage("one", {}, {}, count)
+        again = run.stage("one", {}, {}, count)
+    assert stage.result["times"] == times
+    assert again.reused
+    assert again.result == stage.result
+    assert {file.name for file in stage.folder.iterdir()} == {"marks", "stage.json"}
+
+
+@pytest.mark.parametrize("left", ['{"half": ', "{}", '{"sha256": "of something else", "result": {}, "seconds": 0}'])
+def test_a_record_that_does_not_hold_is_no_part_of_the_stage(tmp_path: Path, left: str) -> None:
+    mark = fingerprint("one", {}, {})[:12]
+    partial = tmp_path / "stages" / f".one-{mark}.partial"
+    partial.mkdir(parents=True)
+    (partial / "stage.json").write_text(left)
+    with Run(tmp_path).locked() as run:
+        stage = run.stage("one", {}, {}, count)
+        again = run.stage("one", {}, {}, count)
+    assert stage.result["times"] == 1
+    assert again.reused
+
+
+def test_a_result_that_is_not_worth_keeping_is_made_again(tmp_path: Path) -> None:
+    with Run(tmp_path).locked() as run:
+        first, second, third, fourth = (
+            run.stage("one", {}, {}, count, lambda result: bool(result["times"] > 2)) for _ in range(4)
+        )
+    assert [stage.result["times"] for stage in (first, second, third, fourth)] == [1, 2, 3, 3]
+    assert [stage.reused for stage in (first, second, third, fourth)] == [False, False, False, True]
+    assert Path(third.result["path"]).is_file()
+
+
 def test_a_run_that_was_moved_is_still_reused(tmp_path: Path) -> None:
     with Run(tmp_path / "a").locked() as run:
         run.stage("one", {}, {}, count)
@@ -82,7 +130,12 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "word"),
-    [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "another folder")],
+    [
+        (errno.ENOSPC, "is full"),
+        (errno.EROFS, "cannot be written"),
+        (errno.EACCES, "mend its rights"),
+        (errno.EEXIST, "another folder"),
+    ],
 )
 def test_the_systems_refusals_become_readable(tmp_path: Path, number: int, word: str) -> None:
     with pytest.raises(RunError, match=word), readable_os_errors(tmp_path):
@@ -114,6 +167,30 @@ def test_the_fingerprint_depends_on_everything_it_should() -> None:
         )
         == 4
     )
+
+
+@pytest.mark.parametrize("method", ["my_methods.mine", {"use": "my_methods.mine"}, ["logit", "my_methods.mine"]])
+def test_another_source_behind_a_dotted_name_is_another_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = {"trainings": [{"method": method}]}
+    source = tmp_path / "my_methods.py"
+    marks = []
+    for text in ("def mine(): ...", "def mine(): ...", "def mine(): return 1"):
+        source.write_text(text)
+        marks.append(fingerprint("one", spec, {}))
+    assert marks[0] == marks[1] != marks[2]
+
+
+def test_another_network_in_a_methods_folder_is_another_stage(tmp_path: Path) -> None:
+    spec = {"trainings": [{"method": {"use": "mate_kd", "generator": str(tmp_path)}}]}
+    marks = [fingerprint("one", spec, {})]
+    (tmp_path / "config.json").write_text("{}")
+    for weights in ("a", "a", "b"):
+        (tmp_path / "model.safetensors").write_text(weights)
+        marks.append(fingerprint("one", spec, {}))
+    assert marks[0] != marks[1] == marks[2] != marks[3]
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

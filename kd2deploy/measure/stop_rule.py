@@ -25,7 +25,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class StopRule:
-    """All of the first three must hold; `cap_s` of wall clock ends it anyway, and the verdict is INCONCLUSIVE."""
+    """All of the first three must hold; `cap_s` of wall clock ends it anyway, and leaves wide intervals."""
 
     percentile: float = 0.5
     """The percentile that gates: its sample count (`OVER` allowed) is the least."""

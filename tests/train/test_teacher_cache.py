@@ -1,7 +1,9 @@
 """The teacher's cached answers: the same as live ones, filled once, and refused where they would not be."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,10 +12,11 @@ import torch
 from small_text import small_bert, small_rows, small_task
 
 from kd2deploy.core import Look, Method, TaskLoss, View, Weighted
-from kd2deploy.errors import TrainError
+from kd2deploy.errors import RunError, TrainError
 from kd2deploy.methods.contrastive import contrastive
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import SoftTargets, logit
+from kd2deploy.run import readable_os_errors
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.engine import distill
@@ -43,6 +46,21 @@ def filled(folder, rows=20, teacher=None, **more):
     teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
     found = {"teacher_hash": "abc", "batch": 4} | more
     return TeacherCache.open_or_fill(folder, small_task(), teacher, small_rows(rows), **found)
+
+
+def test_a_disk_without_room_for_the_whole_cache_is_refused_at_once(tmp_path, monkeypatch):
+    def full(descriptor, offset, size):
+        assert offset + size == os.fstat(descriptor).st_size
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    teacher = small_bert(4, 32, seed=2)
+    run = Counted(teacher)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "posix_fallocate", full)
+        with pytest.raises(RunError, match="is full"), readable_os_errors(tmp_path):
+            filled(tmp_path, teacher=teacher)
+    assert run.rows == 4
+    assert filled(tmp_path, teacher=teacher).arrays["logits"].shape == (20, 3)
 
 
 @pytest.mark.parametrize("builder", [logit, contrastive])
