@@ -76,8 +76,8 @@ class AdversarialText(View):
     def bind(self, nets: Networks) -> None:
         teacher, _ = nets.need_teacher(self.method)
         need_one_vocabulary(nets, self.method)
-        self.generator = self.made_generator(nets)
         self.objective.bind(nets)
+        self.generator = self.made_generator(nets)  # last, for deriving one takes a minute
         self.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=self.game.generator_rate, weight_decay=0.0)
         self.networks: tuple[Task, nn.Module, nn.Module] = (nets.task, nets.student, teacher)  # a tuple registers none

@@ -63,6 +63,18 @@ def annealing_factor(epoch: int, epochs: float | int, t_max: int) -> float:
     return 1 - (temperature - 1) / t_max
 
 
+def phase_epochs(until: float, epochs: float) -> int:
+    """Whole epochs of a first phase that ends at the share `until` of the training.
+
+    At least one, and at least one is left for what follows, unless there is but one or the share is 1. A last epoch
+    that is cut short counts as one.
+    """
+    whole = max(1, math.ceil(epochs))
+    if until == 1:
+        return whole
+    return min(max(1, round(until * epochs)), max(1, whole - 1))
+
+
 # checks of arguments --------------------------------------------------------------------------------------------
 
 
@@ -94,7 +106,10 @@ def need_sum_of_one(**weights: float | int) -> None:
     need_share(**weights)
     if not math.isclose(math.fsum(weights.values()), 1, abs_tol=1e-6):
         given = ", ".join(f"{name} = {value:g}" for name, value in weights.items())
-        raise ValueError(f"{', '.join(weights)} must sum to 1, got {given} (sum {math.fsum(weights.values()):g})")
+        raise ValueError(
+            f"{', '.join(weights)} must sum to 1, got {given} (sum {math.fsum(weights.values()):g}); set all of them, "
+            "or none for the defaults"
+        )
 
 
 def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
@@ -107,6 +122,17 @@ def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
                 "; use a method that reads logits (logit, dkd, dist), or another teacher"
             )
     return nets.student_sizes, teacher
+
+
+def need_same_positions(nets: Networks, method: str) -> None:
+    """An error where the two networks' hidden states are not of the same positions."""
+    student, teacher = need_hidden(nets, method)
+    if not nets.shares_inputs or student.positions != teacher.positions:
+        raise ValueError(
+            f"{method} compares positions one by one: the student has {student.positions}, the teacher "
+            f"{teacher.positions}, of {'the same' if nets.shares_inputs else 'different'} inputs; "
+            "use rail_kd, or hidden with compare: pooled"
+        )
 
 
 def need_classes(nets: Networks, method: str, least: int) -> None:

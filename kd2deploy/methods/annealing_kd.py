@@ -4,25 +4,20 @@ Source: Jafari, Rezagholizadeh, Sharma, Ghodsi, "Annealing Knowledge Distillatio
 3.
 Departs from it: both phases are one training with one optimizer, as in its generalization by Jafari et al.,
 "Continuation KD", 2022, arXiv:2212.05998; the squared distance is summed over classes and averaged over the batch.
-Three quarters of the epochs for the first phase and t_max 10 are ours. With a single epoch there is the first phase
-alone.
+Three quarters of the epochs for the first phase and t_max 10 are ours, and so is the rounding to whole epochs, one at
+least for either phase; with a single epoch there is the first phase alone.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import annealing_factor, need_equal_classes, need_positive, need_share
+from kd2deploy.methods._maths import annealing_factor, need_equal_classes, need_positive, need_share, phase_epochs
 
 
 def annealed_distance(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"], phi: float) -> Float[Tensor, ""]:
     """|zS - phi zT|^2, mean over the batch. The student's logits are not scaled."""
     return (student - phi * teacher).square().sum(-1).mean()
-
-
-def first_phase(epochs: float, until: float) -> int:
-    """Epochs of the first phase: at least one."""
-    return max(1, round(until * epochs))
 
 
 class AnnealedLogits(Term):
@@ -41,7 +36,7 @@ class AnnealedLogits(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits()
-        epochs = first_phase(step.progress.epochs, self.until)
+        epochs = phase_epochs(self.until, step.progress.epochs)
         return annealed_distance(student, teacher, annealing_factor(int(step.progress.epoch), epochs, self.t_max))
 
 
@@ -52,7 +47,7 @@ def annealing_kd(t_max: int = 10, until: float = 0.75) -> Method:
     """
 
     def second(progress: Progress) -> float:
-        return float(int(progress.epoch) >= first_phase(progress.epochs, until))
+        return float(int(progress.epoch) >= phase_epochs(until, progress.epochs))
 
     return Method(
         task=Weighted(TaskLoss(), second),

@@ -19,6 +19,7 @@ from kd2deploy.methods._maths import (
     mean_over_positions,
     need_hidden,
     need_one_of,
+    need_same_positions,
     need_weight,
     normalized,
     probability_kl,
@@ -50,17 +51,6 @@ def state_relation(hidden: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | N
     return F.softmax(scores, dim=-1)[:, None]
 
 
-def need_same_positions(nets: Networks, method: str) -> None:
-    """An error where the two networks' positions are not the same ones."""
-    student, teacher = need_hidden(nets, method)
-    if not nets.shares_inputs or student.positions != teacher.positions:
-        raise ValueError(
-            f"{method} compares positions one by one: the student has {student.positions}, the teacher "
-            f"{teacher.positions}, of {'the same' if nets.shares_inputs else 'different'} inputs; "
-            "use rail_kd, or hidden with compare: pooled"
-        )
-
-
 class ActivationMaps(Term):
     """Squared distance of the activation maps, mean over pairs of layers. `layer_map` holds them once it is bound."""
 
@@ -75,7 +65,7 @@ class ActivationMaps(Term):
     def bind(self, nets: Networks) -> None:
         need_same_positions(nets, "attention")
         student, teacher = need_hidden(nets, "attention")
-        self.layer_map = layer_pairs(self.layers, student.blocks, teacher.blocks)
+        self.layer_map = layer_pairs(self.layers, student.blocks, teacher.blocks, "attention")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.student(), step.teacher()
@@ -97,17 +87,18 @@ class AttentionRelations(Term):
 
     needs = frozenset({"teacher", "attentions"})
 
-    def __init__(self, view: str = "clean") -> None:
+    def __init__(self, view: str = "clean", method: str = "attention") -> None:
         super().__init__()
-        self.view, self.views = view, (view,)
+        self.view, self.views, self.method = view, (view,), method
 
     def bind(self, nets: Networks) -> None:
-        need_same_positions(nets, "attention relations")
-        _, teacher = nets.need_teacher("attention relations")
+        need_same_positions(nets, self.method)
+        _, teacher = nets.need_teacher(self.method)
         for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
             if not sizes.heads:
                 raise ValueError(
-                    f"the {name} has no self-attention to compare; use attention with kind: maps, or hidden"
+                    f"{self.method} compares self-attentions, and the {name} has none; use hidden, or attention with "
+                    "kind: maps"
                 )
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
@@ -121,7 +112,7 @@ class StateRelations(Term):
     needs = frozenset({"teacher", "hidden"})
 
     def bind(self, nets: Networks) -> None:
-        need_same_positions(nets, "state relations")
+        need_same_positions(nets, "attention")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         mine, theirs = (state_relation(seen.hidden[-1].float(), seen.mask) for seen in (step.student(), step.teacher()))

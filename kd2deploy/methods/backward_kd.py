@@ -141,6 +141,6 @@ def backward_kd(steps: int = 3, rate: float = 0.1, temperature: float = 4.0, alp
     return Method(
         MovedSamples(steps, rate),
         task=Weighted(TaskLoss(), 1 - alpha),
-        soft=Weighted(SoftTargets(temperature), alpha / 2),
-        moved=Weighted(SoftTargets(temperature, MOVED), alpha / 2),
+        soft=Weighted(SoftTargets(temperature, method="backward_kd"), alpha / 2),
+        moved=Weighted(SoftTargets(temperature, MOVED, "backward_kd"), alpha / 2),
     )

@@ -5,8 +5,9 @@ Intermediate Layer Knowledge Distillation", COLING 2022, arXiv:2204.07674.
 Departs from it: there is no code of the authors. The weights (1/2, 1/2 and 1/3, 1/3, 2/9, 1/9), the width of 128, the
 contrast's temperature of 2, the cycle of 10 and 100 and the generator's rate are those of a re-implementation by
 others, not known to be the paper's; likewise that the two maps belong to the generator's side (they ascend with it and
-the student never learns them) and that the student's dropout is off while they ascend. The temperature of 1 is ours,
-and so are the generator derived from the teacher, its dropout being off and its AdamW without weight decay.
+the student never learns them) and that the student's dropout is off while they ascend. Dividing the contrast by the log
+of the batch is an option there; that it is off by default is ours. The temperature of 1 is ours too, and so are the
+generator derived from the teacher, its dropout being off and its AdamW without weight decay.
 """
 
 import math

@@ -3,11 +3,13 @@
 Source: Li, Rashid, Jafari, Sharma, Ghodsi, Rezagholizadeh, "How to Select One Among All? An Empirical Study Towards
 the Robustness of Knowledge Distillation in Natural Language Understanding", Findings of EMNLP 2021, arXiv:2109.05696,
 and the authors' script for RoBERTa.
-Departs from it: phi is never above 1, where the script for BERT overshoots, and reaches 1 also in fewer epochs than
-t_max; the generator does not play in phase 2, where nothing reads its text (the script trains it on). Two phases are
-two entries under `distill`, and the second starts from the best student of the first as any entry does. That the
+Departs from it: phi reaches 1 also in fewer epochs than t_max; the generator does not play in phase 2, where nothing
+reads its text (the script trains it on). Two phases are two entries under `distill`, and the second starts from the
+student that the first kept, as any entry does: the best by its validation score, unless `keep: last` is set. That the
 student keeps its dropout while the generator ascends is taken from the authors' MATE-KD. The generator derived from
-the teacher, its dropout being off and its AdamW without weight decay are ours.
+the teacher, its dropout being off and its AdamW without weight decay are ours. Three quirks of the authors' script for
+BERT are not reproduced, for they contradict the paper and their other script: in phase 1 it drops the loss on the
+filled text and reads labels, and its phi passes 1.
 """
 
 import math
@@ -49,6 +51,9 @@ class PlainError(Term):
     def __init__(self, view: str) -> None:
         super().__init__()
         self.view, self.views = view, (view,)
+
+    def bind(self, nets: Networks) -> None:
+        need_equal_classes(nets, "combined_kd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         return mean_squared_error(*step.logits(self.view)).mean()

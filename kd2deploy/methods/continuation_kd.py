@@ -3,11 +3,12 @@
 Source: Jafari, Kobyzev, Rezagholizadeh, Poupart, Ghodsi, "Continuation KD: Improved Knowledge Distillation through the
 Lens of Continuation Optimization", Findings of EMNLP 2022, arXiv:2212.05998, section 3 and algorithm 1.
 Departs from it: T is lowered after every floor(n / t_max) epochs and held at 1, where the pseudo-code lowers it one
-epoch early and lets phi overshoot 1 in the last epoch; psi starts at its formula's first value, not at the 0 of the
-text. The paper gives no margin: 1.0 is ours; so is the reading of the hinge: per row, on the squared distance summed
-over classes, then the mean over the batch. A frozen psi stays at 0.5 and a frozen phi at 1, ours too. The defaults of
-psi are those of its GLUE setting (i / 40 up to epoch 20 of 30); its CIFAR setting is psi_top 1, psi_until 0.75, t_max
-20. With margin 0, psi_top 0 and phi_until = psi_until it is annealing_kd.
+epoch early and lets phi overshoot 1 in the last epoch: that is not reproduced, for it would draw the student to logits
+larger than the teacher's. psi starts at its formula's first value, not at the 0 of the text. The paper gives no margin:
+1.0 is ours; so is the reading of the hinge: per row, on the squared distance summed over classes, then the mean over
+the batch. A frozen psi stays at 0.5 and a frozen phi at 1, ours too, as is the rounding of shares to whole epochs. The
+defaults of psi are those of its GLUE setting (i / 40 up to epoch 20 of 30); its CIFAR setting is psi_top 1, psi_until
+0.75, t_max 20. With margin 0, psi_top 0 and phi_until = psi_until it is annealing_kd.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from kd2deploy.methods._maths import (
     need_positive,
     need_share,
     need_weight,
+    phase_epochs,
     squared_distance,
 )
 
@@ -38,7 +40,7 @@ def hinge(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"], phi: flo
 
 def psi(epoch: int, epochs: float, top: float, until: float) -> float:
     """The task loss's share: rises linearly to `top` at the share `until` of the epochs, then is 1. `epoch` from 0."""
-    last = max(1, round(until * epochs))
+    last = phase_epochs(until, epochs)
     return top * (epoch + 1) / last if epoch < last else 1.0
 
 
@@ -57,7 +59,7 @@ class MarginToTeacher(Term):
         need_equal_classes(nets, "continuation_kd")
 
     def phi(self, progress: Progress) -> float:
-        return annealing_factor(int(progress.epoch), max(1, round(self.until * progress.epochs)), self.t_max)
+        return annealing_factor(int(progress.epoch), phase_epochs(self.until, progress.epochs), self.t_max)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits()

@@ -6,7 +6,10 @@ Departs from it: the task's continuous input is mixed (word embeddings, before p
 not the output of the whole embedding block; the cross-entropy of attentions is given less its target's entropy, as KL,
 which has the same gradient and vanishes where the two agree; where the numbers of heads differ, attentions are averaged
 over heads; the consistency with an unmixed row counts that row's own positions; no moving average of the student (off
-in the authors' code too). The two stages are two entries under `distill` of a recipe.
+in the authors' code too); the last, incomplete batch of an epoch is kept, where their code skips it. The consistency is
+the paper's, over attentions and hidden states: the script that the authors ship runs a mode whose branch never adds
+it, which is not reproduced, for without it nothing of the method's name is left. The two stages are two entries under
+`distill` of a recipe.
 """
 
 from typing import Literal
@@ -75,18 +78,20 @@ class Consistency(Term):
 def cr_ild(stage: Literal[1, 2] = 1, w_max: float = 0.1, temperature: float = 2.0) -> Method:
     """Stage 1: last attentions + last hidden states + w * consistency, on mixed inputs, without labels or logits; w is
     w_max * epoch / epochs, 0 in the first epoch. Stage 2: soft targets alone, at `temperature`.
+
+    Stage 1 does not train the head, so that a score says nothing of its students: give that training `keep: last`.
     """
     need_one_of((1, 2), stage=stage)
     need_weight(w_max=w_max)
     if stage == 2:
-        return Method(soft=Weighted(SoftTargets(temperature)))
+        return Method(soft=Weighted(SoftTargets(temperature, method="cr_ild")))
 
     def ramp(progress: Progress) -> float:
         return w_max * int(progress.epoch) / progress.epochs
 
     return Method(
-        InputMixup(reversed_pairs()),
-        attention=Weighted(AttentionRelations("mix")),
-        hidden=Weighted(HiddenStates("top", "always", view="mix")),
+        InputMixup(reversed_pairs(), method="cr_ild"),
+        attention=Weighted(AttentionRelations("mix", "cr_ild")),
+        hidden=Weighted(HiddenStates("top", "always", view="mix", method="cr_ild")),
         consistency=Weighted(Consistency(), ramp),
     )

@@ -18,7 +18,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import TINY, mean_over_positions, need_hidden, need_one_of, need_share, need_weight
+from kd2deploy.methods._maths import (
+    TINY,
+    mean_over_positions,
+    need_hidden,
+    need_one_of,
+    need_same_positions,
+    need_share,
+    need_weight,
+)
 from kd2deploy.methods.logit import SoftTargets
 
 Layers = Literal["uniform", "first", "last", "top"] | Sequence[Sequence[int]]
@@ -29,22 +37,25 @@ Compare = Literal["positions", "pooled"]
 NAMED_MAPS = ("uniform", "first", "last", "top")
 
 
-def layer_pairs(layers: Layers, student: int, teacher: int) -> list[tuple[int, int]]:
+def layer_pairs(layers: Layers, student: int, teacher: int, method: str = "hidden") -> list[tuple[int, int]]:
     """Which student layer imitates which teacher layer, for networks of `student` and `teacher` blocks."""
     if isinstance(layers, str):
-        return named_pairs(layers, student, teacher)
+        return named_pairs(layers, student, teacher, method)
     pairs = []
     for place, pair in enumerate(layers):
         if len(pair) != 2:
-            raise ValueError(f"layers[{place}] must be a pair [student, teacher], got {list(pair)}")
+            raise ValueError(f"{method}: layers[{place}] must be a pair [student, teacher], got {list(pair)}")
         for name, layer, last in (("student", pair[0], student), ("teacher", pair[1], teacher)):
             if not 0 <= layer <= last:
-                raise ValueError(f"layers[{place}]: the {name} has layers 0 (embedding) to {last}, got {layer}")
+                raise ValueError(
+                    f"{method}: layers[{place}]: the {name} has layers 0 (embedding) to {last}, got {layer}; "
+                    "name one of these, or let uniform choose"
+                )
         pairs.append((pair[0], pair[1]))
     return pairs
 
 
-def named_pairs(name: str, student: int, teacher: int) -> list[tuple[int, int]]:
+def named_pairs(name: str, student: int, teacher: int, method: str) -> list[tuple[int, int]]:
     blocks = range(1, student + 1)
     if name == "top":
         return [(student, teacher)]
@@ -52,7 +63,7 @@ def named_pairs(name: str, student: int, teacher: int) -> list[tuple[int, int]]:
         return [(block, -(-block * teacher // student)) for block in blocks]
     if teacher < student:
         raise ValueError(
-            f"layers: {name!r} needs a teacher as deep as the student, which has {student} blocks; "
+            f"{method}: layers: {name!r} needs a teacher as deep as the student, which has {student} blocks; "
             f"the teacher has {teacher}. Use 'uniform', 'top' or pairs"
         )
     return [(block, block if name == "first" else teacher - student + block) for block in blocks]
@@ -93,6 +104,7 @@ class HiddenStates(Term):
         distance: Distance = "mse",
         compare: Compare = "positions",
         view: str = "clean",
+        method: str = "hidden",
     ) -> None:
         super().__init__()
         need_layers(layers)
@@ -100,19 +112,15 @@ class HiddenStates(Term):
         need_one_of(get_args(Distance), distance=distance)
         need_one_of(get_args(Compare), compare=compare)
         self.layers, self.projection, self.distance, self.compare = layers, projection, distance, compare
-        self.view, self.views = view, (view,)
+        self.view, self.views, self.method = view, (view,), method
         self.layer_map: list[tuple[int, int]] = []
         self.heads = nn.ModuleList()
 
     def bind(self, nets: Networks) -> None:
-        student, teacher = need_hidden(nets, "hidden")
-        if self.compare == "positions" and (not nets.shares_inputs or student.positions != teacher.positions):
-            raise ValueError(
-                "hidden compares position by position, and the two networks have other positions "
-                f"(student {student.positions}, teacher {teacher.positions}, "
-                f"{'the same' if nets.shares_inputs else 'different'} inputs); set compare: pooled"
-            )
-        self.layer_map = layer_pairs(self.layers, student.blocks, teacher.blocks)
+        student, teacher = need_hidden(nets, self.method)
+        if self.compare == "positions":
+            need_same_positions(nets, self.method)
+        self.layer_map = layer_pairs(self.layers, student.blocks, teacher.blocks, self.method)
         for one, other in self.layer_map:
             wide, target = student.hidden[one], teacher.hidden[other]
             mapped = self.projection == "always" or wide != target
@@ -155,6 +163,6 @@ def hidden(
     need_weight(beta=beta)
     return Method(
         task=Weighted(TaskLoss(), 1 - alpha),
-        soft=Weighted(SoftTargets(temperature), alpha),
+        soft=Weighted(SoftTargets(temperature, method="hidden"), alpha),
         hidden=Weighted(HiddenStates(layers, projection, distance, compare), beta),
     )

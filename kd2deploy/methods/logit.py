@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.methods._maths import need_equal_classes, need_positive, need_share
 
 
 def softened_kl(
@@ -26,20 +27,14 @@ class SoftTargets(Term):
 
     needs = frozenset({"teacher"})
 
-    def __init__(self, temperature: float = 4.0, view: str = "clean") -> None:
+    def __init__(self, temperature: float = 4.0, view: str = "clean", method: str = "logit") -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        self.temperature, self.view = temperature, view
-        self.views = (view,)
+        need_positive(temperature=temperature)
+        self.temperature, self.method = temperature, method
+        self.view, self.views = view, (view,)
 
     def bind(self, nets: Networks) -> None:
-        _, teacher = nets.need_teacher("soft targets")
-        if teacher.classes != nets.student_sizes.classes:
-            raise ValueError(
-                f"soft targets need equal classes; the teacher has {teacher.classes}, "
-                f"the student {nets.student_sizes.classes}: train both on the same labels"
-            )
+        need_equal_classes(nets, self.method)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits(self.view)  # [N, C] each, masked positions gone
@@ -50,6 +45,5 @@ class SoftTargets(Term):
 
 def logit(temperature: float = 4.0, alpha: float = 0.5) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets."""
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in 0..1, got {alpha}")
+    need_share(alpha=alpha)
     return Method(task=Weighted(TaskLoss(), 1 - alpha), soft=Weighted(SoftTargets(temperature), alpha))

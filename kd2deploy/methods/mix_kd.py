@@ -5,7 +5,7 @@ Models", ICLR 2021, arXiv:2011.00593, section 3.
 Departs from it: no back-translated rows. The input that is mixed is the task's own continuous one: word embeddings
 (each network's own) for text, pixels for images. We could not confirm the paper's values: Beta(0.4, 0.4), one draw per
 row, and both weights 1 are ours, as is the mean over classes in the squared distance of logits. Segment ids stay the
-row's own.
+row's own. A row mixed with an unlabelled one has no mixed label: it teaches by the teacher's answer alone.
 """
 
 from collections.abc import Callable
@@ -43,29 +43,38 @@ def mixed(
 def mixed_label_loss(
     logits: Float[Tensor, "B C"], labels: Tensor, kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy (nats) with the mixed labels, mean over the batch; for real-valued labels the squared error."""
+    """Cross-entropy (nats) with the mixed labels; for real-valued labels the squared error. Mean over the rows that are
+    labelled and have a labelled partner; 0, still in the graph, where there are none."""
     if labels.is_floating_point():
-        return F.mse_loss(logits, mixed(labels.to(logits.dtype), kept, partner).reshape(logits.shape))
-    own, other = (F.cross_entropy(logits, target, reduction="none") for target in (labels, labels[partner]))
-    return (kept * own + (1 - kept) * other).mean()
+        known = ~labels.isnan()
+        each = (logits.squeeze(-1) - mixed(labels.nan_to_num().to(logits.dtype), kept, partner)).square()
+    else:
+        known = labels >= 0
+        own = F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
+        other = F.cross_entropy(logits, labels.clamp(min=0)[partner], reduction="none")
+        each = kept * own + (1 - kept) * other
+    both = known & known[partner]
+    return (each * both).sum() / both.sum().clamp(min=1)
 
 
 class InputMixup(View):
     """Mixes each network's continuous input with one draw for both; masks are united; the look has no labels."""
 
-    def __init__(self, draw: Draw, name: str = "mix") -> None:
+    name = "mix"
+
+    def __init__(self, draw: Draw, method: str = "mix_kd") -> None:
         super().__init__()
-        self.draw, self.name = draw, name
+        self.draw, self.method = draw, method
 
     def bind(self, nets: Networks) -> None:
-        nets.need_teacher("mixup")
+        nets.need_teacher(self.method)
         self.nets = nets
 
     def forward(self, batch: Batch) -> Look:
         look = clean_look(batch)
         first = next(iter(batch.values()))
         kept, partner = (drawn.to(first.device) for drawn in self.draw(len(first)))
-        teacher, _ = self.nets.need_teacher("mixup")
+        teacher, _ = self.nets.need_teacher(self.method)
         shown = self.mix(self.nets.student, look.student, kept, partner)
         with torch.no_grad():
             return Look(shown, self.mix(teacher, look.teacher, kept, partner))

@@ -48,7 +48,7 @@ def pooled(seen: Observation, layers: list[int]) -> list[Tensor]:
 
 
 class RandomLayers(Term):
-    """Distance of the student's blocks to the teacher's blocks of this epoch's draw. `layer_map` holds the draw."""
+    """Distance of the student's blocks to the teacher's blocks of this epoch's draw, which `drawn` holds in pairs."""
 
     needs = frozenset({"teacher", "hidden"})
     seed: Tensor
@@ -58,7 +58,7 @@ class RandomLayers(Term):
         need_one_of(("layer", "concatenated"), variant=variant)
         need_positive(dim=dim)
         self.variant, self.dim = variant, dim
-        self.layer_map: list[tuple[int, int]] = []
+        self.drawn: list[tuple[int, int]] = []
         self.epoch: int | None = None
         self.of_student, self.of_teacher = nn.ModuleList(), nn.ModuleList()
 
@@ -87,11 +87,11 @@ class RandomLayers(Term):
         epoch = int(progress.epoch)
         if epoch != self.epoch:
             drawn = drawn_layers(self.teacher_blocks, self.student_blocks, int(self.seed), epoch)
-            self.epoch, self.layer_map = epoch, list(enumerate(drawn, start=1))
+            self.epoch, self.drawn = epoch, list(enumerate(drawn, start=1))
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        students = pooled(step.student(), [one for one, _ in self.layer_map])
-        teachers = pooled(step.teacher(), [other for _, other in self.layer_map])
+        students = pooled(step.student(), [one for one, _ in self.drawn])
+        teachers = pooled(step.teacher(), [other for _, other in self.drawn])
         if self.variant == "concatenated":
             students, teachers = [torch.cat(students, dim=-1)], [torch.cat(teachers, dim=-1)]
         sides = zip(students, teachers, self.of_student, self.of_teacher, strict=True)
@@ -113,6 +113,6 @@ def rail_kd(
     need_sum_of_one(task=task, soft=soft, rail=rail)
     return Method(
         task=Weighted(TaskLoss(), task),
-        soft=Weighted(SoftTargets(temperature), soft),
+        soft=Weighted(SoftTargets(temperature, method="rail_kd"), soft),
         rail=Weighted(RandomLayers(variant, dim), rail),
     )

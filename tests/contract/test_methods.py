@@ -5,6 +5,7 @@ import functools
 import importlib
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -130,9 +131,15 @@ class Killed(Exception):
 SETTINGS = Settings(epochs=2, batch=4, learning_rate=1e-3, keep="last", score_every=3, checkpoint_every=2)
 
 
-def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> tuple[Trained, torch.nn.Module]:
+class Outcome(NamedTuple):
+    trained: Trained
+    student: torch.nn.Module
+    teacher: torch.nn.Module
+
+
+def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> Outcome:
     """Eight steps with dropout; `killed_at` counts the scorings, at steps 3, 6 and 8."""
-    student = small_bert(2, 16, seed=1, dropout=0.1)
+    student, teacher = small_bert(2, 16, seed=1, dropout=0.1), small_bert(4, 32, seed=2)
     scorings = 0
 
     def score(net: torch.nn.Module) -> float:
@@ -151,18 +158,18 @@ def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> tuple[
         settings=SETTINGS,
         folder=folder,
         seed=3,
-        teacher=small_bert(4, 32, seed=2),
+        teacher=teacher,
         score=score,
     )
-    return found, student
+    return Outcome(found, student, teacher)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """A case's whole training and its student; each is trained once for all tests."""
+    """A case's whole training; each is trained once for all tests."""
 
     @functools.cache
-    def train(case_name: str) -> tuple[Trained, torch.nn.Module]:
+    def train(case_name: str) -> Outcome:
         case = next(case for case in all_cases() if str(case) == case_name)
         return trained_in(tmp_path_factory.mktemp("whole"), case)
 
@@ -173,8 +180,8 @@ def uninterrupted(tmp_path_factory):
 def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Case, tmp_path: Path, uninterrupted):
     with pytest.raises(Killed):
         trained_in(tmp_path, case, killed_at=2)
-    resumed, student = trained_in(tmp_path, case)
-    whole, other = uninterrupted(str(case))
+    resumed, student, _ = trained_in(tmp_path, case)
+    whole, other, _ = uninterrupted(str(case))
     assert resumed.history == whole.history
     assert all(math.isfinite(entry["loss"]) for entry in resumed.history)
     assert resumed.steps == whole.steps == 8
@@ -183,12 +190,20 @@ def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Cas
 
 @every_method
 def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupted):
-    trained, student = uninterrupted(str(case))
+    trained, student, _ = uninterrupted(str(case))
     alone = small_task().load(trained.student)
     assert equal_weights(alone, student)
     plain = small_bert(2, 16, seed=1)
     assert set(alone.state_dict()) == set(plain.state_dict())
     assert not equal_weights(alone, plain)
+
+
+@every_method
+def test_the_teacher_is_the_same_to_the_bit_after_a_whole_training(case: Case, uninterrupted):
+    """Batches that are spent on a generator included."""
+    teacher = uninterrupted(str(case)).teacher
+    assert equal_weights(teacher, small_bert(4, 32, seed=2))
+    assert all(weight.grad is None for weight in teacher.parameters())
 
 
 def equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from tiny_networks import TinyText, at, networks, networks_of, observation, parity, run, sizes, step_of, text_batch
@@ -22,6 +24,19 @@ def test_phi_rises_step_by_step_through_the_first_phase_and_the_labels_follow():
     first = [weights["annealed"](at(epoch, epochs=40.0)) for epoch in range(40)]
     assert first == [1.0] * 30 + [0.0] * 10
     assert [weights["task"](at(epoch, epochs=40.0)) for epoch in range(40)] == [0.0] * 30 + [1.0] * 10
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1.0, 1), (2.0, 1), (2.4, 2), (3.0, 2)])
+def test_the_labels_are_learned_wherever_there_is_more_than_one_epoch(epochs, first):
+    weights = {name: term.weight for name, term in annealing_kd(until=0.75).weighted.items()}
+    last = math.ceil(epochs)
+    assert [weights["task"](at(epoch, epochs)) for epoch in range(last)] == [0.0] * first + [1.0] * (last - first)
+
+
+@pytest.mark.parametrize("epochs", [1.0, 2.0, 2.4])
+def test_until_the_end_the_labels_are_never_learned(epochs):
+    weight = annealing_kd(until=1.0).weighted["task"]
+    assert [weight.at(at(epoch, epochs)) for epoch in range(math.ceil(epochs))] == [0.0] * math.ceil(epochs)
 
 
 def test_the_first_phase_does_not_read_labels_and_the_second_no_teacher():

@@ -1,6 +1,17 @@
 import pytest
 import torch
-from tiny_networks import TinyText, networks, networks_of, observation, parity, run, sizes, step_of, text_batch
+from tiny_networks import (
+    TinyText,
+    networks,
+    networks_of,
+    observation,
+    parity,
+    run,
+    sizes,
+    step_of,
+    text_batch,
+    unchecked,
+)
 
 from kd2deploy.methods._maths import squared_distance
 from kd2deploy.methods.attention import (
@@ -95,10 +106,18 @@ def test_the_map_is_exposed_once_bound():
     ("arguments", "changes", "message"),
     [
         ({}, {"shares_inputs": False}, "use rail_kd, or hidden with compare: pooled"),
-        ({"kind": "relations"}, {"of_teacher": sizes((6,) * 5, positions=9)}, "compares positions one by one"),
-        ({"kind": "relations"}, {"of_teacher": sizes((6,) * 5, heads=())}, "the teacher has no self-attention"),
+        (
+            {"kind": "relations"},
+            {"of_teacher": sizes((6,) * 5, positions=9)},
+            "attention compares positions one by one",
+        ),
+        (
+            {"kind": "relations"},
+            {"of_teacher": sizes((6,) * 5, heads=())},
+            "attention compares self-attentions, and the teacher has none; use hidden",
+        ),
         ({}, {"of_teacher": sizes((), heads=())}, "the teacher gives logits only"),
-        ({"layers": [[1, 8]]}, {}, r"layers\[0\]: the teacher has layers 0 \(embedding\) to 4, got 8"),
+        ({"layers": [[1, 8]]}, {}, r"attention: layers\[0\]: the teacher has layers 0 \(embedding\) to 4, got 8"),
     ],
 )
 def test_networks_that_cannot_be_compared_are_refused(arguments, changes, message):
@@ -106,9 +125,13 @@ def test_networks_that_cannot_be_compared_are_refused(arguments, changes, messag
         attention(**arguments).bind(networks(**changes))
 
 
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match="beta must be 0 or more"):
-        attention(beta=-1.0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"beta": -1.0}, "beta must be 0 or more"), ({"kind": "heads"}, "kind must be one of 'maps', 'relations', got")],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with unchecked(), pytest.raises(ValueError, match=message):
+        attention(**arguments)
 
 
 def test_layers_of_other_resolutions_are_refused():

@@ -215,6 +215,7 @@ def test_bad_arguments_and_networks_are_refused():
         ({"steps": -1}, "steps must be 0 or more, got -1"),
         ({"rate": 0.0}, "rate must be positive"),
         ({"alpha": 2.0}, "alpha must lie in 0..1"),
+        ({"temperature": 0.0}, "temperature must be positive"),
     ):
         with pytest.raises(ValueError, match=message):
             backward_kd(**arguments)

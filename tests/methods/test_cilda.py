@@ -142,6 +142,7 @@ def test_with_both_terms_the_generator_goes_another_way_than_mate_kds():
         ({"contrast": -1.0}, "contrast must be 0 or more"),
         ({"contrast_temperature": 0.0}, "contrast_temperature must be positive"),
         ({"dim": 0}, "dim must be positive"),
+        ({"temperature": 0.0}, "temperature must be positive"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -1,11 +1,12 @@
 import pytest
 import torch
 from tiny_game import TinyMaskedLm, players, sentences, snapshot, terms_of, unchanged
-from tiny_networks import TinyText, at, observation, parity, run, sizes
+from tiny_networks import TinyText, at, committed_trainings, observation, parity, run, sizes, unchecked
 
 from kd2deploy.core import Pair, Step, clean_look
 from kd2deploy.methods.annealing_kd import annealing_kd
 from kd2deploy.methods.combined_kd import combined_kd
+from kd2deploy.methods.mate_kd import mate_kd
 
 PLAY = {"ascents": 1, "descents": 1, "generator_rate": 0.05}
 
@@ -124,13 +125,49 @@ def test_without_filled_text_it_is_annealing_kd_batch_for_batch():
     assert len(one.views) == 0
 
 
+def test_with_phi_at_one_it_is_mate_kd_of_squared_errors_without_the_labels_batch_for_batch():
+    """With one output, where mate_kd compares by squared error too."""
+    student, teacher, nets = players(TinyText(classes=1), TinyText(width=6, blocks=3, classes=1))
+    given = TinyMaskedLm()
+    one = combined_kd(1, given, t_max=1, **PLAY)
+    other = mate_kd(given, task=0.0, soft=0.5, adversarial=0.5, **PLAY)
+    batches = [{**sentences(), "labels": torch.zeros(4, dtype=torch.long)} for _ in range(6)]
+    found = []
+    for method in (one, other):
+        method.bind(nets)
+        torch.manual_seed(7)
+        for turn, batch in enumerate(batches):
+            found.append(run(method, student, teacher, batch).item() if turn % 2 else method.views[0](batch))
+    assert found[:6:2] == found[6::2] == [None] * 3
+    assert found[1:6:2] == pytest.approx(found[7::2], rel=1e-6)
+    assert len(set(found)) > 3
+    assert unchanged(one.views[0].generator, snapshot(other.views[0].generator))
+
+
+def test_the_committed_recipe_runs_the_phases_in_their_order_and_keeps_the_best_of_the_first():
+    first, second = committed_trainings("combined_kd")
+    assert (first.method, second.method) == ({"use": "combined_kd", "phase": 1}, {"use": "combined_kd", "phase": 2})
+    assert first.settings.keep == "best"
+
+
 def test_bad_arguments_and_networks_are_refused():
     with pytest.raises(ValueError, match=r"adversarial must lie in 0..1"):
         combined_kd(1, adversarial=1.5)
     with pytest.raises(ValueError, match="t_max must be positive"):
         combined_kd(1, t_max=0)
+    with unchecked(), pytest.raises(ValueError, match="phase must be 1 or 2, got 3"):
+        combined_kd(3)
+    for adversarial in (0.0, 0.5):
+        with pytest.raises(
+            ValueError, match="combined_kd compares logits: the student has 2 classes and the teacher 3"
+        ):
+            combined_kd(1, adversarial=adversarial).bind(players(TinyText(classes=2), masked_lm=never)[2])
     with pytest.raises(ValueError, match=r"combined_kd .* `student` and `teacher` have 12 and 11 tokens"):
         combined_kd(1, TinyMaskedLm()).bind(players(TinyText(words=12))[2])
+
+
+def never(name):
+    raise AssertionError("a generator is derived for networks that are refused")
 
 
 def phi_at(epoch, epochs, t_max):

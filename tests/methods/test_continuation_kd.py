@@ -1,12 +1,30 @@
+import math
+
 import pytest
 import torch
-from tiny_networks import TinyText, at, networks, networks_of, observation, parity, run, sizes, step_of, text_batch
+from small_text import small_bert, small_rows, small_task
+from tiny_networks import (
+    TinyText,
+    at,
+    committed_trainings,
+    networks,
+    networks_of,
+    observation,
+    parity,
+    run,
+    sizes,
+    step_of,
+    text_batch,
+    unchecked,
+)
 from torch import nn
 
 from kd2deploy.core import Observation
 from kd2deploy.methods.annealing_kd import annealing_kd
 from kd2deploy.methods.continuation_kd import continuation_kd, hinge, psi
 from kd2deploy.methods.task_only import task_only
+from kd2deploy.train.engine import distill
+from kd2deploy.train.settings import Settings
 
 
 @pytest.mark.parametrize("case", parity("continuation_kd"))
@@ -42,6 +60,12 @@ def test_psi_in_the_cifar_setting():
     assert found[150:] == [1.0] * 50
 
 
+@pytest.mark.parametrize(("epochs", "first"), [(1.0, 1), (2.0, 1), (2.4, 2)])
+def test_the_labels_alone_have_an_epoch_wherever_there_are_two(epochs, first):
+    found = [psi(epoch, epochs, 0.5, 0.75) for epoch in range(math.ceil(epochs))]
+    assert [value == 1 for value in found] == [False] * first + [True] * (len(found) - first)
+
+
 @pytest.mark.parametrize(("epochs", "t_max"), [(30, 10), (200, 20), (35, 10), (3, 10)])
 def test_phi_starts_at_its_lowest_never_falls_and_ends_at_exactly_one(epochs, t_max):
     term = continuation_kd(t_max=t_max).weighted["hinge"].term
@@ -51,16 +75,18 @@ def test_phi_starts_at_its_lowest_never_falls_and_ends_at_exactly_one(epochs, t_
     assert found[-1] == 1
 
 
-def test_no_margin_and_a_stepped_psi_is_annealing_kd_batch_for_batch():
+@pytest.mark.parametrize("epochs", [1.0, 2.0, 2.4, 8.0])
+@pytest.mark.parametrize("until", [0.75, 1.0])
+def test_no_margin_and_a_stepped_psi_is_annealing_kd_batch_for_batch(epochs, until):
     torch.manual_seed(0)
     student, teacher = TinyText(), TinyText(width=6)
-    annealing = annealing_kd(t_max=3, until=0.75)
-    continuation = continuation_kd(margin=0.0, t_max=3, psi_top=0.0, psi_until=0.75, phi_until=0.75)
+    annealing = annealing_kd(t_max=3, until=until)
+    continuation = continuation_kd(margin=0.0, t_max=3, psi_top=0.0, psi_until=until, phi_until=until)
     for method in (annealing, continuation):
         method.bind(networks_of(student, teacher))
-    for epoch in range(8):
+    for epoch in range(math.ceil(epochs)):
         for _ in range(2):
-            batch, now = text_batch(padded=1), at(epoch, 8.0)
+            batch, now = text_batch(padded=1), at(epoch, epochs)
             assert run(annealing, student, teacher, batch, now) == run(continuation, student, teacher, batch, now)
 
 
@@ -88,6 +114,38 @@ def test_each_factor_can_be_frozen_alone():
         assert (moves == [0.5] * 3) == ("psi" in frozen)
 
 
+def test_one_training_with_one_optimizer_returns_the_student_of_the_best_score(tmp_path, monkeypatch):
+    (entry,) = committed_trainings("continuation_kd")
+    assert entry.settings.keep == "best"
+    optimizers, scores, seen = [], iter([0.2, 0.9, 0.5]), []
+    make = torch.optim.AdamW.__init__
+
+    def counted(optimizer, *arguments, **named):
+        optimizers.append(optimizer)
+        make(optimizer, *arguments, **named)
+
+    def score(net):
+        seen.append({name: weight.clone() for name, weight in net.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(torch.optim.AdamW, "__init__", counted)
+    trained = distill(
+        small_task(),
+        small_bert(1, 16, seed=1),
+        continuation_kd(t_max=3),
+        features=small_rows(12),
+        settings=Settings(epochs=3, batch=4, learning_rate=1e-3, keep="best"),
+        folder=tmp_path,
+        seed=0,
+        teacher=small_bert(2, 16, seed=2),
+        score=score,
+    )
+    (optimizer,) = optimizers
+    assert {int(state["step"]) for state in optimizer.state.values()} == {trained.steps} == {9}
+    kept = small_task().load(trained.student).state_dict()
+    assert all(torch.equal(weight, seen[1][name]) for name, weight in kept.items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -96,10 +154,11 @@ def test_each_factor_can_be_frozen_alone():
         ({"psi_top": 1.5}, r"psi_top must lie in 0..1, got 1.5"),
         ({"psi_until": -0.1}, r"psi_until must lie in 0..1"),
         ({"phi_until": 2.0}, r"phi_until must lie in 0..1"),
+        ({"frozen": ("phi",)}, "frozen must be one of 'psi', 'teacher', 'margin', got 'phi'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with unchecked(), pytest.raises(ValueError, match=message):
         continuation_kd(**arguments)
 
 

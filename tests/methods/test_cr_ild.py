@@ -1,6 +1,19 @@
 import pytest
 import torch
-from tiny_networks import TinyTask, TinyText, at, networks, networks_of, observation, run, sizes, step_of, text_batch
+from tiny_networks import (
+    TinyTask,
+    TinyText,
+    at,
+    committed_trainings,
+    networks,
+    networks_of,
+    observation,
+    run,
+    sizes,
+    step_of,
+    text_batch,
+    unchecked,
+)
 
 from kd2deploy.core import Pair, Step
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
@@ -43,19 +56,19 @@ def test_no_gradient_flows_through_the_unmixed_side():
     assert unmixed.hidden[-1].grad is None
 
 
-def test_unmixed_it_is_last_layer_distillation_and_consistent():
-    torch.manual_seed(0)
-    student, teacher, batch = TinyText(), TinyText(width=6, blocks=4), text_batch()
+def test_unmixed_it_is_last_layer_distillation_batch_for_batch_and_consistent():
+    student, teacher = TinyText(), TinyText(width=6, blocks=4)
     method = bound(student, teacher)
     method.views[0].draw = nothing_mixed
-    term = method.weighted["hidden"].term
-    last = step_of(*(TinyTask().observe(net, batch) for net in (student, teacher)), batch)
     top = HiddenStates("top", "always")
     top.bind(networks_of(student, teacher))
-    top.load_state_dict(term.state_dict())
-    expected = AttentionRelations()(last) + top(last)
-    for epoch in (0.0, 2.0):
-        torch.testing.assert_close(run(method, student, teacher, batch, at(epoch)), expected)
+    top.load_state_dict(method.weighted["hidden"].term.state_dict())
+    for epoch in (0.0, 1.0, 2.0):
+        for _ in range(2):
+            batch = text_batch()
+            last = step_of(*(TinyTask().observe(net, batch) for net in (student, teacher)), batch)
+            expected = AttentionRelations()(last) + top(last)
+            torch.testing.assert_close(run(method, student, teacher, batch, at(epoch)), expected)
 
 
 def test_only_the_last_layers_count():
@@ -88,6 +101,12 @@ def test_the_second_stage_is_soft_targets_at_temperature_two():
     assert terms["soft"].term(step) == SoftTargets(2.0)(step)
 
 
+def test_the_committed_recipe_runs_the_stages_in_their_order_and_keeps_the_last_student_of_the_first():
+    first, second = committed_trainings("cr_ild")
+    assert (first.method, second.method) == ({"use": "cr_ild", "stage": 1}, {"use": "cr_ild", "stage": 2})
+    assert (first.settings.keep, second.settings.keep) == ("last", "best")
+
+
 def test_a_linear_map_stands_on_the_students_side_even_between_equal_widths():
     method = bound(TinyText(), TinyText())
     assert [tuple(weight.shape) for weight in method.parameters()] == [(8, 8), (8,)]
@@ -115,16 +134,40 @@ def test_the_consistency_needs_no_teacher_in_the_unmixed_view():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"w_max": -0.1}, "w_max must be"), ({"temperature": 0.0, "stage": 2}, "temperature")]
+    ("arguments", "message"),
+    [
+        ({"w_max": -0.1}, "w_max must be"),
+        ({"temperature": 0.0, "stage": 2}, "temperature"),
+        ({"stage": 3}, "stage must be one of 1, 2, got 3"),
+    ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with unchecked(), pytest.raises(ValueError, match=message):
         cr_ild(**arguments)
 
 
-def test_networks_without_attention_are_refused():
-    with pytest.raises(ValueError, match="the teacher has no self-attention"):
-        cr_ild().bind(networks(of_teacher=sizes((6,) * 5, heads=())))
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        (
+            1,
+            {"of_teacher": sizes((6,) * 5, heads=())},
+            "cr_ild compares self-attentions, and the teacher has none; use",
+        ),
+        (
+            1,
+            {"of_teacher": sizes((), heads=())},
+            "cr_ild compares hidden states, and the teacher gives logits only; use",
+        ),
+        (1, {"shares_inputs": False}, "cr_ild compares positions one by one: .* use rail_kd, or hidden with"),
+        (1, {"teacher": None, "teacher_sizes": None}, "cr_ild needs a teacher; name one"),
+        (2, {"teacher": None, "teacher_sizes": None}, "cr_ild needs a teacher; name one"),
+        (2, {"of_teacher": sizes(classes=5)}, "cr_ild compares logits: the student has 3 classes and the teacher 5"),
+    ],
+)
+def test_networks_that_cannot_be_compared_are_refused(stage, changes, message):
+    with pytest.raises(ValueError, match=message):
+        cr_ild(stage).bind(networks(**changes))
 
 
 def nothing_mixed(rows):

@@ -44,6 +44,22 @@ def test_it_vanishes_where_the_student_is_the_teacher():
     assert found.item() == pytest.approx(0, abs=1e-5)
 
 
+def test_unlabelled_rows_do_not_count():
+    term, labels = Decoupled(4.0, 1.0, 8.0), torch.tensor([0, -100, 2, -100])
+    student, teacher = observation(sizes()), observation(sizes())
+    known = [observation(sizes(), batch=2, logits=seen.logits[[0, 2]]) for seen in (student, teacher)]
+    found = term(step_of(student, teacher, {"labels": labels}))
+    torch.testing.assert_close(found, term(step_of(*known, {"labels": labels[[0, 2]]})))
+
+
+def test_without_a_label_there_is_a_zero_in_the_graph():
+    student = observation(sizes(), logits=torch.randn(4, 3, requires_grad=True))
+    found = Decoupled(4.0, 1.0, 8.0)(step_of(student, observation(sizes()), {"labels": torch.full((4,), -100)}))
+    found.backward()
+    assert found.item() == 0
+    assert not student.logits.grad.any()
+
+
 def test_confident_logits_stay_finite():
     logits = torch.tensor([[300.0, -300.0, 0.0]], requires_grad=True)
     tckd, nckd = decoupled_kl(logits, -logits.detach(), torch.tensor([0]), 1.0)

@@ -41,7 +41,7 @@ def test_the_uniform_map_ends_at_the_top_and_never_takes_the_embedding():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([[1, 9]], r"layers\[0\]: the teacher has layers 0 \(embedding\) to 4, got 9"),
+        ([[1, 9]], r"hidden: layers\[0\]: the teacher has layers 0 \(embedding\) to 4, got 9; name one of these"),
         ([[1, 1], [3, 1]], r"layers\[1\]: the student has layers 0 \(embedding\) to 2, got 3"),
         ([[-1, 1]], r"layers\[0\]: the student has layers 0 \(embedding\) to 2, got -1"),
         ([[1]], r"layers\[0\] must be a pair"),
@@ -53,7 +53,7 @@ def test_a_layer_that_does_not_exist_is_refused_with_the_range(layers, message):
 
 
 def test_a_teacher_shallower_than_the_student_has_no_last_layers_for_it():
-    with pytest.raises(ValueError, match="layers: 'last' needs a teacher as deep"):
+    with pytest.raises(ValueError, match="hidden: layers: 'last' needs a teacher as deep"):
         hidden(layers="last").bind(networks(sizes((8,) * 4), sizes((8,) * 3)))
 
 
@@ -69,7 +69,9 @@ def test_logits_only_teachers_are_refused_with_the_remedy():
 
 def test_other_positions_are_refused_with_the_remedy_and_pooling_accepts_them():
     for changes in ({"shares_inputs": False}, {"of_teacher": sizes((6,) * 5, positions=7)}):
-        with pytest.raises(ValueError, match="set compare: pooled"):
+        with pytest.raises(
+            ValueError, match=r"hidden compares positions one by one: .*, or hidden with compare: pooled"
+        ):
             hidden().bind(networks(**changes))
     term = HiddenStates(compare="pooled")
     term.bind(networks(of_teacher=sizes((6,) * 5, positions=7)))

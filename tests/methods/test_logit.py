@@ -67,7 +67,7 @@ def test_the_weights_of_the_two_terms_sum_to_one():
 
 
 def test_networks_with_other_classes_are_refused():
-    with pytest.raises(ValueError, match="the teacher has 5, the student 3"):
+    with pytest.raises(ValueError, match="logit compares logits: the student has 3 classes and the teacher 5; give"):
         logit().bind(networks(of_teacher=sizes(classes=5)))
 
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from tiny_game import (
     terms_of,
     unchanged,
 )
-from tiny_networks import TinyText, observation, parity, run, sizes, step_of
+from tiny_networks import TinyText, at, observation, parity, run, sizes, step_of, unchecked
 
 from kd2deploy.core import Pair, Step
 from kd2deploy.methods._adversarial_text import AdversarialText
 from kd2deploy.methods._divergence import Disagreement, soft_cross_entropy
+from kd2deploy.methods._two_players import learning
 from kd2deploy.methods.logit import softened_kl
 from kd2deploy.methods.mate_kd import mate_kd
 
@@ -65,6 +67,31 @@ def test_gradient_reaches_the_generator_through_both_networks_word_embeddings():
         assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
+def test_the_generator_ascends_through_the_teacher_too():
+    view, *_ = bound(ascents=1, mask_rate=1.0, generator_rate=0.1)
+    batch, before = sentences(), [weight.detach().clone() for weight in view.generator.parameters()]
+    through_both, through_the_student = (generators_gradient(view, batch, attached) for attached in (True, False))
+    torch.manual_seed(1)
+    view.ascend(batch)
+    moved = torch.cat([(now - then).flatten() for now, then in zip(view.generator.parameters(), before, strict=True)])
+    clear = through_both.abs() > 1e-6
+    assert torch.equal(moved[clear].sign(), through_both[clear].sign())  # AdamW's first step goes by the sign
+    assert not torch.equal(moved[clear].sign(), through_the_student[clear].sign())
+
+
+def generators_gradient(view, batch, attached):
+    """Of the objective, by all the generator's weights; `attached`: through the teacher's answer too."""
+    task, student, teacher = view.networks
+    torch.manual_seed(1)
+    with learning(view) as weights:
+        look = view.look(batch, *view.filled(batch))
+        answers = [task.observe(net, own) for net, own in zip((student, teacher), look, strict=True)]
+        if not attached:
+            answers[1] = replace(answers[1], logits=answers[1].logits.detach())
+        gain = view.objective(Step(batch, {view.name: Pair(*answers, look)}, view.progress))
+        return torch.cat([each.flatten() for each in torch.autograd.grad(gain, weights)])
+
+
 def test_on_the_generators_turn_only_the_generator_changes_and_no_gradient_is_left():
     view, student, teacher = bound(ascents=1, descents=1, generator_rate=0.1)
     student.train()
@@ -103,8 +130,20 @@ def test_the_default_cycle_is_ten_and_a_hundred_and_runs_on_over_epochs():
     view, *_ = bound(ascents=None, descents=None)
     assert (view.game.ascents, view.game.descents) == (10, 100)
     view, *_ = bound(ascents=2, descents=3)
-    looks = [view(sentences()) is None for _ in range(12)]
+    looks = []
+    for turn in range(12):
+        view.tick(at(epoch=turn // 4))  # a border after every fourth mini-batch, within the turns of either player
+        looks.append(view(sentences()) is None)
     assert looks == [True, True, False, False, False] * 2 + [True, True]
+
+
+def test_three_words_in_ten_are_masked_by_default():
+    view, *_ = bound(ascents=0)
+    batch = sentences(rows=400, length=12)
+    mask, _ = view.filled(batch)
+    words = batch["input_ids"] >= 3
+    assert mask[words].float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert not mask[~words].any()
 
 
 def test_unmasked_positions_are_the_embeddings_to_the_bit_and_masked_ones_are_words():
@@ -245,11 +284,20 @@ def test_a_named_generator_and_none_are_resolved_by_the_training_side():
         ({"ascents": -1}, "ascents must be 0 or more, got -1"),
         ({"generator_rate": 0.0}, "generator_rate must be positive"),
         ({"temperature": 0.0}, "temperature must be positive"),
+        ({"divergence": "js"}, "divergence must be kl or cross_entropy, got 'js'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with unchecked(), pytest.raises(ValueError, match=message):
         mate_kd(**arguments)
+
+
+def test_networks_are_refused_before_a_generator_is_derived():
+    def masked_lm(name):
+        raise AssertionError("derived for nothing")
+
+    with pytest.raises(ValueError, match="mate_kd compares logits"):
+        mate_kd().bind(players(TinyText(classes=2), masked_lm=masked_lm)[2])
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,34 @@ def test_phi_steps_every_third_epoch_in_the_glue_setting():
         (_maths.need_weight, {"beta": math.inf}, "beta must be 0 or more and finite, got inf"),
         (_maths.need_share, {"alpha": 1.5}, "alpha must lie in 0..1, got 1.5"),
         (functools.partial(_maths.need_one_of, ("a", "b")), {"kind": "c"}, "kind must be one of 'a', 'b', got 'c'"),
-        (_maths.need_sum_of_one, {"task": 0.5, "soft": 0.6}, "task, soft must sum to 1, got task = 0.5, soft = 0.6"),
+        (
+            _maths.need_sum_of_one,
+            {"task": 0.5, "soft": 0.6},
+            "task, soft must sum to 1, got task = 0.5, soft = 0.6 .*; set",
+        ),
         (_maths.need_sum_of_one, {"task": 1.5, "soft": -0.5}, "task must lie in 0..1, got 1.5"),
     ],
 )
 def test_bad_arguments_name_the_argument_and_the_range(check, values, message):
     with pytest.raises(ValueError, match=message):
         check(**values)
+
+
+@pytest.mark.parametrize(
+    ("until", "epochs", "first"),
+    [
+        (0.0, 5, 1),
+        (0.75, 0.4, 1),
+        (0.75, 1, 1),
+        (0.75, 2, 1),
+        (0.75, 2.4, 2),
+        (0.75, 40, 30),
+        (1.0, 2.4, 3),
+        (1.0, 3, 3),
+    ],
+)
+def test_a_first_phase_is_whole_epochs_and_leaves_one_to_the_second(until, epochs, first):
+    assert _maths.phase_epochs(until, epochs) == first
 
 
 def test_three_thirds_sum_to_one():

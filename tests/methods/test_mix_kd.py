@@ -1,10 +1,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from small_text import small_bert, small_rows
 from tiny_networks import TinyText, networks, networks_of, parity, run, sizes, text_batch
 
 from kd2deploy.core import Port
+from kd2deploy.methods.logit import logit
 from kd2deploy.methods.mix_kd import KEPT, PARTNER, InputMixup, beta_pairs, mix_kd, mixed, mixed_label_loss
+from kd2deploy.tasks.text_classification import TextClassification
+from kd2deploy.train.distiller import Distiller
+from kd2deploy.train.distiller import networks as described
 
 
 @pytest.mark.parametrize("case", parity("mix_kd"))
@@ -30,6 +35,30 @@ def test_real_valued_labels_are_mixed_too():
     logits, labels = torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 4.0])
     found = mixed_label_loss(logits, labels, torch.tensor([0.5, 1.0]), torch.tensor([1, 0]))
     assert found.item() == pytest.approx((1.0 + 1.0) / 2)
+
+
+def test_a_mixed_label_counts_only_where_both_its_rows_are_labelled():
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, -100, 2])
+    kept, partner = torch.full((4,), 0.7), torch.tensor([1, 3, 0, 2])
+    both = [0, 1]  # row 2 has no label, and row 3 is mixed with it
+    own, other = F.cross_entropy(logits[both], labels[both]), F.cross_entropy(logits[both], labels[partner[both]])
+    expected = 0.7 * own + 0.3 * other
+    torch.testing.assert_close(mixed_label_loss(logits, labels, kept, partner), expected)
+
+
+def test_a_mixed_number_counts_only_where_both_its_rows_have_one():
+    logits, labels = torch.tensor([[1.0], [3.0], [5.0], [7.0]]), torch.tensor([0.0, 4.0, float("nan"), 2.0])
+    found = mixed_label_loss(logits, labels, torch.full((4,), 0.5), torch.tensor([1, 3, 0, 2]))
+    assert found.item() == pytest.approx(((1.0 - 2.0) ** 2 + (3.0 - 3.0) ** 2) / 2)
+
+
+@pytest.mark.parametrize("labels", [torch.full((4,), -100), torch.full((4,), float("nan"))])
+def test_without_labels_there_is_a_zero_in_the_graph(labels):
+    logits = torch.randn(4, 1 if labels.is_floating_point() else 3, requires_grad=True)
+    found = mixed_label_loss(logits, labels, torch.rand(4), torch.arange(4).flip(0))
+    found.backward()
+    assert found.item() == 0
+    assert logits.grad.tolist() == torch.zeros_like(logits).tolist()
 
 
 def test_both_networks_mix_their_own_embeddings_of_the_same_pairs():
@@ -100,6 +129,36 @@ def test_the_four_settings_of_the_paper_with_the_supervised_term_at_weight_one(a
     assert weighted["task"].weight == 1
 
 
+def test_with_one_output_and_nothing_mixed_it_is_logit_batch_for_batch_with_its_gradient():
+    """Both compare numbers by squared error; logit's weights sum to one, so it is scaled."""
+    task = TextClassification()
+    student, teacher = small_bert(2, 16, seed=1, labels=1), small_bert(4, 32, seed=2, labels=1)
+    one, other = mix_kd(student_mixup=0.5, teacher_mixup=0.5), logit(alpha=0.25)
+    one.views[0].draw = lambda rows: (torch.ones(rows), torch.arange(rows).flip(0))
+    for seed in range(3):
+        rows = [{**row, "labels": float(row["labels"])} for row in small_rows(6, seed=seed, shortest=8, longest=8)]
+        batch, found = task.collate(rows), []
+        for method, scale in ((one, 1.0), (other, 2.0)):
+            if not seed:
+                method.bind(described(task, student, teacher, batch, rows=6, epochs=1.0, steps=3))
+            loss = scale * Distiller(task, student, method, teacher).outcome(batch).loss
+            found.append((loss, torch.autograd.grad(loss, list(student.parameters()))))
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_with_few_labels_the_teacher_teaches_on_all_rows_and_the_labels_on_theirs():
+    student, teacher, batch = TinyText(), TinyText(width=6), text_batch(rows=6)
+    batch["labels"][3:] = -100
+    other = {**batch, "input_ids": batch["input_ids"].clone()}
+    other["input_ids"][3:] = (batch["input_ids"][3:] + 1) % 11
+    for teacher_mixup, equal in ((0.0, True), (1.0, False)):
+        method = bound(student, teacher, teacher_mixup=teacher_mixup)
+        method.views[0].draw = lambda rows: (torch.full((rows,), 0.6), torch.tensor([1, 2, 0, 4, 5, 3]))
+        one, two = (run(method, student, teacher, each) for each in (batch, other))
+        assert one.isfinite()
+        assert (one.item() == pytest.approx(two.item(), abs=1e-6)) == equal
+
+
 def test_shares_lie_in_0_to_1_and_partners_are_a_permutation():
     kept, partner = beta_pairs(0.4)(200)
     assert ((kept >= 0) & (kept <= 1)).all()
@@ -116,12 +175,15 @@ def test_the_draw_comes_from_the_global_generator():
     assert torch.equal(found[0][1], found[1][1])
 
 
-def test_images_are_mixed_in_place_of_themselves():
+def test_images_are_mixed_in_place_of_themselves_and_their_masks_united():
     pixels = torch.rand(2, 3, 4, 4)
     view = InputMixup(half)
     view.bind(networks(task=PixelTask()))
-    look = view({"pixel_values": pixels, "labels": torch.tensor([0, 1])})
+    shown = torch.zeros(2, 4, 4, dtype=torch.long)
+    shown[0, :2], shown[1, 1:3] = 1, 1
+    look = view({"pixel_values": pixels, "pixel_mask": shown, "labels": torch.tensor([0, 1])})
     torch.testing.assert_close(look.student["pixel_values"], (pixels + pixels.flip(0)) / 2)
+    assert look.student["pixel_mask"][..., 0].tolist() == [[1, 1, 1, 0]] * 2
 
 
 @pytest.mark.parametrize("arguments", [{"student_mixup": -1.0}, {"teacher_mixup": -1.0}, {"concentration": 0.0}])
@@ -136,6 +198,18 @@ def test_a_task_without_one_label_per_row_is_refused():
     with pytest.raises(ValueError, match="needs one label per row"):
         mix_kd().bind(networks(sizes(), sizes(), task=task))
     mix_kd(student_mixup=0.0).bind(networks(sizes(), sizes(), task=task))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"of_teacher": sizes(classes=5)}, "mix_kd compares logits: the student has 3 classes and the teacher 5; give"),
+        ({"teacher": None, "teacher_sizes": None}, "mix_kd needs a teacher; name one under `teacher`"),
+    ],
+)
+def test_networks_that_cannot_be_mixed_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        mix_kd().bind(networks(**changes))
 
 
 class PixelTask:

@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny_networks import (
     TinyText,
     at,
@@ -13,10 +14,12 @@ from tiny_networks import (
     sizes,
     step_of,
     text_batch,
+    unchecked,
 )
 
 from kd2deploy.methods.logit import logit
 from kd2deploy.methods.rail_kd import RandomLayers, drawn_layers, projected_distance, rail_kd
+from kd2deploy.stages.distill import maps_of
 
 TEACHER = (6, 6, 6, 6, 6)
 
@@ -56,8 +59,8 @@ def test_the_draw_is_constant_within_an_epoch_and_changes_between_epochs():
     for epoch in range(5):
         for part in (0.0, 0.3, 0.99):
             term.tick(at(epoch + part))
-            within.add((epoch, tuple(term.layer_map)))
-            between.add(tuple(term.layer_map))
+            within.add((epoch, tuple(term.drawn)))
+            between.add(tuple(term.drawn))
     assert len(within) == 5
     assert len(between) > 1
 
@@ -68,7 +71,7 @@ def test_the_draw_does_not_depend_on_random_numbers_used_meanwhile():
     one.tick(at(2.0))
     torch.rand(5)
     other.tick(at(2.0))
-    assert one.layer_map == other.layer_map
+    assert one.drawn == other.drawn
 
 
 def test_a_resumed_run_draws_what_the_interrupted_one_would_have():
@@ -76,14 +79,48 @@ def test_a_resumed_run_draws_what_the_interrupted_one_would_have():
     resumed.load_state_dict(first.state_dict())
     for term in (first, resumed):
         term.tick(at(4.5))
-    assert first.layer_map == resumed.layer_map
+    assert first.drawn == resumed.drawn
+
+
+def test_a_draw_is_no_map_of_layers_that_a_report_could_show():
+    method = rail_kd()
+    method.bind(networks(of_teacher=sizes(TEACHER)))
+    method.tick(at(2.0))
+    assert maps_of(method) == {}
+
+
+@pytest.mark.recipe
+def test_all_ranks_draw_the_same_layers(tmp_path):
+    torch.multiprocessing.spawn(on_rank, (tmp_path,), nprocs=2)
+    own, drawn = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True)
+    assert own[0] != own[1]
+    assert drawn[0] == drawn[1] == own[0]
+
+
+def on_rank(rank, folder):
+    """What a rank draws by its own seed, and what it draws once it trains with the others."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    term = bound(seed=rank, teacher=sizes((6,) * 25))
+    own = draws(term)
+    torch.nn.parallel.DistributedDataParallel(term)
+    torch.save((own, draws(term)), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def draws(term):
+    found = []
+    for epoch in range(1, 6):
+        term.tick(at(epoch))
+        found.append(term.drawn)
+    return found
 
 
 @pytest.mark.parametrize("variant", ["layer", "concatenated"])
 def test_only_the_drawn_layers_enter(variant):
     term = bound(variant=variant)
     student, teacher = observation(sizes()), observation(sizes(TEACHER))
-    drawn = {other for _, other in term.layer_map}
+    drawn = {other for _, other in term.drawn}
     before = term(step_of(student, teacher))
     for layer in {0, 1, 2, 3, 4} - drawn:
         teacher.hidden[layer].normal_()
@@ -148,11 +185,12 @@ def test_weight_zero_is_logit_distillation_batch_for_batch():
         ({"task": 0.5}, "task, soft, rail must sum to 1"),
         ({"task": 1.2, "soft": -0.2, "rail": 0.0}, "task must lie in 0..1, got 1.2"),
         ({"dim": 0}, "dim must be positive"),
+        ({"variant": "both"}, "variant must be one of 'layer', 'concatenated', got 'both'"),
         ({"temperature": -1.0}, "temperature must be positive"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with unchecked(), pytest.raises(ValueError, match=message):
         rail_kd(**arguments)
 
 

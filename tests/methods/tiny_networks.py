@@ -1,22 +1,42 @@
 """A tiny transformer, its task, and steps of random tensors: what the methods' own tests are made of."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import config
 from torch import nn
 
+import kd2deploy
 from kd2deploy.core import Look, Networks, Observation, Pair, Port, Progress, Sizes, Step, clean_look
+from kd2deploy.recipe import Recipe
 
 PARITY = Path(__file__).parents[1] / "parity"
+RECIPES = Path(kd2deploy.__file__).parent / "recipes" / "methods"
 
 
 def parity(name):
     """The tensors of a parity case, float64, with the header left out."""
     cases = json.loads((PARITY / f"{name}.json").read_text())["cases"]
     return [{key: as_tensor(value) for key, value in case.items()} for case in cases]
+
+
+@contextmanager
+def unchecked():
+    """Without the tests' own checks of types, which would forestall a method's refusal."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
+
+
+def committed_trainings(method):
+    """The entries under `distill` of the method's own recipe."""
+    return Recipe.read(RECIPES / f"{method}.yaml").distill
 
 
 def as_tensor(value):
