@@ -11,7 +11,7 @@ SHA256SUMS                                                          `sha256sum -
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._cpu import intra_op_threads
 
-MANIFEST, SUMS = "bundle.json", "SHA256SUMS"
+MANIFEST, SUMS, ENGINE = "bundle.json", "SHA256SUMS", "tensorrt/model.engine"
 FORMAT = 1
 """Of `bundle.json`; a reader refuses another."""
 TRAINING_FILES = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt", "trainer_state.json", SIDECAR})
@@ -56,22 +56,24 @@ def write_bundle(
     target: Target,
     extra_files: Mapping[str, str | Path],
     artifacts: Mapping[str, Artifact],
+    sources: Sequence[Artifact] = (),
     session: Mapping[str, Any] | None = None,
 ) -> Path:
     """Fill the empty `folder` and return it.
 
     `student` is the student's transformers folder. `artifacts` are all that were made of it, by the name of their
-    variant; `deployed` is the one that won, opened with the options `session`. `extra_files` are further files by the
-    place they get (`README.md`, `recipe.yaml`, `versions.txt`), as text or as a path to copy.
+    variant; `deployed` is the one that won, opened with the options `session`; `sources` are graphs that some of them
+    were built from and can be built from again. `extra_files` are further files by the place they get (`README.md`,
+    `recipe.yaml`, `versions.txt`), as text or as a path to copy.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ConvertError(
             f"{folder} is not empty; a bundle is written into an empty folder so that it holds nothing else"
         )
-    _copy_student(student, folder)
+    copy_network(student, folder)
     places: dict[str, str] = {}
-    for artifact in [deployed, *(one for one in artifacts.values() if not _is_torch(one))]:
+    for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not _is_torch(one))]:
         place = place_in_bundle(artifact)
         if place not in places.values() and artifact.sha256 not in places:
             artifact.verify()
@@ -84,7 +86,7 @@ def write_bundle(
             _copy(content, to)
         else:
             to.write_text(content, encoding="utf-8")
-    _write_triton(folder / "triton", deployed, [deployed, *artifacts.values()], task, target)
+    _write_triton(folder / "triton", deployed, [deployed, *artifacts.values(), *sources], task, target)
     manifest = {
         "format": FORMAT,
         "task": task.spec(),
@@ -137,12 +139,13 @@ def verify_sums(folder: Path) -> None:
             raise SessionError(f"{folder / name} was changed after the bundle was written; copy the bundle again")
 
 
-def _copy_student(student: Path, folder: Path) -> None:
-    for file in sorted(student.iterdir()):
-        if file.is_file() and file.name not in TRAINING_FILES:
+def copy_network(source: Path, folder: Path) -> None:
+    """The files of a transformers folder or of a bundle's network, without what training and bundling left there."""
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.name not in TRAINING_FILES | {MANIFEST, SUMS}:
             shutil.copyfile(file, folder / file.name)
     if not (folder / "config.json").is_file():
-        raise ConvertError(f"{student} has no config.json: give the student's transformers folder")
+        raise ConvertError(f"{source} has no config.json: give the network's transformers folder")
 
 
 def _is_torch(artifact: Artifact) -> bool:
@@ -154,10 +157,10 @@ def place_in_bundle(artifact: Artifact) -> str:
     """Where an artifact stands in the bundle. The names under onnx/ are those that optimum and transformers.js read."""
     session = artifact.opened_by.rpartition(".")[2]
     if session == "TensorRTSession":
-        return "tensorrt/model.engine"
+        return ENGINE
     if session != "OnnxSession":
         return {"OpenVinoSession": "openvino", "TorchSession": "torch"}.get(session, session.lower())
-    suffix = {"fp32": "", "fp16": "_fp16"}.get(artifact.precision, "")
+    suffix = {"fp16": "_fp16", "fp8": "_fp8"}.get(artifact.precision, "")
     if artifact.precision == "int8":
         suffix = "_quantized" if artifact.details.get("mode") == "dynamic" else "_int8"
         if artifact.details.get("layout") == "tensorrt":
