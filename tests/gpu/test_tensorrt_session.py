@@ -12,6 +12,7 @@ from tiny_models import save_encoder
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters._tensorrt_shapes import axis_ranges
 from kd2deploy.exporters.onnx import OnnxSession, onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
 from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
@@ -162,6 +163,31 @@ def test_onnx_runtime_computes_on_the_device_alone(case: Case) -> None:
             expected = graph.run(feed)["logits"]
             np.testing.assert_allclose(session.run(feed)["logits"], expected, rtol=1e-2, atol=1e-2)
         assert session.describe()["provider"] == "CUDAExecutionProvider"
+        assert session.describe()["provider_options"] == "use_tf32 0"
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("provider", ["TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"])
+def test_onnx_runtimes_tensorrt_builds_once_for_every_shape(
+    case: Case, provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f"the installed ONNX Runtime has no {provider}")
+    monkeypatch.setattr("kd2deploy.exporters.onnx.CACHE", tmp_path)
+    ranges = axis_ranges(case.task, case.samples[:-1], 1)
+    shapes = {axis: list(sizes) for axis, sizes in ranges.items()}
+    options = {"trt_fp16_enable": "1"} if provider == "TensorrtExecutionProvider" else {}
+    given: dict[str, Any] = {"provider": provider, "provider_options": options, "shapes": shapes}
+    with OnnxSession(case.plain, case.task, case.target) as graph:
+        expected = [graph.run(feed)["logits"] for feed in case.samples]
+    for _ in range(2):  # the second time from what was kept
+        with OnnxSession(case.plain, case.task, case.target, **given) as session:
+            for feed, logits in zip(case.samples, expected, strict=True):
+                np.testing.assert_allclose(session.run(feed)["logits"], logits, rtol=2e-2, atol=2e-2)
+            assert session.describe()["precision"] == ("fp16" if options else "fp32")
+        kept = sorted(tmp_path.rglob("*.engine"))
+        assert len(kept) == 1 or not options
 
 
 @pytest.mark.tensorrt
