@@ -1,14 +1,17 @@
 """Single steps on their own inputs: export a network, time networks side by side, ask a bundle."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kd2deploy.core import Features, Feed, Target, Task, build_task
 from kd2deploy.data.files import files
 from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, SessionError
-from kd2deploy.exporters.bundle import open_bundle, read_bundle
+from kd2deploy.exporters.bundle import MANIFEST, open_bundle, read_bundle
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flags import guessed
 from kd2deploy.measure.accuracy import timing_feeds
@@ -48,6 +51,7 @@ def export_alone(
         raise ConvertError(f"target {target.name} has no variant {unknown[0]!r}: {', '.join(target.variants)}")
     found = network(model, task_name)
     samples = feeds_of(found, target, data, columns, batch=8)
+    made_with = samples_hash(samples, versions())
     lines, failed = [], []
     with readable_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def export_alone(
             try:
                 if refusal(target, variant) or not steps:
                     raise ConvertError(refusal(target, variant) or "runs the network as it is: nothing to export")
-                one = convert(found, target, name, replace(variant, steps=steps), out, samples)
+                one = convert(found, target, name, replace(variant, steps=steps), out, samples, made_with)
                 rest = f"; on the device: {', '.join(str(step['use']) for step in later)}" if later else ""
                 size = f"{one.artifact.size_mb:.1f} MB, {one.artifact.precision}"
                 lines.append(f"{name}: {one.artifact.path} ({size}){rest}")
@@ -137,7 +141,9 @@ def predict_alone(folder: Path, given: Sequence[str], other: str | None) -> list
 
 
 def network(name: str, task_name: str) -> Model:
-    """A fine-tuned network with the task that its own configuration describes. Raises ModelError."""
+    """A fine-tuned network with the task that its bundle or its own configuration describes. Raises ModelError."""
+    if Path(name, MANIFEST).is_file():
+        return model_at(Path(name), read_bundle(Path(name)).task)
     folder = locate(name)
     config = read_config(folder)
     labels = config.get("id2label") or {}
@@ -152,7 +158,7 @@ def network(name: str, task_name: str) -> Model:
 
 def opened(name: str, task_name: str) -> tuple[Contender, Model]:
     """A bundle's deployed file, or a network as PyTorch runs it."""
-    if Path(name, "bundle.json").is_file():
+    if Path(name, MANIFEST).is_file():
         bundle = read_bundle(Path(name))
         model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
         return Contender(name, bundle.artifact, bundle.session), model
@@ -169,13 +175,27 @@ def feeds_of(
     return timing_feeds(model.task, rows_of(model.task, data, columns, model.folder), batch, target.workload.inputs)
 
 
+def samples_hash(samples: Sequence[Feed], versions: Mapping[str, str]) -> str:
+    """What a conversion depends on beside network and steps: the inputs that calibrate it, and the versions."""
+    whole = hashlib.sha256(repr(sorted(versions.items())).encode())
+    for feed in samples:
+        for name, array in sorted(feed.items()):
+            whole.update(f"{name}{array.dtype}{array.shape}".encode())
+            whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()
+
+
 def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> list[Features]:
-    named = guessed(type(task), Path(data), columns, also=())
-    rows = files(data, data, **named).eval[:ROWS]
+    rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
     unlabelled = [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
     return numbered(task.encode(unlabelled, folder))
+
+
+def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """The columns that were named, and the usual names of the others; no label is needed."""
+    return guessed(type(task), Path(data), columns, also=())
 
 
 def synthetic(model: Model, batch: int) -> list[Feed]:

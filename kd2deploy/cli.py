@@ -95,20 +95,43 @@ def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A fine-tuned network: folder, hub id or package:MODULE.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the artifacts to.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; an empty one for a pack.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A fine-tuned network: folder, hub id or package:MODULE.", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A finished run's folder or a bundle, instead of a network.")
+    ] = None,
     target: Annotated[str, typer.Option(help="Target by name or YAML file.")] = "cpu",
     variant: Annotated[list[str] | None, typer.Option(help="Only these variants of the target.")] = None,
-    data: Annotated[str | None, typer.Option(help="Rows to calibrate on and to check agreement with.")] = None,
+    teacher: TeacherName = None,
+    train: Train = None,
+    data: Annotated[str | None, typer.Option(help="Rows to judge by in a pack; else those to calibrate on.")] = None,
     task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
     text: Column = None,
+    text_pair: Column = None,
     label: Column = None,
+    speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher, in a pack.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in a pack: 0.01.")] = None,
+    p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds, in a pack.")] = None,
 ) -> None:
-    """Export a network for a target, each link checked for agreement, without training or judging."""
-    with errors_shown():
-        from kd2deploy.alone import export_alone
+    """Export a network for a target, each link checked for agreement.
 
-        for line in export_alone(model, out, target, variant, data, task, {"text": text, "label": label}):
+    Where no such device is here, and teacher and data are known, a pack is written: take it to the device, where its
+    finish.py builds, measures and judges. A run's folder knows them; so does a bundle, but for a teacher that was
+    fine-tuned; for another network give --teacher, --train and --data.
+    """
+    with errors_shown():
+        from kd2deploy.elsewhere import Wanted
+        from kd2deploy.elsewhere import export as write
+        from kd2deploy.progress import on_terminal
+
+        columns = {"text": text, "text_pair": text_pair, "label": label}
+        gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
+        wanted = Wanted(out, target, variant, teacher, train, data, task, columns, gates)
+        with on_terminal() as watcher:
+            lines = write(model, source, wanted, watcher)
+        for line in lines:
             typer.echo(line)
 
 

@@ -3,20 +3,16 @@
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.pack import Network, Pack, read_pack
-from kd2deploy.pipeline import Result, Trainings, field_of, full_report, write
+from kd2deploy.pipeline import Result, Trainings, deploy, sign
 from kd2deploy.progress import Silent, Watcher
-from kd2deploy.report import StageTime
 from kd2deploy.run import Run, readable_os_errors, versions
-from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.export import export
 from kd2deploy.stages.job import Job
-from kd2deploy.stages.measure import measure
-from kd2deploy.stages.student import Started
 
 WRONG_INPUT = 2
 """Exit code of an error that is the user's to fix; the verdicts have 0, 1, 3 and 4."""
@@ -32,25 +28,11 @@ def finish(folder: Path, out: Path, watcher: Watcher | None = None) -> Result:
     run = Run(out, watcher.stage)
     with readable_os_errors(out), run.locked():
         begun = datetime.now(UTC)
-        job = Job(pack.recipe, run, watcher, pack.splits, pack.task, pack.about)
-        trainings = trainings_of(pack)
-        student = trainings.chosen
-        exports = export(job, student.model, pack.target)
-        facts = replace(pack.facts, left_out=exports.left_out, versions=versions())
-        entries, names = field_of(job, pack.teacher, trainings, exports, pack.target)
-        measured = measure(job, entries, pack.target)
-        started = Started(student.model, (), (), 0, 0.0)
-        report = full_report(job, facts, measured, entries, names, exports, trainings, started, pack.target)
-        shipped = bundle(job, report, student, exports, pack.target, out)
-        report = replace(
-            report,
-            command=f"{pack.facts.command}; finish.py".removeprefix("; "),
-            started=begun.isoformat(timespec="seconds"),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            stages=(*pack.facts.stages, *(StageTime(one.name, one.seconds, one.reused) for one in run.done)),
-        )
-        write(report, out)
-    return Result(pack.target.name, report, out, shipped, ())
+        command = f"{pack.facts.command}; finish.py".removeprefix("; ")
+        signed = partial(sign, run=run, command=command, began=begun, before=pack.facts.stages)
+        job = Job(pack.recipe, run, watcher, pack.splits, pack.task, pack.about, pack.graphs)
+        facts = replace(pack.facts, versions=versions())
+        return deploy(job, facts, pack.teacher, trainings_of(pack), pack.target, out, signed)
 
 
 def trainings_of(pack: Pack) -> Trainings:
@@ -62,7 +44,7 @@ def trainings_of(pack: Pack) -> Trainings:
 
 def trained(one: Network) -> Distilled:
     """A packed network; how its training went stands in the pack's report."""
-    return Distilled("control" if one.role == "control" else "student", one.seed, one.model, (), {}, False, 0.0)
+    return Distilled("control" if one.role == "control" else "student", one.seed, one.model, (), {}, "", {})
 
 
 def main(folder: Path, out: Path) -> int:

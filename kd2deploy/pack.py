@@ -1,44 +1,47 @@
 """A pack: what a device that is not here needs to build, measure and judge, made on a machine without it.
 
-pack.json         the task, the target, and which network is which
+pack.json         the task, the target, the smallest, usual and largest size of each axis that engines are built for,
+                  which network is which, and which graph is whose
 networks/         teacher, students and controls as transformers folders
 graphs/           every ONNX graph of the target's variants, of student and teacher: the calibrated ones too
 rows/             the rows that calibrate, choose and judge
-report.json       what is known so far; the report on the device goes on from it
+report.json       what is known so far, what was left out and why; the report on the device goes on from it
 lib/kd2deploy     this program
-requirements.txt  the versions that made the pack
+requirements.txt  what it needs on the device
 finish.py         `python finish.py`: builds, measures, judges, writes the report and the bundle
 SHA256SUMS        checked before anything is done
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import kd2deploy
-from kd2deploy.core import Artifact, Feed, Row, Target, Task, Variant, build_task
-from kd2deploy.core.artifact import SIDECAR
+from kd2deploy.core import Row, Target, Task, Variant, build_task
 from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import ConvertError, RunError
-from kd2deploy.exporters.bundle import verify_sums, write_sums
-from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
+from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Report
-from kd2deploy.run import readable_os_errors, versions
-from kd2deploy.stages.export import CALIBRATION_ROWS, convert
-from kd2deploy.stages.job import Job, Model, encoded, model_at
+from kd2deploy.run import readable_os_errors
+from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
+from kd2deploy.stages.job import Job, Model, model_at, sampled
 
 FORMAT = 1
 """Of `pack.json`; a reader refuses another."""
 ON_THE_DEVICE = frozenset({"trt_from_onnx"})
 """Converters that need the target's device: a variant's steps are packed up to the first of them."""
-PACKED = "kd2deploy.pack.packed_from_graphs"
+DEVICE_BUILDS = frozenset({"torch", "onnxruntime-gpu", "tensorrt"})
+"""Packages that a device has builds of its own of: any version that this program takes will do."""
 SCRIPT = '''"""Build, measure and judge on this machine: `python finish.py [OUT]`. Exits with the verdict's code."""
 
 import sys
@@ -70,13 +73,17 @@ class Pack:
     folder: Path
     recipe: Recipe
     target: Target
-    """Its variants begin with the packed graphs."""
     task: Task
     splits: Splits
     about: str
     networks: tuple[Network, ...]
     chosen_seed: int
     facts: Report
+
+    @property
+    def graphs(self) -> Path:
+        """The conversions that need no device, as `convert` keeps them."""
+        return self.folder / "graphs"
 
     @property
     def teacher(self) -> Model:
@@ -100,26 +107,33 @@ def write_pack(
     packed = [replace(one, model=_copied(one, folder / "networks", job.task)) for one in networks]
     student = next(one for one in packed if one.role == "student" and one.seed == chosen_seed)
     teacher = next(one for one in packed if one.role == "teacher")
-    left_out = _write_graphs(job, [student.model, teacher.model], target, folder / "graphs")
-    if len(left_out) == len(target.variants):
-        raise ConvertError("no variant can be packed: " + "; ".join(left_out.values()))
-    splits = replace(job.splits, train=job.splits.train[:CALIBRATION_ROWS])
+    left_out = refusals(target)
+    target = without(target, left_out)
+    graphs, failed = _write_graphs(job, {"student": student.model, "teacher": teacher.model}, target, folder / "graphs")
+    left_out |= failed
+    target = without(target, left_out)
+    if not target.variants:
+        raise ConvertError("no variant can be packed: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    samples = calibration(job, student.model)
+    shapes = request_shapes(job, student.model, target, list(target.variants.values()), samples)
+    splits = replace(job.splits, train=sampled(job.splits.train, CALIBRATION_ROWS))
     for name in ("train", "validation", "eval"):
         write_rows(getattr(splits, name), folder / "rows" / name)
     manifest = {
         "format": FORMAT,
         "task": job.task.spec(),
         "target": asdict(target),
+        "shapes": shapes,
+        "graphs": graphs,
         "recipe": job.recipe.spec(),
         "about": job.about,
         "networks": [{"role": one.role, "seed": one.seed, "folder": one.model.folder.name} for one in packed],
         "chosen_seed": chosen_seed,
         "splits": {name: getattr(splits, name) for name in ("labels", "warnings", "overlap", "sha256")},
-        "left_out": left_out,
     }
     (folder / "pack.json").write_text(json.dumps(manifest, indent=2, default=list) + "\n", encoding="utf-8")
-    facts.write(folder / "report.json")
-    (folder / "requirements.txt").write_text("".join(f"{name}=={one}\n" for name, one in versions().items()))
+    replace(facts, left_out={**facts.left_out, **left_out}).write(folder / "report.json")
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements(target)), encoding="utf-8")
     (folder / "finish.py").write_text(SCRIPT, encoding="utf-8")
     program = Path(str(kd2deploy.__file__)).parent
     shutil.copytree(program, folder / "lib" / "kd2deploy", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
@@ -144,7 +158,7 @@ def read_pack(folder: Path) -> Pack:
     return Pack(
         folder=folder,
         recipe=Recipe.model_validate(found["recipe"]),
-        target=from_graphs(TypeAdapter(Target).validate_python(found["target"]), folder / "graphs"),
+        target=TypeAdapter(Target).validate_python(found["target"]),
         task=task,
         splits=Splits(
             train=rows["train"],
@@ -165,10 +179,48 @@ def read_pack(folder: Path) -> Pack:
     )
 
 
+def graph_places(folder: Path) -> dict[str, dict[str, str]]:
+    """Where the graph of a variant lies in a pack, by variant and role."""
+    found: dict[str, dict[str, str]] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))["graphs"]
+    return found
+
+
 def _copied(one: Network, to: Path, task: Task) -> Model:
     place = to / (one.role if one.role == "teacher" else f"{one.role}-{one.seed}")
-    shutil.copytree(one.model.folder, place, ignore=shutil.ignore_patterns(SIDECAR, "training_args.bin"))
+    place.mkdir(parents=True)
+    copy_network(one.model.folder, place)
     return model_at(place, task)
+
+
+def without(target: Target, names: Mapping[str, str]) -> Target:
+    return replace(target, variants={name: one for name, one in target.variants.items() if name not in names})
+
+
+def requirements(target: Target) -> list[str]:
+    """What to install on the device: what this program needs and the target's extras, in the versions that made the
+    pack where a device has no builds of its own."""
+    extras = {variant.requires for variant in target.variants.values()} | {"", "vision"}
+    extras |= {"cpu"} - ({"cpu"} if "gpu" in extras else set())
+    try:
+        lines = metadata.requires("kd2deploy") or []
+    except metadata.PackageNotFoundError:
+        raise ConvertError("kd2deploy is not installed, so what it needs is not known; pip install it") from None
+    found = []
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        if "".join(re.findall(r"extra == ['\"](.+)['\"]", marker)) in extras:
+            found.append(pinned(requirement.strip()))
+    return found + (["nvidia-ml-py"] if target.device == "cuda" else [])
+
+
+def pinned(requirement: str) -> str:
+    """`NAME==VERSION` as installed here; the range as it stands where it is not, or where a device has its own."""
+    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    try:
+        version = metadata.version(name).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return requirement
+    return requirement if name in DEVICE_BUILDS else f"{name}=={version}"
 
 
 # graphs -----------------------------------------------------------------------------------------------------
@@ -181,67 +233,29 @@ def split_steps(variant: Variant) -> tuple[tuple[Mapping[str, Any], ...], tuple[
     return variant.steps[:at], variant.steps[at:]
 
 
-def _write_graphs(job: Job, models: Sequence[Model], target: Target, folder: Path) -> dict[str, str]:
-    """Make each variant's graphs and an index of them; why a variant was left out."""
+def _write_graphs(
+    job: Job, models: Mapping[str, Model], target: Target, folder: Path
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Make each variant's graphs where `convert` finds them again.
+
+    Returns their places by variant and network, and why a variant was left out.
+    """
     folder.mkdir()
-    index, left_out = [], {}
-    for model in models:
-        train = encoded(model.task, job.splits.train[:CALIBRATION_ROWS], model.folder)
-        samples = timing_feeds(model.task, train, 8, CALIBRATION_ROWS // 8)
+    places: dict[str, dict[str, str]] = {}
+    left_out: dict[str, str] = {}
+    for role, model in models.items():
+        samples = calibration(job, model)
         for name, variant in target.variants.items():
             steps, _ = split_steps(variant)
-            if not steps:
+            if not steps or (role == "teacher" and not variant.teacher):
                 continue
             try:
                 graph = convert(model, target, name, replace(variant, steps=steps), folder, samples).artifact
             except ConvertError as error:
                 left_out[name] = str(error)
                 continue
-            place = graph.path.relative_to(folder).as_posix()
-            entry = {"network": model.sha256, "steps": plain(steps), "artifact": {**graph.to_json(), "path": place}}
-            if entry not in index:
-                index.append(entry)
-    (folder / "index.json").write_text(json.dumps(index, indent=2, default=list) + "\n", encoding="utf-8")
-    return left_out
-
-
-def from_graphs(target: Target, graphs: Path) -> Target:
-    """The target with its variants beginning from the packed graphs instead of from the network."""
-    variants = {}
-    for name, variant in target.variants.items():
-        before, after = split_steps(variant)
-        packed = {"use": PACKED, "graphs": str(graphs), "steps": plain(before)}
-        variants[name] = replace(variant, steps=(packed, *after) if before else after)
-    return replace(target, variants=variants)
-
-
-def packed_from_graphs(
-    source: Artifact,
-    task: Task,
-    target: Target,
-    folder: Path,
-    samples: Sequence[Feed],
-    *,
-    graphs: str,
-    steps: Sequence[Mapping[str, Any]],
-) -> Artifact:
-    """The graph that `steps` made of this very network when the pack was written, verified and copied."""
-    index = json.loads((Path(graphs) / "index.json").read_text(encoding="utf-8"))
-    for entry in index:
-        if entry["network"] == source.sha256 and entry["steps"] == plain(steps):
-            found = Artifact.from_json(entry["artifact"])
-            graph = replace(found, path=Path(graphs) / found.path).verify()
-            to = folder / graph.path.name
-            shutil.copyfile(graph.path, to) if graph.path.is_file() else shutil.copytree(graph.path, to)
-            return replace(graph, path=to, parent=source.sha256)
-    done = ", ".join(str(step["use"]) for step in steps)
-    raise ConvertError(f"the pack holds no graph made by {done} of this network; it was left out when packing")
-
-
-def plain(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Steps as JSON holds them."""
-    found: list[dict[str, Any]] = json.loads(json.dumps([dict(step) for step in steps], default=list))
-    return found
+            places.setdefault(name, {})[role] = graph.path.relative_to(folder.parent).as_posix()
+    return places, left_out
 
 
 # rows -------------------------------------------------------------------------------------------------------

@@ -3,14 +3,16 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
 from kd2deploy.errors import ConvertError, Fault, RecipeError, SessionError
+from kd2deploy.exporters.combinations import refuse_hopeless
 from kd2deploy.measure.timing import Contender as TimedContender
 from kd2deploy.measure.verdict import EXIT_CODES, Outcome
 from kd2deploy.pack import Network, device_is_here, write_pack
@@ -22,6 +24,7 @@ from kd2deploy.stages import judge
 from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.distill import Distilled, best, forget_cache, train
 from kd2deploy.stages.export import Exports, export, export_one
+from kd2deploy.stages.fit import refuse_unfit
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.measure import Entry, Measured, links, measure
 from kd2deploy.stages.plan import Planned, plan
@@ -31,6 +34,8 @@ from kd2deploy.stages.student import Started, start
 from kd2deploy.stages.teacher import Taught, teach
 
 Until = Literal["plan", "distill", "export", "bundle"]
+Sign = Callable[[Report], Report]
+"""Says on a report how it was made: the command, the times and the stages."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def compress(
     """
     watcher = watcher or Silent()
     targets = recipe.resolved_targets()
+    refuse_hopeless(targets.values())
     absent = [name for name, target in targets.items() if not device_is_here(target)]
     if absent and recipe.student.plan is not None:
         message = f"times candidates on {absent[0]}, and no such device is here; use `shrink`"
@@ -87,29 +93,25 @@ def compress(
         for warning in splits.warnings:
             watcher.say(f"[yellow]warning[/] {warning}")
         job = Job(recipe, run, watcher, splits, task, about)
+        if recipe.student.plan is None:
+            refuse_unfit(job, recipe.student.shrink)
         taught = teach(job)
+        signed = partial(sign, run=run, command=command, began=started)
         results = []
         for target in targets.values():
             run.done = [stage for stage in run.done if stage.name == "teacher"]
             place = folder if len(targets) == 1 else folder / target.name
             place.mkdir(exist_ok=True)
-            result = compress_for(job, taught, target, place, until)
-            report = replace(
-                result.report,
-                command=command or shlex.join(sys.argv),
-                started=started.isoformat(timespec="seconds"),
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
-                stages=tuple(StageTime(stage.name, stage.seconds, stage.reused) for stage in run.done),
-            )
+            result = compress_for(job, taught, target, place, until, signed)
+            report = signed(result.report)
             write(report, place)
             results.append(replace(result, report=report))
         forget_cache(folder)
     return results
 
 
-def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: Until) -> Result:
+def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: Until, signed: Sign) -> Result:
     teacher = taught.model
-    here = device_is_here(target)
     planned = plan(job, teacher, target) if job.recipe.student.plan is not None else None
     facts = described(job, target, planned)
     if planned is not None and planned.chosen is None:
@@ -117,29 +119,57 @@ def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: U
         return Result(target.name, replace(facts, verdict=verdict), place, None)
     if until == "plan":
         return Result(target.name, facts, place, None)
+    if planned is not None:
+        refuse_unfit(job, planned.chosen)
     started = start(job, teacher, planned.chosen if planned else job.recipe.student.shrink)
     trainings = train_all(job, started.model, teacher)
     folders = tuple(one.model.folder for one in trainings.students)
-    everyone = (*trainings.students, *trainings.controls)
-    facts = replace(
+    facts = with_training(facts, taught, started, trainings)
+    if until == "distill":
+        return Result(target.name, facts, place, None, folders)
+    if not device_is_here(target):
+        shutil.rmtree(place / "pack", ignore_errors=True)
+        made = packed(job, teacher, trainings, target, signed(facts), place / "pack")
+        return Result(target.name, facts, place, None, folders, made)
+    if until == "export":
+        exports = export(job, trainings.chosen.model, target)
+        return Result(target.name, replace(facts, left_out=exports.left_out), place, None, folders)
+    return replace(deploy(job, facts, teacher, trainings, target, place, signed), students=folders)
+
+
+def deploy(
+    job: Job, facts: Report, teacher: Model, trainings: Trainings, target: Target, place: Path, signed: Sign
+) -> Result:
+    """From trained networks to the judged bundle. The report is there before the bundle, which may be refused."""
+    exports = export(job, trainings.chosen.model, target)
+    facts = replace(facts, left_out={**facts.left_out, **exports.left_out})
+    entries, names = field_of(job, teacher, trainings, exports, target)
+    measured = measure(job, entries, target)
+    report = signed(full_report(job, facts, measured, entries, names, exports, trainings, target))
+    write(report, place)
+    shipped = bundle(job, report, trainings.chosen, exports, target, place)
+    return Result(target.name, report, place, shipped)
+
+
+def sign(report: Report, run: Run, command: str, began: datetime, before: Sequence[StageTime] = ()) -> Report:
+    """The report with how it was made; `before` are the stages of an earlier run that this one goes on from."""
+    return replace(
+        report,
+        command=command or shlex.join(sys.argv),
+        started=began.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        stages=(*before, *(StageTime(stage.name, stage.seconds, stage.reused) for stage in run.done)),
+    )
+
+
+def with_training(facts: Report, taught: Taught, started: Started, trainings: Trainings) -> Report:
+    return replace(
         facts,
-        curves=judge.curves(taught.trained, everyone),
+        curves=judge.curves(taught.trained, (*trainings.students, *trainings.controls)),
+        generator=trainings.chosen.generator,
         layer_map=judge.layer_map(started, trainings.chosen),
         warnings=(*facts.warnings, *started.notes),
     )
-    if until == "distill":
-        return Result(target.name, facts, place, None, folders)
-    if not here:
-        return Result(target.name, facts, place, None, folders, packed(job, teacher, trainings, target, facts, place))
-    exports = export(job, trainings.chosen.model, target)
-    facts = replace(facts, left_out=exports.left_out)
-    if until == "export":
-        return Result(target.name, facts, place, None, folders)
-    entries, names = field_of(job, teacher, trainings, exports, target)
-    measured = measure(job, entries, target)
-    report = full_report(job, facts, measured, entries, names, exports, trainings, started, target)
-    shipped = bundle(job, report, trainings.chosen, exports, target, place)
-    return Result(target.name, report, place, shipped, folders)
 
 
 def train_all(job: Job, start: Model, teacher: Model) -> Trainings:
@@ -150,13 +180,12 @@ def train_all(job: Job, start: Model, teacher: Model) -> Trainings:
     return Trainings(tuple(students), tuple(controls), chosen, control)
 
 
-def packed(job: Job, teacher: Model, trainings: Trainings, target: Target, facts: Report, place: Path) -> Path:
-    """The pack for a device that is not here, written anew."""
+def packed(job: Job, teacher: Model, trainings: Trainings, target: Target, facts: Report, folder: Path) -> Path:
+    """The pack for a device that is not here, in the empty `folder`."""
     networks = [Network("teacher", 0, teacher)]
     networks += [Network("student", one.seed, one.model) for one in trainings.students]
     networks += [Network("control", one.seed, one.model) for one in trainings.controls]
-    shutil.rmtree(place / "pack", ignore_errors=True)
-    return write_pack(job, networks, trainings.chosen.seed, target, facts, place / "pack")
+    return write_pack(job, networks, trainings.chosen.seed, target, facts, folder)
 
 
 def field_of(
@@ -208,7 +237,6 @@ def full_report(
     names: judge.Names,
     exports: Exports,
     trainings: Trainings,
-    started: Started,
     target: Target,
 ) -> Report:
     deployed = exports.variants[exports.chosen].artifact
@@ -219,7 +247,7 @@ def full_report(
     controls = [entry for one in trainings.controls for entry in entries if entry.model is one.model]
     gap = judge.gap_over_seeds_or_examples(job, measured, names, names.deployed, students, controls)
     judged = judge.decide(job, measured, names, made, target, gap)
-    methods = ", then ".join(method_name(entry.method) for entry in job.recipe.distill)
+    methods = facts.distillation.method if facts.distillation else methods_of(job.recipe)
     findings = judge.findings(measured, names, target, deployed)
     return replace(
         facts,
@@ -284,6 +312,10 @@ def nothing_fits(candidates: Sequence[Candidate], target: Target) -> str:
         f"{fastest.name}, reaches {fastest.speedup.value if fastest.speedup else 0:.2f}x ({fastest.reason}). "
         "Name smaller `layers` or `hidden` under student.plan, another variant, or a lower gate"
     )
+
+
+def methods_of(recipe: Recipe) -> str:
+    return ", then ".join(method_name(entry.method) for entry in recipe.distill)
 
 
 def method_name(method: object) -> str:

@@ -59,9 +59,13 @@ class Stage:
 class Run:
     """A run folder, held by one process at a time."""
 
-    def __init__(self, folder: Path, on_stage: Callable[[str, str], None] = lambda name, state: None) -> None:
+    def __init__(
+        self, folder: Path, on_stage: Callable[[str, str], None] = lambda name, state: None, finished: bool = False
+    ) -> None:
         self.folder = folder
         self.on_stage = on_stage
+        self.finished = finished
+        """Whether the work must have been done: a stage that was not is then an error."""
         self.done: list[Stage] = []
 
     @contextmanager
@@ -105,6 +109,11 @@ class Run:
         reused = (folder / RECORD).is_file()
         if reused:
             record = self.reuse(name, folder)
+        elif self.finished:
+            raise RunError(
+                f"{self.folder} has no finished stage {name!r} of this recipe, data and versions; run the recipe there "
+                "again with `kd2deploy compress`"
+            )
         else:
             self.on_stage(name, "running")
             partial.mkdir(exist_ok=True)

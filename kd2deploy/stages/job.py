@@ -32,6 +32,8 @@ class Job:
     task: Task
     about: str
     """The data in words."""
+    graphs: Path | None = None
+    """Conversions that a pack brought, as `convert` keeps them; none of these is made again."""
 
     @property
     def task_info(self) -> TaskInfo:
