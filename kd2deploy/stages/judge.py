@@ -390,7 +390,10 @@ def lineage(entries: Sequence[Entry], exports: Exports, names: Names) -> tuple[A
 
 
 def record(name: str, artifact: Artifact, deployed: bool) -> ArtifactRecord:
-    details = {key: plain(value) for key, value in artifact.details.items()}
+    details = {
+        key: ", ".join(value) if key == "excluded" else plain(value)  # every operation left in float is named
+        for key, value in artifact.details.items()
+    }
     return ArtifactRecord(
         name,
         artifact.sha256,

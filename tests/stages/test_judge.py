@@ -10,7 +10,7 @@ from kd2deploy.core import Artifact, Gates, Scores
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.verdict import judge
 from kd2deploy.report import TaskInfo
-from kd2deploy.stages.judge import gap_shown, verdict_shown, weights_mb
+from kd2deploy.stages.judge import gap_shown, record, verdict_shown, weights_mb
 
 
 def scores(accuracy: float) -> Scores:
@@ -44,3 +44,13 @@ def test_a_networks_size_is_that_of_its_weights(tmp_path: Path) -> None:
     for name, size in (("model.safetensors", 3_000_000), ("tokenizer.json", 9_000_000)):
         (tmp_path / name).write_bytes(bytes(size))
     assert weights_mb(Artifact(tmp_path, "", "")) == 3.0
+
+
+def test_every_operation_that_was_left_in_float_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("a graph")
+    names = [f"layer.{place}/MatMul" for place in range(8)]
+    details = {"excluded": names, "quantized": names, "mode": "static"}
+    shown = record("int8", Artifact(tmp_path / "model.onnx", "0", "none", details=details), deployed=True).details
+    assert shown["excluded"] == ", ".join(names)
+    assert shown["quantized"] == "8: layer.0/MatMul, layer.1/MatMul, layer.2/MatMul, ..."
+    assert shown["mode"] == "static"
