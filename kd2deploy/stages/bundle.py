@@ -15,7 +15,7 @@ from kd2deploy.report import Report, model_card
 from kd2deploy.run import versions
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.export import Exported, Exports
-from kd2deploy.stages.job import Job, Live, encoded
+from kd2deploy.stages.job import Job, Live, encoded, sampled
 
 CHECKED_ROWS = 16
 
@@ -59,7 +59,7 @@ def check(job: Job, student: Distilled, folder: Path) -> None:
     How nearly is told by what the session computes in, which is not always what the file holds.
     """
     task = student.model.task
-    features = encoded(task, job.splits.validation[:CHECKED_ROWS], student.model.folder)
+    features = encoded(task, sampled(job.splits.validation, CHECKED_ROWS), student.model.folder)
     feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
     live = Live(task.load(student.model.folder), task)
     with open_bundle(folder) as session:

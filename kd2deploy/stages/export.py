@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
-from kd2deploy.errors import ConvertError
+from kd2deploy.core.artifact import SIDECAR
+from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS
 from kd2deploy.measure.accuracy import by_length, score, timing_feeds
@@ -21,7 +22,7 @@ from kd2deploy.measure.latency import quick, race
 from kd2deploy.measure.timing import Contender
 from kd2deploy.resolve import bind
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
-from kd2deploy.stages.job import Job, Model, encoded, for_target
+from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled
 
 CALIBRATION_ROWS = 128
 EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
@@ -53,16 +54,18 @@ class Exported:
         return {
             "name": self.name,
             "chain": [one.to_json() for one in self.chain],
-            "artifact": self.artifact.to_json(),
+            "artifact": self.artifact.to_json() if self.chain else None,
             "session": dict(self.session),
             "score": self.score,
             "median_ms": self.median_ms,
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Exported":
+    def from_json(cls, found: Mapping[str, Any], network: Artifact) -> "Exported":
+        """What `to_json` wrote. `network` is what it was made of, which runs as it lies where nothing was converted."""
         chain = tuple(Artifact.from_json(one) for one in found["chain"])
-        return cls(**{**found, "chain": chain, "artifact": Artifact.from_json(found["artifact"])})
+        artifact = Artifact.from_json(found["artifact"]) if chain else network
+        return cls(**{**found, "chain": chain, "artifact": artifact})
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def export(job: Job, student: Model, target: Target) -> Exports:
     parents = {"student": student.sha256, "data": job.splits.sha256}
     stage = job.run.stage(f"export-{target.name}", spec, parents, lambda folder: work(job, student, target, folder))
     found = stage.result
-    variants = {name: Exported.from_json(one) for name, one in found["variants"].items()}
+    variants = {name: Exported.from_json(one, student.artifact) for name, one in found["variants"].items()}
     return Exports(variants, found["left_out"], found["chosen"], found["why"])
 
 
@@ -189,22 +192,27 @@ def least_score(own: float, target: Target, rows: int) -> float:
 
 
 def convert(
-    model: Model, target: Target, name: str, variant: Variant, folder: Path, samples: Sequence[Feed]
+    model: Model,
+    target: Target,
+    name: str,
+    variant: Variant,
+    folder: Path,
+    samples: Sequence[Feed],
+    made_with: str = "",
 ) -> Exported:
     """Apply a variant's converters in order; a conversion that another variant made already is used again.
 
-    Raises ConvertError.
+    `made_with` tells apart what was made in one folder with other samples or versions. Raises ConvertError.
     """
     artifact = model.artifact
     chain: list[Artifact] = []
     done: list[Mapping[str, Any]] = []
     for step in variant.steps:
         done.append(step)
-        place = place_of(folder, model.sha256, done)
-        record = place / "artifact.json"
-        if record.is_file():
-            artifact = Artifact.from_json(json.loads(record.read_text()))
-            artifact = replace(artifact, path=place / artifact.path)
+        place = place_of(folder, model.sha256, done, made_with)
+        known = found_at(place)
+        if known is not None:
+            artifact = known
         else:
             use, faults = bind("converter", step, f"variants.{name}")
             if use is None or faults:
@@ -213,19 +221,33 @@ def convert(
             clear(aside)
             artifact = use(artifact, model.task, target, aside, samples)
             inside = artifact.path.relative_to(aside)
-            (aside / record.name).write_text(json.dumps({**artifact.to_json(), "path": str(inside)}))
+            (aside / SIDECAR).write_text(json.dumps({**artifact.to_json(), "path": str(inside)}))
+            shutil.rmtree(place, ignore_errors=True)
             aside.rename(place)
             artifact = replace(artifact, path=place / inside)
         chain.append(artifact)
     return Exported(name, tuple(chain), artifact, variant.session)
 
 
-def place_of(folder: Path, model_sha256: str, done: Sequence[Mapping[str, Any]]) -> Path:
+def found_at(place: Path) -> Artifact | None:
+    """The conversion that lies there; None where there is none, or not every byte of it."""
+    record = place / SIDECAR
+    if not record.is_file():
+        return None
+    found = Artifact.from_json(json.loads(record.read_text()))
+    try:
+        return replace(found, path=place / found.path).verify()
+    except SessionError:
+        return None
+
+
+def place_of(folder: Path, model_sha256: str, done: Sequence[Mapping[str, Any]], made_with: str = "") -> Path:
     """Where in `folder` what the steps `done` make of a network lies: the artifact and its artifact.json.
 
     A folder that stands there before `convert` comes to it is used as it is.
     """
-    mark = hashlib.sha256(json.dumps([model_sha256, *done], sort_keys=True, default=list).encode()).hexdigest()[:8]
+    made_of = [model_sha256, made_with, *done] if made_with else [model_sha256, *done]
+    mark = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=list).encode()).hexdigest()[:8]
     return folder / f"{name_of(done[-1])}-{mark}"
 
 
@@ -249,7 +271,7 @@ def clear(folder: Path) -> None:
 
 
 def calibration(job: Job, model: Model) -> list[Feed]:
-    train = encoded(model.task, job.splits.train[:CALIBRATION_ROWS], model.folder)
+    train = encoded(model.task, sampled(job.splits.train, CALIBRATION_ROWS), model.folder)
     return timing_feeds(model.task, train, 8, CALIBRATION_ROWS // 8)
 
 
@@ -309,4 +331,4 @@ def export_one(job: Job, model: Model, target: Target, name: str, stage_name: st
         return convert(model, target, name, there, folder, samples).to_json()
 
     stage = job.run.stage(stage_name, spec, {"model": model.sha256, "data": job.splits.sha256}, make)
-    return Exported.from_json(stage.result)
+    return Exported.from_json(stage.result, model.artifact)

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from small_text import small_task
 
+from kd2deploy.alone import samples_hash
 from kd2deploy.core import Artifact, Target, Variant, made
 from kd2deploy.stages.export import Exported, choose, convert, place_of, shaped
 from kd2deploy.stages.job import Model
@@ -62,3 +65,42 @@ def test_what_builds_an_engine_is_told_the_shapes_and_its_own_count_before_them(
     assert shaped(Variant(steps=(graph,), session=provider), shapes).session == {**provider, "shapes": shapes}
     plain = Variant(steps=(graph,), session={"provider": "CUDAExecutionProvider"})
     assert shaped(plain, shapes) == plain
+
+
+# conversions that lie there already ---------------------------------------------------------------------------
+
+
+def written(source: Artifact, task: object, target: Target, folder: Path, samples: object) -> Artifact:
+    """A converter that writes what it was given; it stands for any."""
+    (folder / "file").write_text(f"{source.sha256} {len(list(samples))}")  # type: ignore[call-overload]
+    return made(folder / "file", "none", parent=source)
+
+
+def converted(folder: Path, samples: int = 1, made_with: str = "") -> Artifact:
+    variant = Variant(steps=({"use": "stages.test_export.written"},))
+    model = Model(folder, "abc", None)  # type: ignore[arg-type]
+    feeds: Any = [{}] * samples
+    return convert(model, Target("cpu", "", "cpu", {}), "mine", variant, folder, feeds, made_with).artifact
+
+
+def test_a_conversion_is_used_again_and_one_that_is_not_whole_is_made_anew(tmp_path: Path) -> None:
+    first = converted(tmp_path)
+    assert converted(tmp_path, samples=2) == first
+    first.path.write_text("half of")
+    assert converted(tmp_path, samples=2).path.read_text() == "abc 2"
+    first.path.unlink()
+    assert converted(tmp_path, samples=3).path.read_text() == "abc 3"
+
+
+def test_other_samples_or_versions_are_another_conversion(tmp_path: Path) -> None:
+    feed = {"input_ids": np.array([[1, 2]])}
+    marks = [samples_hash([feed], {"torch": "1"}), samples_hash([{"input_ids": np.array([[1, 3]])}], {"torch": "1"})]
+    marks.append(samples_hash([feed], {"torch": "2"}))
+    assert len({converted(tmp_path, made_with=mark).path for mark in marks}) == 3
+
+
+def test_the_networks_own_folder_is_found_again_where_nothing_was_converted() -> None:
+    moved = Artifact(Path("/elsewhere/student"), "0", "none")
+    one = Exported("compile", (), Artifact(Path("stages/student"), "0", "none"), {"compile": True}, 0.9, 2.0)
+    found = Exported.from_json(json.loads(json.dumps(one.to_json())), moved)
+    assert found == Exported("compile", (), moved, {"compile": True}, 0.9, 2.0)
