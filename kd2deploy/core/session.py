@@ -29,15 +29,19 @@ class Session(AbstractContextManager["Session"], Protocol):
 class Resident(Protocol):
     """A session whose arrays lie on the device between its parts: `run` is `place`, `compute` and `fetch`."""
 
-    resident: bool
-    """False where an option of the session made it compute on the caller's own arrays."""
+    stream: Any
+    """The `torch.cuda.Stream` that all of its work is issued on; None where it computes on the caller's own arrays."""
 
     def place(self, feed: Feed) -> Any:
-        """Copy one request's inputs to the device."""
+        """Copy one request's inputs to the device; they may still be on their way when it returns."""
         ...
 
-    def compute(self, placed: Any) -> None:
-        """Compute on what was placed, and wait for it."""
+    def compute(self, placed: Any, *, wait: bool = True) -> None:
+        """Compute on what was placed; without `wait` return as soon as the work is issued."""
+        ...
+
+    def fetch(self, placed: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """Wait for the outputs and copy them to the host."""
         ...
 
 

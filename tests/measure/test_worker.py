@@ -1,14 +1,15 @@
 import io
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from measured_sessions import CPU, Parity, sum_artifact
+from measured_sessions import CPU, Parity, SumSession, sum_artifact
 
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feeds
-from kd2deploy.measure.worker import peak_rss_mb, serve
+from kd2deploy.measure.worker import Worker, peak_rss_mb, serve
 
 
 def asked(*requests: dict[str, object]) -> list[dict[str, object]]:
@@ -40,6 +41,24 @@ def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
     assert rate["requests"] == 1
     assert described["peak_rss_mb"] > 10
     assert closed == {}
+
+
+def test_a_session_on_a_device_is_described_with_its_times_and_memory(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}] * 3, tmp_path / "feeds")
+
+    def described(stream: object) -> Mapping[str, str]:
+        used = iter([500.0, 720.25])
+        worker = Worker(times=lambda session, feeds: {"gpu_ms": 0.5 * len(feeds)}, memory_mb=lambda device: next(used))
+        worker.answer({**opening(tmp_path), "target": asdict(replace(CPU, device="cuda"))})
+        worker.answer({"do": "warm", "feeds": str(feeds), "seconds": 0.0, "runs": 1})
+        assert isinstance(worker.session, SumSession)
+        worker.session.stream = stream
+        return worker.answer({"do": "describe"})["describe"]
+
+    resident, other = described("a stream"), described(None)
+    assert (resident["gpu_ms"], resident["peak_device_mb"]) == ("1.5000", "220.2")
+    assert "gpu_ms" not in other
+    assert other["peak_device_mb"] == "220.2"
 
 
 def test_several_requests_in_flight_are_all_counted(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Where a device's time and memory go, request by request: issuing work, computing, copying.
+
+An explanation of the latency, never the latency: a request comes from the host and is answered there.
+Not run on a device yet: the tests count with a stand-in for the stream and its events.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from kd2deploy.core import Feed, Resident
+
+RUNS = 100
+Event = Callable[[], Any]
+"""Makes a `torch.cuda.Event` that keeps its time."""
+TIMING_EVENT: Event = partial(torch.cuda.Event, enable_timing=True)
+
+
+def device_times(
+    session: Resident,
+    feeds: Sequence[Feed],
+    *,
+    runs: int = RUNS,
+    event: Event = TIMING_EVENT,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> dict[str, float]:
+    """Medians in ms over `runs` requests of a session with a stream.
+
+    `enqueue_ms`: the host issues the compute without waiting. `gpu_ms`: between two events around it on the session's
+    own stream. `compute_ms`: the host issues it and waits. `copy_ms`: inputs to the device, and outputs back.
+    """
+    taken = [_request_times(session, feeds[turn % len(feeds)], event, clock) for turn in range(runs)]
+    return {name: float(np.median([one[name] for one in taken])) for name in taken[0]}
+
+
+def _request_times(session: Resident, feed: Feed, event: Event, clock: Callable[[], int]) -> Mapping[str, float]:
+    first, last = event(), event()
+    begun = clock()
+    placed = session.place(feed)
+    session.stream.synchronize()
+    there = clock()
+    first.record(session.stream)
+    issuing = clock()
+    session.compute(placed, wait=False)
+    issued = clock()
+    last.record(session.stream)
+    session.stream.synchronize()
+    done = clock()
+    session.fetch(placed)
+    answered = clock()
+    return {
+        "enqueue_ms": (issued - issuing) / 1e6,
+        "gpu_ms": first.elapsed_time(last),
+        "compute_ms": (done - issuing) / 1e6,
+        "copy_ms": (there - begun + answered - done) / 1e6,
+    }
+
+
+def device_memory_mb(device: Literal["cpu", "cuda"]) -> float:
+    """MB in use on the device by anyone, this process's CUDA context included; 0 where there is none."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return 0.0
+    free, whole = torch.cuda.mem_get_info()
+    return (whole - free) / 1e6
