@@ -43,7 +43,7 @@ class Case:
     machine: Machine | None
     precision: str
     size_mb: float | None
-    bandwidth_gb_per_s: float | None
+    bandwidth: Callable[[], float] | None
 
 
 def diagnose(
@@ -55,50 +55,28 @@ def diagnose(
     machine: Machine | None = None,
     precision: str = "fp32",
     size_mb: float | None = None,
-    bandwidth_gb_per_s: float | None = None,
+    bandwidth: Callable[[], float] | None = None,
 ) -> tuple[Diagnosis, ...]:
     """The findings that explain a speedup whose pessimistic end is below `limit`, gravest first; empty when it clears.
 
-    Reads these keys of `Session.describe()` where a session gives them: provider, asked_provider, unfused_qdq (count),
-    enqueue_ms, gpu_ms, copy_ms.
+    Reads what the worker adds to `Session.describe()` of a session on a device: enqueue_ms, gpu_ms, copy_ms.
+    `bandwidth` measures the memory's GB/s; it is asked only where there is something to explain.
     """
     interval = ratio.interval if ratio else None
     if interval is not None and interval.low >= limit:
         return ()
-    case = Case(student, teacher, interval, limit, machine, precision, size_mb, bandwidth_gb_per_s)
+    case = Case(student, teacher, interval, limit, machine, precision, size_mb, bandwidth)
     if student.failure or teacher.failure:
         failed = student if student.failure else teacher
         return (
             Diagnosis("failed", f"{failed.name} was not timed: {failed.failure}", "mend what the session names first"),
         )
-    return tuple(found for check in CHECKS if (found := check(case)) is not None)
-
-
-def fell_back(case: Case) -> Diagnosis | None:
-    said = case.student.describe
-    asked, active = said.get("asked_provider", ""), said.get("provider", "")
-    if not asked or asked == active:
-        return None
-    return Diagnosis(
-        "provider fell back",
-        f"{asked} was asked for and {active} is active",
-        "install the runtime that has the provider (onnxruntime-gpu for CUDA, never beside onnxruntime)",
-    )
-
-
-def quantization_unfused(case: Case) -> Diagnosis | None:
-    left = _number(case.student, "unfused_qdq")
-    if not left:
-        return None
-    return Diagnosis(
-        "quantize/dequantize not fused",
-        f"{left:.0f} quantize or dequantize nodes run on their own",
-        "quantize an unfused graph, or use dynamic int8; a fused graph hides the pairs from the runtime",
-    )
+    found = tuple(one for check in CHECKS if (one := check(case)) is not None)
+    return found or tuple(one for one in [too_large(case)] if one is not None)
 
 
 def int8_without_support(case: Case) -> Diagnosis | None:
-    if case.machine is None or case.precision != "int8" or case.machine.gpus or case.machine.has_int8:
+    if case.machine is None or case.precision != "int8" or _on_device(case) or case.machine.has_int8:
         return None
     return Diagnosis(
         "int8 without VNNI",
@@ -125,7 +103,7 @@ def copy_bound(case: Case) -> Diagnosis | None:
     return Diagnosis(
         "copy-bound",
         f"copies to and from the device take {copies:.2f} of {whole:.2f} ms",
-        "bind inputs and outputs on the device, or send smaller inputs (uint8 images)",
+        "send smaller inputs and fetch smaller outputs, or keep both on the device",
     )
 
 
@@ -141,14 +119,15 @@ def too_small_for_device(case: Case) -> Diagnosis | None:
 
 
 def memory_bound(case: Case) -> Diagnosis | None:
-    if not case.size_mb or not case.bandwidth_gb_per_s:
+    if not case.size_mb or case.bandwidth is None:
         return None
-    reached = case.size_mb / _median(case.student)  # MB per ms = GB per s
-    if reached < MEMORY_BOUND * case.bandwidth_gb_per_s:
+    reached = case.size_mb / (_number(case.student, "gpu_ms") or _median(case.student))  # MB per ms = GB per s
+    available = case.bandwidth()
+    if reached < MEMORY_BOUND * available:
         return None
     return Diagnosis(
         "memory-bound",
-        f"reading {case.size_mb:.0f} MB of weights per run takes {reached:.1f} of {case.bandwidth_gb_per_s:.1f} GB/s",
+        f"reading its {case.size_mb:.0f} MB once per run takes {reached:.1f} of {available:.1f} GB/s",
         "fewer bytes help, fewer operations do not: int8 or fp16 weights, or a larger batch",
     )
 
@@ -167,8 +146,7 @@ def fixed_overhead(case: Case) -> Diagnosis | None:
 def threads_wait(case: Case) -> Diagnosis | None:
     wall = sum(block.wall_s for block in case.student.blocks)
     busy = sum(block.cpu_s for block in case.student.blocks) / wall / max(1, case.student.threads) if wall else 1.0
-    on_gpu = _number(case.student, "gpu_ms") is not None or bool(case.machine and case.machine.gpus)
-    if case.student.threads < 2 or on_gpu or busy >= IDLE_THREADS:
+    if case.student.threads < 2 or _on_device(case) or busy >= IDLE_THREADS:
         return None
     return Diagnosis(
         "threads wait",
@@ -188,7 +166,7 @@ def noisy(case: Case) -> Diagnosis | None:
     )
 
 
-def not_smaller(case: Case) -> Diagnosis | None:
+def too_large(case: Case) -> Diagnosis | None:
     if case.ratio is None or case.ratio.high >= case.limit:
         return None
     return Diagnosis(
@@ -198,13 +176,7 @@ def not_smaller(case: Case) -> Diagnosis | None:
     )
 
 
-def _not_smaller_unless_explained(case: Case) -> Diagnosis | None:
-    return None if any(check(case) for check in CHECKS[:-1]) else not_smaller(case)
-
-
 CHECKS: tuple[Callable[[Case], Diagnosis | None], ...] = (
-    fell_back,
-    quantization_unfused,
     int8_without_support,
     host_bound,
     copy_bound,
@@ -213,9 +185,8 @@ CHECKS: tuple[Callable[[Case], Diagnosis | None], ...] = (
     fixed_overhead,
     threads_wait,
     noisy,
-    _not_smaller_unless_explained,
 )
-"""Gravest first; the last speaks only where no other does."""
+"""Gravest first; where none speaks, `too_large` does."""
 
 
 def _small_over_large(timing: Timing) -> float | None:
@@ -228,11 +199,15 @@ def _small_over_large(timing: Timing) -> float | None:
     return float(np.median(samples[sizes <= small]) / np.median(samples[sizes >= large]))
 
 
+def _on_device(case: Case) -> bool:
+    return _number(case.student, "gpu_ms") is not None
+
+
 def _median(timing: Timing) -> float:
     return float(np.median(timing.samples_ms))
 
 
 def _number(timing: Timing, key: str) -> float | None:
-    """A figure that a session describes itself by; sessions speak in strings."""
+    """A figure by which a session is described; descriptions are strings."""
     said = timing.describe.get(key, "")
     return float(said) if said else None

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from kd2deploy.measure.diagnosis import diagnose
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
 from kd2deploy.measure.latency import latency_percentile, speedup
 from kd2deploy.measure.lineage import breaches as lineage_breaches
-from kd2deploy.measure.machine import describe_machine
+from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.over_seeds import gap_closed_over_seeds
 from kd2deploy.measure.paired import gap_closed, score_difference, score_retention
 from kd2deploy.measure.statistics import mean_over_seeds, noise, t_interval
@@ -49,6 +50,8 @@ from kd2deploy.stages.student import Started
 from kd2deploy.train.engine import Trained
 
 SEED = 0
+BANDWIDTH_S = 0.1
+"""Seconds for measuring the memory's bandwidth."""
 OVERLAP_ALLOWED = 0.1
 """Above this share of evaluation rows that were trained on, a score proves nothing. Our choice."""
 
@@ -431,6 +434,7 @@ def findings(measured: Measured, names: Names, target: Target, deployed: Artifac
         machine=describe_machine(),
         precision=deployed.precision,
         size_mb=weights_mb(deployed),
+        bandwidth=partial(device_copy_gb_per_s if target.device == "cuda" else copy_gb_per_s, BANDWIDTH_S),
     )
     return tuple(Finding(one.sentence, one.remedy, names.deployed) for one in found)
 

@@ -46,26 +46,25 @@ def test_a_speedup_that_clears_needs_no_excuse() -> None:
 @pytest.mark.parametrize(
     ("said", "word"),
     [
-        ({"asked_provider": "CUDAExecutionProvider", "provider": "CPUExecutionProvider"}, "provider fell back"),
-        ({"unfused_qdq": "48"}, "quantize/dequantize not fused"),
         ({"enqueue_ms": "8.5", "gpu_ms": "9.0"}, "host-bound"),
         ({"copy_ms": "7"}, "copy-bound"),
         ({"gpu_ms": "1.0"}, "too small for the device"),
     ],
 )
-def test_what_a_session_says_of_itself(said: dict[str, str], word: str) -> None:
+def test_what_is_said_of_a_session_on_a_device(said: dict[str, str], word: str) -> None:
     assert words(timing("student", **said)) == [word]
 
 
-def test_a_session_that_runs_as_asked_is_not_accused() -> None:
-    said = {"asked_provider": "CPUExecutionProvider", "provider": "CPUExecutionProvider", "unfused_qdq": "0"}
-    assert words(timing("student", **said)) == ["too large"]
+def test_a_device_that_is_busy_with_computing_is_not_accused() -> None:
+    said = {"enqueue_ms": "2.0", "gpu_ms": "9.0", "copy_ms": "1.0"}
+    assert words(timing("student", busy=0.1, **said)) == ["too large"]
 
 
 def test_int8_on_a_processor_that_cannot() -> None:
     assert words(timing("student"), machine=PLAIN, precision="int8") == ["int8 without VNNI"]
     assert words(timing("student"), machine=NATIVE, precision="int8") == ["too large"]
     assert words(timing("student"), machine=PLAIN, precision="fp32") == ["too large"]
+    assert words(timing("student", gpu_ms="9.0"), machine=PLAIN, precision="int8") == ["too large"]
 
 
 def test_time_that_does_not_depend_on_size_is_overhead() -> None:
@@ -73,8 +72,20 @@ def test_time_that_does_not_depend_on_size_is_overhead() -> None:
 
 
 def test_weights_read_at_the_speed_of_memory() -> None:
-    assert words(timing("student", ms=10.0), size_mb=100.0, bandwidth_gb_per_s=12.0) == ["memory-bound"]
-    assert words(timing("student", ms=10.0), size_mb=10.0, bandwidth_gb_per_s=12.0) == ["too large"]
+    assert words(timing("student", ms=10.0), size_mb=100.0, bandwidth=lambda: 12.0) == ["memory-bound"]
+    assert words(timing("student", ms=10.0), size_mb=10.0, bandwidth=lambda: 12.0) == ["too large"]
+
+
+def test_a_devices_weights_are_read_while_it_computes() -> None:
+    said = {"enqueue_ms": "0.1", "gpu_ms": "3.0", "copy_ms": "0.1"}
+    assert words(timing("student", ms=10.0, **said), size_mb=100.0, bandwidth=lambda: 50.0) == ["memory-bound"]
+
+
+def test_bandwidth_is_measured_only_where_there_is_something_to_explain() -> None:
+    def never() -> float:
+        raise AssertionError("measured in vain")
+
+    assert words(timing("student"), ratio(4.1, 4.5), size_mb=1.0, bandwidth=never) == []
 
 
 def test_threads_that_wait_for_each_other() -> None:
@@ -93,7 +104,7 @@ def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:
 
 
 def test_every_diagnosis_has_a_remedy() -> None:
-    student = timing("student", flat=True, busy=0.3, unfused_qdq="3", copy_ms="9", asked_provider="a", provider="b")
-    found = diagnose(student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8")
-    assert len(found) == 6
+    student = timing("student", flat=True, busy=0.3, copy_ms="9")
+    found = diagnose(student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8", size_mb=9.0, bandwidth=lambda: 1.0)
+    assert len(found) == 5
     assert all(each.remedy for each in found)
