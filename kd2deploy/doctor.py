@@ -9,6 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from kd2deploy.core import driver_version, nvml
+from kd2deploy.errors import SessionError
+from kd2deploy.exporters._tensorrt_api import INSTALL, LibraryName, load
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gflops
 
 Check = tuple[bool, str, str]
@@ -23,12 +26,16 @@ def examine() -> bool:
     table.add_row("instructions", " ".join(machine.isa) or "none of those that speed up inference")
     table.add_row("memory", f"{machine.memory_gb:.0f} GB")
     table.add_row("system", f"{machine.system}, Python {machine.python}")
+    for gpu in machine.gpus:
+        table.add_row("GPU", f"{gpu['name']}, {gpu['memory_gb']:.0f} GB, compute capability {gpu['compute']}")
+    table.add_row("NVIDIA driver", machine.driver or "none")
     table.add_row("matrix product", f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {machine.cores} threads")
     table.add_row("memory copy", f"{copy_gb_per_s(seconds=0.5):.1f} GB/s")
     for name, version in machine.packages.items():
         table.add_row(name, version)
     console.print(table)
-    results = [check() for check in (onnxruntime_builds, *provider_checks(), openvino_works, cuda_works)]
+    checks = (onnxruntime_builds, *provider_checks(), openvino_works, cuda_works, *tensorrt_checks(), nvml_answers)
+    results = [check() for check in checks]
     shown = Table("check", "found", title="Runtimes")
     for good, name, found in results:
         shown.add_row(f"[green]ok[/]   {name}" if good else f"[red]FAIL[/] {name}", found)
@@ -97,6 +104,36 @@ def cuda_works() -> Check:
         return True, "CUDA in PyTorch", "no device"
     one = torch.eye(8, device="cuda")
     return bool((one @ one == one).all()), "CUDA in PyTorch", torch.cuda.get_device_name()
+
+
+def tensorrt_checks() -> Iterator[Callable[[], Check]]:
+    for name in INSTALL:
+        yield partial(tensorrt_works, name)
+
+
+def tensorrt_works(name: LibraryName) -> Check:
+    """Whether the library loads, and may be used: it builds and runs engines where a driver answers, and TensorRT-RTX
+    builds them without one too."""
+    if importlib.util.find_spec(name) is None:
+        return True, name, f"not installed: {INSTALL[name]}"
+    try:
+        library = load(name)
+    except SessionError as error:
+        return False, name, str(error)
+    if driver := driver_version():
+        return True, name, f"{library.version}, driver {driver}"
+    builds = ", builds engines for other devices" if library.builds_without_device else ""
+    return True, name, f"{library.version}, no driver answers: engines do not run here{builds}"
+
+
+def nvml_answers() -> Check:
+    """Whether foreign processes, caps and throttling of a GPU can be seen."""
+    if importlib.util.find_spec("pynvml") is None:
+        return True, "NVML", "not installed: pip install nvidia-ml-py (or an extra, kd2deploy[gpu] or [tensorrt])"
+    library = nvml()
+    if library is None:
+        return True, "NVML", f"nvidia-ml-py {metadata.version('nvidia-ml-py')}, no driver answers"
+    return True, "NVML", f"driver {library.nvmlSystemGetDriverVersion()}, {library.nvmlDeviceGetCount()} devices"
 
 
 def installed(name: str) -> bool:
