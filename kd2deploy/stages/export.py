@@ -16,7 +16,7 @@ from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
-from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS
+from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
 from kd2deploy.measure.accuracy import by_length, score, timing_feeds
 from kd2deploy.measure.latency import quick, race
 from kd2deploy.measure.timing import Contender
@@ -122,7 +122,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     features = encoded(student.task, job.splits.validation, student.folder)
     bench = Bench(student, target, folder, samples, features, job.splits.validation)
     least = least_score(bench.score(Exported("student", (), student.artifact)), target, len(bench.rows))
-    variants, reasons = target.variants, {name: missing(variant) for name, variant in target.variants.items()}
+    variants, reasons = target.variants, {name: unusable(target, one) for name, one in target.variants.items()}
     ranges = request_shapes(job, student, target, [one for name, one in variants.items() if not reasons[name]], samples)
     made: dict[str, Exported] = {}
     left_out: dict[str, str] = {}
@@ -315,8 +315,15 @@ def missing(variant: Variant) -> str:
     return ""
 
 
+def unusable(target: Target, variant: Variant) -> str:
+    """Why a variant is not tried: it makes no sense on the target, or its runtime is not here; empty where it is."""
+    return refusal(target, variant) or missing(variant)
+
+
 def variants_spec(target: Target) -> dict[str, Any]:
-    return {name: {**asdict(variant), "missing": missing(variant)} for name, variant in target.variants.items()}
+    return {
+        name: {**asdict(variant), "missing": unusable(target, variant)} for name, variant in target.variants.items()
+    }
 
 
 def export_one(job: Job, model: Model, target: Target, name: str, stage_name: str) -> Exported:
