@@ -353,7 +353,6 @@ class TensorRTSession:
             raise SessionError(f"{artifact.path} is stale ({stale}); export it anew on this machine")
         self.ranges = {name: ShapeRange(**_tuples(shape)) for name, shape in artifact.details["shapes"].items()}
         self.precision, self.cuda_graph, self.place_of_work = artifact.precision, cuda_graph, here
-        self.resident = True
         self.arithmetic = artifact.details["arithmetic"]
         trt: Any = self.library.module
         self._logger = self.library.logger()
@@ -364,7 +363,7 @@ class TensorRTSession:
             raise SessionError(f"{artifact.path} cannot be loaded: {said}; export it anew on this machine")
         self._scratch = torch.empty(max(1, self._engine.device_memory_size_v2), dtype=torch.uint8, device="cuda")
         self._context = self._new_context()
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         names = [self._engine.get_tensor_name(place) for place in range(self._engine.num_io_tensors)]
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._outputs = [port.name for port in task.outputs]
@@ -387,7 +386,7 @@ class TensorRTSession:
         refuse_outside(feed, self.ranges)
         shapes = tuple(feed[name].shape for name in self._inputs)
         buffers = self._buffers.get(shapes) or self._prepared(shapes)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self.stream):
             for name in self._inputs:
                 buffers.host_inputs[name].numpy()[...] = feed[name]
                 buffers.inputs[name].copy_(buffers.host_inputs[name], non_blocking=True)
@@ -396,21 +395,21 @@ class TensorRTSession:
     def compute(self, buffers: Buffers, *, wait: bool = True) -> None:
         """Run the engine on what was placed."""
         if buffers.recorded is not None:
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self.stream):
                 buffers.recorded.replay()
         else:
             if buffers.context is self._context:
                 self._bind(buffers)  # another set of shapes may have been bound to it since
             self._enqueue(buffers.context)
         if wait:
-            self._stream.synchronize()
+            self.stream.synchronize()
 
     def fetch(self, buffers: Buffers) -> dict[str, np.ndarray[Any, Any]]:
         """Copy the outputs to the host and wait for them."""
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self.stream):
             for name in self._outputs:
                 buffers.host_outputs[name].copy_(buffers.outputs[name], non_blocking=True)
-        self._stream.synchronize()
+        self.stream.synchronize()
         return {name: buffers.host_outputs[name].numpy().copy() for name in self._outputs}
 
     def _new_context(self) -> Any:
@@ -433,17 +432,17 @@ class TensorRTSession:
         for name, shape in zip(self._inputs, shapes, strict=True):
             if not context.set_input_shape(name, shape):
                 raise SessionError(f"the engine refuses shape {shape} for {name}: {'; '.join(self._logger.errors)}")
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self.stream):
             inputs = {name: self._empty(name, shape) for name, shape in zip(self._inputs, shapes, strict=True)}
             outputs = {name: self._empty(name, tuple(context.get_tensor_shape(name))) for name in self._outputs}
         buffers = Buffers(inputs, outputs, _pinned(inputs), _pinned(outputs), context)
         self._bind(buffers)
         if self.cuda_graph:
             self._enqueue(context)  # the first run of a shape allocates, which cannot be recorded
-            self._stream.synchronize()
+            self.stream.synchronize()
         if self.cuda_graph and not self.library.records_by_itself:
             buffers.recorded = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(buffers.recorded, stream=self._stream):
+            with torch.cuda.graph(buffers.recorded, stream=self.stream):
                 self._enqueue(context)
         self._buffers[shapes] = buffers
         return buffers
@@ -463,7 +462,7 @@ class TensorRTSession:
             context.set_tensor_address(name, tensor.data_ptr())
 
     def _enqueue(self, context: Any) -> None:
-        if not context.execute_async_v3(self._stream.cuda_stream):
+        if not context.execute_async_v3(self.stream.cuda_stream):
             raise SessionError(f"the engine failed to run: {'; '.join(self._logger.errors) or 'no reason given'}")
 
     def describe(self) -> dict[str, str]:
@@ -483,7 +482,7 @@ class TensorRTSession:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.synchronize()
+        self.stream.synchronize()
         self._buffers.clear()
         del self._context, self._scratch, self._engine, self._runtime
 
