@@ -39,13 +39,15 @@ from kd2deploy.resolve import suggestion
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.budget import steps_in, steps_of, within
 from kd2deploy.stages.distill import Distilled, forget_cache, train_by, unlabelled
+from kd2deploy.stages.fit import rehearsal
 from kd2deploy.stages.job import Job, Live, Model, encoded
 from kd2deploy.stages.measure import read_outputs
 from kd2deploy.stages.prepare import prepare
 from kd2deploy.stages.student import start
 from kd2deploy.stages.teacher import teach
-from kd2deploy.train.settings import Settings
 
+Plans = dict[str, list[Distill]]
+"""Trainings by method."""
 BASELINE, CONTROL = "logit", "task_only"
 RECIPES = "recipes/methods"
 SEED = 0
@@ -97,9 +99,8 @@ class Contest:
     job: Job
     teacher: Model
     start: Model
-    settings: Settings
-    """Of the recipe's trainings, which set the budget: learning rate, batch and the rest are the same for all."""
     steps: int
+    """Of the recipe's own trainings, which set the budget."""
     budget_s: float | None = None
     """Seconds of set-up and training for each, once they are known where time is to be equal."""
     outings: dict[str, dict[int, Outing]] = field(default_factory=dict)
@@ -129,12 +130,15 @@ def compare(
         began = datetime.now(UTC)
         task, splits, about = prepare(recipe)
         job = Job(recipe, run, watcher, splits, task, about)
+        steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
+        plans = at_equal_steps(job, entrants, steps)
+        left_out = misfits(job, plans)
         teacher = teach(job).model
         started = start(job, teacher, recipe.student.shrink)
-        settings = recipe.distill[0].settings
-        steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
-        contest = Contest(job, teacher, started.model, settings, steps)
-        plans = planned(contest, entrants, budget)
+        contest = Contest(job, teacher, started.model, steps, left_out=left_out)
+        plans = {name: entries for name, entries in plans.items() if name not in left_out}
+        if budget == "time":
+            plans = at_equal_time(contest, entrants, plans)
         judged = scored(job, "teacher", teacher)[0].metrics[task.metric]
         found = None
         for seed in recipe.seeds:
@@ -178,36 +182,55 @@ def committed() -> dict[str, Path]:
 # the budget -----------------------------------------------------------------------------------------------------
 
 
-def planned(contest: Contest, entrants: Sequence[Entrant], budget: Budget) -> dict[str, list[Distill]]:
-    """Each method's trainings within the budget.
+def at_equal_steps(job: Job, entrants: Sequence[Entrant], steps: int) -> Plans:
+    """Each method's trainings, so many steps in all, under the recipe's own settings: learning rate, batch and the rest
+    are the same for all."""
+    settings, rows = job.recipe.distill[0].settings, len(job.splits.train)
+    return {one.name: within(steps, one.trainings, settings, rows) for one in entrants}
 
-    Equal time starts from a whole training of each method at equal steps, with the first seed: what it takes there
-    before the first step and then per step, generator's turns and second stages included, decides how many steps fit
-    into the time of plain logit, its own set-up included. A method whose set-up alone takes longer is left out.
+
+def misfits(job: Job, plans: Plans) -> dict[str, str]:
+    """Methods that do not fit the networks, and why: known before anything is trained.
+
+    Raises RecipeError where nothing could be compared without them.
+    """
+    with rehearsal(job, job.recipe.student.shrink) as found:
+        faults = {name: found.method_faults(entries) for name, entries in plans.items()}
+        needed = [*found.label_faults(), *faults[BASELINE], *faults[CONTROL]]
+    if needed:
+        raise RecipeError(needed)
+    left_out = {name: "; ".join(fault.message for fault in known) for name, known in faults.items() if known}
+    for name, reason in left_out.items():
+        job.watcher.say(f"{name} is left out: {reason}")
+    return left_out
+
+
+def at_equal_time(contest: Contest, entrants: Sequence[Entrant], plans: Plans) -> Plans:
+    """Each method's trainings within the time that plain logit takes, its own set-up included.
+
+    It starts from a whole training of each method at equal steps, with the first seed: what it takes there before the
+    first step and then per step, generator's turns and second stages included, decides how many steps fit. A method
+    whose set-up alone takes longer is left out.
     """
     job = contest.job
-    rows = len(job.splits.train)
-    plans = {one.name: within(contest.steps, one.trainings, contest.settings, rows) for one in entrants}
-    if budget == "steps":
-        return plans
-    probe = Contest(job, contest.teacher, contest.start, contest.settings, contest.steps, left_out=contest.left_out)
+    probe = Contest(job, contest.teacher, contest.start, contest.steps, left_out=contest.left_out)
     seed = job.recipe.seeds[0]
     train_all(probe, plans, seed, "timing, ")
     timed = {name: found[seed] for name, found in probe.outings.items()}
     contest.budget_s = allowed = timed[BASELINE].setup_s + timed[BASELINE].seconds
-    for name, one in timed.items():
-        if one.setup_s >= allowed:
-            contest.left_out[name] = (
-                f"its set-up alone takes {in_words(one.setup_s)} and the whole budget is {in_words(allowed)}; give the "
-                "recipe's trainings more epochs, name a generator, or compare at equal steps"
+    fitting: Plans = {}
+    for one in entrants:
+        if one.name not in timed:
+            continue
+        took = timed[one.name]
+        if took.setup_s >= allowed:
+            contest.left_out[one.name] = (
+                f"its set-up alone takes {in_words(took.setup_s)} and the whole budget is {in_words(allowed)}; give "
+                "the recipe's trainings more epochs, name a generator, or compare at equal steps"
             )
-    return {
-        one.name: within(
-            steps_in(allowed - timed[one.name].setup_s, timed[one.name].step_s), one.trainings, contest.settings, rows
-        )
-        for one in entrants
-        if one.name in timed and one.name not in contest.left_out
-    }
+            continue
+        fitting |= at_equal_steps(job, [one], steps_in(allowed - took.setup_s, took.step_s))
+    return fitting
 
 
 # training and scoring -------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def work(
         if not needs_teacher:
             features, settings = labelled(job.splits.train, features, settings)
         net = teacher.task.load(teacher.folder) if needs_teacher else None
-        cache = cache_for(job, method, net, teacher, features, at, settings.epochs) if net is not None else None
+        cache = cache_for(job, method, net, teacher, features, settings.epochs) if net is not None else None
         if cache is not None:
             setup[CACHE] = cache.seconds
         written = None if net is None else generators_of(job, teacher, net, task, features, seed)
@@ -178,7 +178,7 @@ def generators_of(
 
 
 def cache_for(
-    job: Job, method: Method, net: Any, teacher: Model, features: Any, at: int, epochs: float
+    job: Job, method: Method, net: nn.Module, teacher: Model, features: Sequence[Features], epochs: float
 ) -> TeacherCache | None:
     """The teacher's answers to every row, where the method reads nothing else of it and more than one epoch is run."""
     choice = job.recipe.teacher_cache
@@ -186,10 +186,7 @@ def cache_for(
         return None
     reason = unfit(method)
     if reason is not None:
-        if choice == "on":
-            raise RecipeError(
-                [Fault("teacher_cache", f"cannot be on for distill[{at}]: {reason}; set it to auto or off")]
-            )
+        assert choice == "auto", reason  # `cache_fault` refused it before
         return None
     return TeacherCache.open_or_fill(
         job.run.folder / "cache",
@@ -199,6 +196,14 @@ def cache_for(
         teacher_hash=teacher.sha256,
         on_progress=lambda done, total: job.watcher.advance("teacher cache", done, total),
     )
+
+
+def cache_fault(job: Job, method: Method, at: int) -> Fault | None:
+    """Why `teacher_cache: on` cannot be had for this training; None where it can, or was not asked for."""
+    reason = unfit(method) if job.recipe.teacher_cache == "on" else None
+    if reason is None:
+        return None
+    return Fault("teacher_cache", f"cannot be on for distill[{at}]: {reason}; set it to auto or off")
 
 
 def maps_of(method: Method) -> dict[str, list[list[int]]]:

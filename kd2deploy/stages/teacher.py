@@ -45,11 +45,7 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
     seed = job.recipe.seeds[0]
     start = folder / "start"
     start.mkdir(exist_ok=True)
-    if source is not None:
-        with_head(source, start, job.task, seed)
-    else:
-        assert teacher.create is not None
-        create(teacher.create, start, job.task, seed)
+    untrained(job, teacher, source, start)
     task = job.task.at(start)
     net = task.load(start)
     assert teacher.fine_tune is not None
@@ -70,3 +66,13 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
     )
     result = {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
     return keep_only(folder, trained.student, start, "teacher", result)
+
+
+def untrained(job: Job, teacher: Teacher, source: Path | None, out: Path) -> None:
+    """The network that fine-tuning starts from: a pretrained body with the task's head, or random weights."""
+    seed = job.recipe.seeds[0]
+    if source is not None:
+        with_head(source, out, job.task, seed)
+        return
+    assert teacher.create is not None
+    create(teacher.create, out, job.task, seed)

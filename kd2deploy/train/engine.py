@@ -71,7 +71,7 @@ def distill(
         refuse_misfits(method, settings, arguments, score is not None, features)
         run = identity(settings, seed, method, len(features), arguments.world_size)
         set_seed(seed)
-        bind(task, student, method, teacher, features, settings, arguments, masked_lm)
+        bind(task, student, method, teacher, features, len(features), settings, arguments, masked_lm)
         finished = folder / TRAINED
         if finished.exists():
             return reopened(finished, run, student)
@@ -84,6 +84,29 @@ def distill(
         checkpoint = last_whole(folder) if folder.exists() else None
         engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return engine.finish()
+
+
+def require_fit(
+    task: Task,
+    student: nn.Module,
+    method: Method,
+    *,
+    features: Sequence[Features],
+    rows: int,
+    settings: Settings,
+    teacher: nn.Module | None = None,
+    masked_lm: Callable[[str | None], MaskedLm] | None = None,
+) -> None:
+    """Bind `method` as `distill` would on so many rows, of which `features` are a few, and train nothing.
+
+    Torch's generators are left as they were. Raises ValueError where `distill` would refuse to start.
+    """
+    settings = resolved(settings)
+    with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
+        arguments = training_arguments(settings, Path(), 0, method, None, rows)
+        refuse_misfits(method, settings, arguments, True, features)
+        with torch.random.fork_rng(devices=[]):
+            bind(task, student, method, teacher, features, rows, settings, arguments, masked_lm)
 
 
 def reopened(finished: Path, run: Mapping[str, Any], student: PreTrainedModel) -> Trained:
@@ -107,15 +130,16 @@ def bind(
     method: Method,
     teacher: nn.Module | None,
     features: Sequence[Features],
+    rows: int,
     settings: Settings,
     arguments: TrainingArguments,
     masked_lm: Callable[[str | None], MaskedLm] | None,
 ) -> None:
     """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
-    forwards, _ = counts(settings, len(features), arguments.world_size)
+    forwards, _ = counts(settings, rows, arguments.world_size)
     batch = task.collate(features[: min(2, len(features))])
     steps = math.ceil(settings.epochs * forwards)
-    method.bind(networks(task, student, teacher, batch, len(features), float(settings.epochs), steps, masked_lm))
+    method.bind(networks(task, student, teacher, batch, rows, float(settings.epochs), steps, masked_lm))
 
 
 class Engine(Trainer):

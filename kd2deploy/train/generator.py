@@ -71,7 +71,8 @@ class TiedMaskedLm(MaskedLm):
 class MaskedLms:
     """What `Networks.masked_lm` is to be: a name gives `named_masked_lm`, None `derived_masked_lm`.
 
-    `folder` is the teacher's, for its tokenizer; `cache` a file that keeps a derived one between runs.
+    `folder` is the teacher's, for its tokenizer; `steps` how long a derived one is trained, and `cache` a file that
+    keeps it between runs.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class MaskedLms:
         task: Task,
         features: Sequence[Features],
         *,
+        steps: int = STEPS,
         cache: Path | None = None,
         seed: int = 0,
-        device: Literal["cpu", "cuda"] | None = None,
     ) -> None:
         self.teacher, self.folder, self.task, self.features = teacher, folder, task, features
-        self.cache, self.seed, self.device = cache, seed, device
+        self.steps, self.cache, self.seed = steps, cache, seed
         self.given: dict[str, float] = {}
         """What was asked for, in words, and the seconds that making it took."""
 
@@ -96,7 +97,7 @@ class MaskedLms:
             self.given[name] = 0.0
             return named
         derived = derived_masked_lm(
-            self.teacher, self.folder, self.task, self.features, cache=self.cache, seed=self.seed, device=self.device
+            self.teacher, self.folder, self.task, self.features, steps=self.steps, cache=self.cache, seed=self.seed
         )
         self.given[f"derived from the teacher, {derived.steps} steps"] = derived.seconds
         return derived

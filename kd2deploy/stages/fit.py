@@ -1,0 +1,137 @@
+"""fit: whether teacher, student and methods go together, asked before anything is trained.
+
+Both networks are built as the run will start with them. Vocabulary, layers, widths and classes do not depend on
+training, so that every method can be bound to them at once, also one whose turn would come hours later.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from kd2deploy.core import Features, Task
+from kd2deploy.errors import Fault, ModelError, RecipeError
+from kd2deploy.recipe import Distill, Shrink, build_method
+from kd2deploy.stages.distill import cache_fault, unlabelled
+from kd2deploy.stages.job import Job, Model, encoded
+from kd2deploy.stages.student import build
+from kd2deploy.stages.teacher import untrained
+from kd2deploy.train.checkpoint import locate
+from kd2deploy.train.engine import require_fit
+from kd2deploy.train.generator import MaskedLms
+from kd2deploy.train.pair import check_pair
+
+PROBE = 2
+"""Rows that the networks are shown."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows a training reads, and the first of them as the networks read them."""
+
+    count: int
+    probe: Sequence[Features]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Throw-away networks that methods are bound to."""
+
+    job: Job
+    task: Task
+    """As the student reads it."""
+    teacher_folder: Path
+    teacher: nn.Module
+    student_folder: Path
+    student: nn.Module
+    everything: Rows
+    labelled: Rows
+
+    def label_faults(self) -> list[Fault]:
+        """Whether both networks answer the task's classes in its order."""
+        try:
+            check_pair(self.job.task, self.teacher_folder, self.student_folder)
+        except ModelError as error:
+            return [Fault("task.labels", str(error))]
+        return []
+
+    def method_faults(self, entries: Sequence[Distill]) -> list[Fault]:
+        """What keeps these trainings from starting, all of it, each with its path in the recipe."""
+        found = [
+            fault
+            for at, entry in enumerate(entries)
+            for fault in (cache_fault(self.job, build_method(entry.method), at), *self.training_faults(entry, at))
+            if fault is not None
+        ]
+        return list(dict.fromkeys(found))
+
+    def training_faults(self, entry: Distill, at: int) -> Iterator[Fault]:
+        """Each of a training's methods by itself, so that one misfit does not hide another."""
+        several = isinstance(entry.method, list)
+        for place, block in enumerate(entry.method if isinstance(entry.method, list) else [entry.method]):
+            method = build_method([block])
+            needs_teacher = "teacher" in method.needs
+            rows = self.everything if needs_teacher else self.labelled
+            try:
+                require_fit(
+                    self.task,
+                    self.student,
+                    method,
+                    teacher=self.teacher if needs_teacher else None,
+                    features=rows.probe,
+                    rows=rows.count,
+                    settings=entry.settings,
+                    masked_lm=MaskedLms(self.teacher, self.teacher_folder, self.task, rows.probe, steps=0),
+                )
+            except (ValueError, ModelError) as error:
+                yield Fault(f"distill[{at}].method[{place}]" if several else f"distill[{at}].method", str(error))
+
+
+def refuse_unfit(job: Job, chosen: Shrink | None) -> None:
+    """RecipeError with all that keeps the recipe's trainings from starting. `chosen` is the student's shape, if cut."""
+    with rehearsal(job, chosen) as found:
+        faults = [*found.label_faults(), *found.method_faults(job.recipe.distill)]
+    if faults:
+        raise RecipeError(faults)
+
+
+@contextmanager
+def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
+    """Teacher and student before any training, in folders that are gone afterwards. Raises ModelError."""
+    place = job.run.folder / ".fit"
+    shutil.rmtree(place, ignore_errors=True)  # a kill may have left one
+    place.mkdir()
+    try:
+        teacher, student = started_teacher(job, place / "teacher"), place / "student"
+        source = locate(job.recipe.student.source) if chosen is None and job.recipe.student.source else None
+        build(job, Model(teacher, "", job.task.at(teacher)), chosen, source, place)
+        task = job.task.at(student)
+        everything = job.splits.train
+        labelled = [row for row in everything if not unlabelled(row)]
+        yield Rehearsal(
+            job=job,
+            task=task,
+            teacher_folder=teacher,
+            teacher=job.task.at(teacher).load(teacher),
+            student_folder=student,
+            student=task.load(student),
+            everything=Rows(len(everything), encoded(task, everything[:PROBE], student, teacher)),
+            labelled=Rows(len(labelled), encoded(task, labelled[:PROBE], student, teacher) if labelled else ()),
+        )
+    finally:
+        shutil.rmtree(place)
+
+
+def started_teacher(job: Job, out: Path) -> Path:
+    """The teacher's folder; where it is to be fine-tuned, one with the weights that this will start from."""
+    teacher = job.recipe.teacher
+    source = locate(teacher.source) if teacher.source is not None else None
+    if teacher.fine_tune is None:
+        assert source is not None
+        return source
+    out.mkdir()
+    untrained(job, teacher, source, out)
+    return out
