@@ -3,13 +3,20 @@
 import dataclasses
 import importlib
 import inspect
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from kd2deploy.core.target import Target
+from kd2deploy.errors import Fault, ModelError, RecipeError
+from kd2deploy.exporters.combinations import refusal
+from kd2deploy.pack import device_is_here
 from kd2deploy.recipe import Recipe, method_uses
 from kd2deploy.resolve import known, load_target, locate, target_files
+from kd2deploy.stages.export import missing
+from kd2deploy.train.checkpoint import locate as locate_network
+from kd2deploy.train.pair import check_pair
 
 
 def methods_table() -> None:
@@ -35,10 +42,18 @@ def targets_table() -> None:
 
 
 def overview(recipe: Recipe) -> None:
-    """What a run would do, and how large the data is; nothing is started or written."""
+    """What a run would do, and how large the data is, once all that a run needs is known to be there.
+
+    Networks and runtimes are looked at before the data, which may take minutes to read; nothing is started or written.
+    Raises RecipeError, ModelError, DataError.
+    """
     from kd2deploy.stages.prepare import prepare
 
+    found = networks(recipe)
+    runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
     task, splits, about = prepare(recipe)
+    if "teacher" in found and recipe.teacher.fine_tune is None:
+        check_pair(task, found["teacher"], found["teacher"])
     table = Table("stage", "what", title="Plan (dry run: the recipe is sound, nothing was started)", show_lines=True)
     sizes = (
         f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
@@ -58,8 +73,37 @@ def overview(recipe: Recipe) -> None:
     for target in recipe.resolved_targets().values():
         limits = {key: value for key, value in dataclasses.asdict(target.gates).items() if value is not None}
         gates = ", ".join(f"{key} {value}" for key, value in limits.items())
-        table.add_row(f"target {target.name}", f"variants {', '.join(target.variants)}\ngates {gates}")
+        reasons = runtimes[target.name]
+        made = ", ".join(name for name in target.variants if name not in reasons)
+        lost = "".join(f"\nleft out {name}: {reason}" for name, reason in reasons.items())
+        away = "" if device_is_here(target) else "\nno such device is here: a pack is written for it"
+        table.add_row(f"target {target.name}", f"variants {made}{lost}{away}\ngates {gates}")
     console = Console()
     console.print(table)
     for warning in splits.warnings:
         console.print(f"[yellow]warning[/] {warning}")
+
+
+def networks(recipe: Recipe) -> dict[str, Path]:
+    """The folders that the recipe starts from; a hub id is fetched. Raises RecipeError with all that are not there."""
+    sources = {"teacher": recipe.teacher.source, "student": recipe.student.source}
+    found: dict[str, Path] = {}
+    faults = []
+    for who, source in sources.items():
+        try:
+            if source is not None:
+                found[who] = locate_network(source)
+        except ModelError as error:
+            faults.append(Fault(f"{who}.from", str(error)))
+    if faults:
+        raise RecipeError(faults)
+    return found
+
+
+def left_out(target: Target) -> dict[str, str]:
+    """Why variants cannot be made here, by name. Raises RecipeError where none is left."""
+    reasons = {name: missing(variant) or refusal(target, variant) for name, variant in target.variants.items()}
+    found = {name: reason for name, reason in reasons.items() if reason}
+    if len(found) == len(target.variants) and device_is_here(target):
+        raise RecipeError([Fault("targets", f"{target.name}, {name}: {reason}") for name, reason in found.items()])
+    return found

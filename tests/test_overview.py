@@ -1,0 +1,47 @@
+"""The dry run: what it looks at, and in which order."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from recipes.small_run import recipe
+
+from kd2deploy.core import Target, Variant
+from kd2deploy.errors import ModelError, RecipeError
+from kd2deploy.overview import left_out, overview
+from kd2deploy.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("overview")
+    recipe(found)
+    return found
+
+
+def test_networks_are_looked_for_before_the_data_is_read(folder: Path) -> None:
+    data = {"use": "files", "train": "none.csv", "eval": "none.csv"}
+    teacher, student = {"from": str(folder / "no-teacher")}, {"from": "package:no_student"}
+    with pytest.raises(RecipeError) as caught:
+        overview(Recipe.parse(recipe(folder, data=data, teacher=teacher, student=student)))
+    assert [fault.path for fault in caught.value.faults] == ["teacher.from", "student.from"]
+
+
+def test_a_teacher_of_other_labels_is_refused(folder: Path) -> None:
+    task = {"use": "text_classification", "labels": ["pos", "neg"]}
+    found = recipe(folder, teacher={"from": str(folder / "encoder")}, task=task)
+    with pytest.raises(ModelError, match="another order"):
+        overview(Recipe.parse(found))
+
+
+def test_variants_that_cannot_be_made_here_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = {"here": {}, "there": {"requires": "no_such_runtime"}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"name": "mine", "about": "", "device": "cpu", "variants": variants}))
+    overview(Recipe.parse(recipe(folder, targets=[str(file)], variants=None)))
+    told = capsys.readouterr().out
+    assert "left out there: no_such_runtime is not installed" in told
+    with pytest.raises(RecipeError, match="mine, there: no_such_runtime is not installed"):
+        left_out(Target("mine", "", "cpu", {"there": Variant(requires="no_such_runtime")}))
