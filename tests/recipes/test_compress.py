@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +133,10 @@ def test_an_impossible_gate_fails_with_the_whole_report(folder: Path, result: Re
     assert not {name for name in trained if "seed" in name}, "nothing is trained again for another gate"
 
 
-def test_the_plan_rejects_before_training_what_cannot_pass(folder: Path) -> None:
+def test_the_plan_rejects_before_training_what_cannot_pass_also_when_it_was_killed(folder: Path) -> None:
     plan = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2}}
+    file = written(folder, student=plan, gates={"min_speedup": 10_000.0})
+    killed_in(["kd2deploy.stages.plan.remove", "plan-cpu"], "compress", str(file), "--out", str(folder / "plan"))
     (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={"min_speedup": 10_000.0})), folder / "plan")
     assert found.exit_code == 1
     assert {one.verdict for one in found.report.candidates} == {"rejected"}
@@ -153,43 +154,69 @@ def state_of(folder: Path) -> dict[str, Any]:
     }
 
 
+KILLED = """
+import os, signal, sys, threading
+from importlib import import_module
+
+import kd2deploy.pipeline
+from kd2deploy.cli import main
+from kd2deploy.run import Run
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in(instant):
+    module, _, name = instant.rpartition(".")
+    if module:
+        setattr(import_module(module), name, die)
+        return
+    stage = Run.stage
+
+    def deadly(self, name, spec, parents, work, *more):
+        def work_and_die(folder):
+            threading.Timer(0.2, die).start()
+            work(folder)
+            die()
+
+        return stage(self, name, spec, parents, work_and_die if name == instant else work, *more)
+
+    Run.stage = deadly
+
+
+for instant in sys.argv.pop(1).split():
+    child = os.fork()
+    if not child:
+        die_in(instant)
+        main()
+    if os.waitpid(child, 0)[1] != signal.SIGKILL:
+        sys.exit(f"no kill in {instant}")
+"""
+"""Runs the command once for each instant, and is killed in it: in a stage's work, or where a function is called."""
+
+
+def killed_in(instants: list[str], *arguments: str) -> None:
+    command = [sys.executable, "-c", KILLED, " ".join(instants), *arguments]
+    with tempfile.TemporaryFile("w+") as said:  # not a pipe, which what the dead leave behind would hold open
+        done = subprocess.run(command, stdout=said, stderr=said, timeout=300)
+        said.seek(0)
+        assert done.returncode == 0, said.read()
+
+
 def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folder: Path, result: Result) -> None:
-    file = written(folder)
-    killed = folder / "killed"
-    for stage in (
-        "teacher",
-        "student",
-        "student-seed0",
-        "control-seed0",
-        "export-cpu",
-        "export-teacher-cpu",
-        "measure-cpu",
-    ):
-        process = subprocess.Popen(
-            [*COMMAND, "compress", str(file), "--out", str(killed)],
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        begun = wait_for(killed, stage, process)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert begun, f"{stage} never began"
-    done = run("compress", str(file), "--out", str(killed))
-    assert done.returncode == result.exit_code, done.stderr
+    file, killed = written(folder), folder / "killed"
+    stages = ["student", "student-seed0", "control-seed0", "export-cpu", "export-teacher-cpu", "measure-cpu"]
+    after_training = ["kd2deploy.stages.training.rename", "kd2deploy.stages.training.remove", "kd2deploy.run.rename"]
+    at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.pipeline.render_html"]
+    instants = ["teacher", *after_training, *stages, *at_the_end]
+    killed_in(instants, "compress", str(file), "--out", str(killed))
+    (found,) = compress(Recipe.parse(recipe(folder)), killed)
+    assert found.exit_code == result.exit_code
+    assert found.bundle is not None
     assert state_of(killed) == state_of(folder / "run")
     assert not list((killed / "stages").glob(".*"))
-
-
-def wait_for(folder: Path, stage: str, process: "subprocess.Popen[bytes]") -> bool:
-    """Until a stage is at work, or over too quickly to be seen; bounded by the process's own end."""
-    for _ in range(6000):
-        if list((folder / "stages").glob(f".{stage}-*.partial")) or list((folder / "stages").glob(f"{stage}-*")):
-            return True
-        if process.poll() is not None:
-            return False
-        time.sleep(0.01)
-    return False
+    assert not list(killed.glob(".bundle*"))
 
 
 def test_two_runs_in_one_folder_are_kept_apart(folder: Path, result: Result) -> None:
