@@ -50,7 +50,7 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
     monkeypatch.setattr(stage, "validation_score", lambda *_: next(scores))
     methods, keep = ENTRIES[method]
     entries = [
-        Distill(method=one, settings=Settings(epochs=2, batch=4, learning_rate=1e-2, keep=which))  # type: ignore[arg-type]
+        Distill(method=one, settings=Settings(epochs=2, batch=4, learning_rate=1e-2, keep=which))
         for one, which in zip(methods, (keep, "last"), strict=True)
     ]
     job: Any = SimpleNamespace(
