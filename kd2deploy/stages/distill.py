@@ -134,7 +134,8 @@ def work(
         except ValueError as error:
             raise RecipeError([Fault(f"distill[{at}].method", str(error))]) from error
         trainings.append(trained)
-        layer_maps.update(maps_of(method))
+        which = f" of training {at + 1}" if len(entries) > 1 else ""
+        layer_maps |= {term + which: pairs for term, pairs in maps_of(method).items()}
         if written is not None:
             generators |= written.given
         last = trained.student
@@ -207,7 +208,7 @@ def cache_fault(job: Job, method: Method, at: int) -> Fault | None:
 
 
 def maps_of(method: Method) -> dict[str, list[list[int]]]:
-    """The layer maps that terms resolved when they were bound."""
+    """The layer maps that terms resolved when they were bound; one that is drawn anew each epoch is none."""
     found = {}
     for name, weighted in method.weighted.items():
         pairs = getattr(weighted.term, "layer_map", None)

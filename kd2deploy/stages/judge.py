@@ -366,9 +366,15 @@ def points(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
 
 
 def layer_map(started: Started, student: Distilled) -> LayerMap | None:
-    """The layers that a term compared; where none did, those the student's weights were copied from."""
-    for term, pairs in student.layer_maps.items():
-        return LayerMap(f"compared by {term}", tuple((str(one), str(other)) for one, other in pairs))
+    """The layers that terms compared; where none did, those the student's weights were copied from."""
+    maps = student.layer_maps
+    if maps:
+        pairs = tuple(
+            (str(one), str(other) if len(maps) == 1 else f"{other} ({term})")
+            for term, found in maps.items()
+            for one, other in found
+        )
+        return LayerMap(f"compared by {', '.join(maps)}", pairs)
     if started.layer_map:
         rule = f"weights copied ({started.copied_share:.0%} of the student)"
         return LayerMap(rule, tuple((str(one), str(other)) for one, other in started.layer_map))

@@ -2,6 +2,8 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ import pytest
 from kd2deploy.core import Artifact, Gates, Scores
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.verdict import judge
-from kd2deploy.report import TaskInfo
-from kd2deploy.stages.judge import gap_shown, record, verdict_shown, weights_mb
+from kd2deploy.report import LayerMap, TaskInfo
+from kd2deploy.stages.judge import gap_shown, layer_map, record, verdict_shown, weights_mb
 
 
 def scores(accuracy: float) -> Scores:
@@ -54,3 +56,15 @@ def test_every_operation_that_was_left_in_float_is_named(tmp_path: Path) -> None
     assert shown["excluded"] == ", ".join(names)
     assert shown["quantized"] == "8: layer.0/MatMul, layer.1/MatMul, layer.2/MatMul, ..."
     assert shown["mode"] == "static"
+
+
+def test_the_layer_map_shows_every_term_that_compared_layers() -> None:
+    started: Any = SimpleNamespace(layer_map=((0, 1),), copied_share=0.5)
+
+    def shown(**maps: list[list[int]]) -> LayerMap | None:
+        student: Any = SimpleNamespace(layer_maps=maps)
+        return layer_map(started, student)
+
+    assert shown(hidden=[[1, 2]]) == LayerMap("compared by hidden", (("1", "2"),))
+    assert shown(a=[[1, 2]], b=[[1, 4]]) == LayerMap("compared by a, b", (("1", "2 (a)"), ("1", "4 (b)")))
+    assert shown() == LayerMap("weights copied (50% of the student)", (("0", "1"),))
