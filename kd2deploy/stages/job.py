@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
 
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
+AnyRow = TypeVar("AnyRow", bound=Row)
 SEED = 0
 """Of the rows that calibrate, check and time: the same for every seed of a training."""
 
@@ -70,7 +71,7 @@ def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None
     ]
 
 
-def sampled(rows: Sequence[Row], count: int) -> list[Row]:
+def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:
     """At most `count` of the rows in their order, drawn with a fixed seed: a file may be sorted by class or by length.
 
     Drawn again from what was drawn, they stay the same.

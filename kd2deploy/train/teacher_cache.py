@@ -143,7 +143,7 @@ def fill(
     device = next(teacher.parameters()).device
     teacher.eval()
     counter = folder / FILLED
-    before = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "seconds": 0.0}
+    before: dict[str, Any] = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "seconds": 0.0}
     done, began = before["rows"], time.perf_counter() - before["seconds"]
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
