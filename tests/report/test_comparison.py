@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from kd2deploy.report import DataInfo, Estimate, TaskInfo
+from kd2deploy.report import DataInfo, Estimate, TaskInfo, render_html, render_markdown
 from kd2deploy.report.comparison import Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.comparison_pages import (
     print_comparison,
@@ -18,6 +18,7 @@ from kd2deploy.report.comparison_pages import (
 )
 from kd2deploy.report.comparison_plot import Axis, laid_out, render_svg
 from kd2deploy.report.comparison_text import caveats, conclusions, standings, trainings
+from tests.report.example import example
 
 
 def difference(word: Word, value: float) -> Difference:
@@ -183,3 +184,9 @@ def test_four_files_are_written_and_the_markdown_points_to_the_plot(found: Compa
     assert {file.name for file in tmp_path.iterdir()} == {f"comparison-steps.{kind}" for kind in files}
     assert "](comparison-steps.svg)" in files["md"].read_text()
     assert Comparison.read(files["json"]) == found
+
+
+def test_a_runs_own_report_names_the_generator_with_its_training() -> None:
+    told = replace(example(), generator="derived from the teacher, 200 steps")
+    for page in (render_html(told), render_markdown(told)):
+        assert "Generator: derived from the teacher, 200 steps" in page
