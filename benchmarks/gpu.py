@@ -1,246 +1,174 @@
 """Every runtime on this device in one command, into one JSON file: `python benchmarks/gpu.py --out gpu.json`.
 
-Teachers against students, batches 1 to 128, as latency on the device alone and from host to host, with the share of the
-device's own measured matrix products and copy bandwidth; and distillation steps per second with and without the
-teacher's cache. Networks are untrained: nothing here says how accurate anything is. It stops after `--minutes` and says
-what it left out. `--tiny` runs the same on a processor in under a minute, to check the program and not the machine.
+Teachers beside their students at batches 1 to 128: latency of the computation alone and from host to host, the share of
+the device's own measured matrix products and copy bandwidth, our engines in TensorRT's `trtexec` where it is on PATH;
+and distillation steps per second, with and without the teacher's cache, against the same loop without a teacher.
+Networks are untrained: nothing here says how accurate anything is.
+
+It ends within `--minutes`: each part runs in a process of its own with the time that is left for it, what could not be
+done is named in `left_out`, and the file is whole after each part. `--work FOLDER` keeps graphs and engines, so that a
+second run has more time to measure. `--runtimes` chooses some. `--tiny` runs the same program on a processor in under a
+minute, to check it and not the machine. Not run on a device yet.
 """
 
 import argparse
-import json
-import statistics
+import os
+import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-import transformers
-from _gpu_networks import Size, Timed, save, sizes
-from _gpu_runners import RUNTIMES, Subject, runner
-from torch.utils.flop_counter import FlopCounterMode
+from _gpu_children import Attempt, Deadline, attempt
+from _gpu_distillation import distillation
+from _gpu_networks import sizes
+from _gpu_parts import latency, prepare, trtexec
+from _gpu_peaks import machine, machine_after
+from _gpu_report import Report
+from _gpu_runtimes import EXTRA, Device, Subject, by_group, runtimes
+from _gpu_timing import Protocol
+from _gpu_trtexec import PROGRAM
 
-from kd2deploy.core import Target
-from kd2deploy.errors import Kd2DeployError
-from kd2deploy.measure.machine import changed, describe_machine, state
-from kd2deploy.methods.logit import logit
-from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.engine import distill
-from kd2deploy.train.settings import Settings
-from kd2deploy.train.teacher_cache import TeacherCache
+from kd2deploy.core import Variant
 
-WARM_UP, LEAST, SECONDS = 10, 30, 0.5
-"""Runs before the clock, runs at least, and seconds at most of one figure."""
+BATCHES, TINY_BATCHES = (1, 8, 32, 128), (1, 4)
+LARGEST_SHARE = {"machine": 0.15, "distillation": 0.2, "prepare": 0.5}
+"""Of all the time, what a part may take at most; the rest is for latencies."""
+FIGURE_S = (0.05, 1.0)
+"""Least and most that is timed for one figure."""
+OPEN_S = 3.0
+"""What opening one session takes, roughly."""
+OVERRUN, LEAST_LIMIT_S = 3.0, 30.0
+"""A unit is stopped after so many times its share of the time left, and not before so many seconds."""
 
 
-def main() -> int:
+class Unit(NamedTuple):
+    """One runtime on a teacher with its students."""
+
+    part: Callable[..., None]
+    runtime: str
+    group: str
+
+
+class Benchmark:
+    """All parts in their order."""
+
+    def __init__(
+        self, given: argparse.Namespace, device: Device, variants: Mapping[str, Variant], scratch: Path
+    ) -> None:
+        self.given, self.device, self.variants, self.scratch = given, device, variants, scratch
+        self.batches = TINY_BATCHES if given.tiny else BATCHES
+        self.usual = self.batches[len(self.batches) // 2]
+        work = given.work or scratch / "work"
+        self.groups = by_group([Subject(size, work, given.tiny, device) for size in sizes(given.tiny)])
+        head = {"device": device, "tiny": given.tiny, "minutes": given.minutes, "builders": given.builders}
+        self.report, self.deadline = Report(given.out, **head), Deadline(given.minutes)
+
+    def run(self) -> None:
+        self.note(self.child("machine", machine, device=self.device, protocol=self.protocol(0.5), tiny=self.given.tiny))
+        where = {"folder": self.scratch / "distillation", "tiny": self.given.tiny, "device": self.device}
+        self.note(self.child("distillation", distillation, rounds=1 if self.given.tiny else 2, **where))
+        self.measure(self.prepare())
+        if before := self.report.found.get("before"):
+            self.note(self.child("after", machine_after, before=before))
+        self.report.merge({"seconds": self.deadline.spent_s})
+
+    def prepare(self) -> set[tuple[str, str]]:
+        """Networks, graphs and engines, some groups at once; which network cannot be made ready in which runtime."""
+        until_s = self.deadline.spent_s + LARGEST_SHARE["prepare"] * self.deadline.whole_s
+
+        def prepared(group: str) -> Attempt:
+            limit_s = until_s - self.deadline.spent_s
+            made = {"subjects": self.groups[group], "variants": self.variants, "batches": self.batches}
+            return self.child(f"prepare {group}", prepare, limit_s, **made)
+
+        with ThreadPoolExecutor(self.given.builders) as several:
+            attempts = list(several.map(prepared, self.groups))
+        for one in attempts:
+            self.note(one)
+        entries = [entry for one in attempts for entry in one.found.get("left_out", ())]
+        return {(entry["network"], entry["runtime"]) for entry in entries if "runtime" in entry}
+
+    def measure(self, failed: set[tuple[str, str]]) -> None:
+        """Latencies, each unit with an even share of the time that is left."""
+        ready = [
+            (unit, [one for one in self.groups[unit.group] if (one.size.name, unit.runtime) not in failed])
+            for unit in self.units()
+        ]
+        units = [(unit, subjects) for unit, subjects in ready if subjects]
+        for at, (unit, subjects) in enumerate(units):
+            batches = self.batches if unit.part is latency else (self.batches[0], self.usual)
+            share_s = self.deadline.left_s / (len(units) - at)
+            figures = 2 * len(subjects) * len(batches)
+            arguments = {
+                "subjects": subjects,
+                "runtime": unit.runtime,
+                "variant": self.variants[unit.runtime],
+                "batches": batches,
+                "protocol": self.protocol((share_s - OPEN_S * len(subjects)) / figures),
+            }
+            name = f"{unit.part.__name__} {unit.runtime} {unit.group}"
+            self.note(self.child(name, unit.part, max(LEAST_LIMIT_S, OVERRUN * share_s), **arguments))
+
+    def units(self) -> list[Unit]:
+        """What was asked for first: a whole group in all runtimes before the next group."""
+        engines = [name for name in self.variants if name.startswith("tensorrt")]
+        if engines and shutil.which(PROGRAM) is None:
+            self.report.leave_out(f"{PROGRAM} is not on PATH", part=PROGRAM)
+            engines = []
+        found = []
+        for group in self.groups:
+            for name in self.variants:
+                if name != EXTRA:
+                    found.append(Unit(latency, name, group))
+                if name in engines[:1]:
+                    found.append(Unit(trtexec, name, group))
+        found += [Unit(trtexec, name, group) for name in engines[1:] for group in self.groups]
+        return found + [Unit(latency, EXTRA, group) for group in self.groups if EXTRA in self.variants]
+
+    def protocol(self, affordable_s: float) -> Protocol:
+        if self.given.tiny:
+            return Protocol(seconds=0.02, warm_s=0.01, warm_runs=3, rounds=2)
+        least, most = FIGURE_S
+        return Protocol(seconds=min(most, max(least, affordable_s - Protocol.warm_s)))
+
+    def child(self, name: str, part: Callable[..., None], limit_s: float | None = None, **arguments: Any) -> Attempt:
+        if limit_s is None:
+            limit_s = LARGEST_SHARE.get(name, 1.0) * self.deadline.whole_s
+        return attempt(name, part, self.scratch, min(limit_s, self.deadline.left_s), self.given.start, arguments)
+
+    def note(self, one: Attempt) -> None:
+        self.report.merge({**one.found, "parts": [one.entry]})
+        if one.reason:
+            self.report.leave_out(one.reason, part=one.name)
+        print(f"{self.deadline.spent_s:6.1f} s  {one.name}  {one.reason}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None, more: Mapping[str, Variant] | None = None) -> int:
+    """`more` are further runtimes, by name."""
+    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
+    known = {**runtimes(device, BATCHES), **(more or {})}
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--tiny", action="store_true", help="tiny networks, on the processor where there is no device")
     parser.add_argument("--minutes", type=float, default=8.5)
-    parser.add_argument("--runtimes", nargs="*", default=list(RUNTIMES), choices=RUNTIMES)
-    given = parser.parse_args()
-    if not given.tiny and not torch.cuda.is_available():
+    parser.add_argument("--runtimes", nargs="*", default=list(known), choices=list(known))
+    parser.add_argument("--work", type=Path, help="where graphs and engines are kept for the next run")
+    parser.add_argument("--builders", type=int, default=max(1, min(4, (os.cpu_count() or 1) // 4)))
+    parser.add_argument("--start", choices=("forkserver", "spawn"), default="forkserver", help="of each part's process")
+    given = parser.parse_args(arguments)
+    if not given.tiny and device == "cpu":
         parser.error("no CUDA device is here; --tiny checks the program on a processor")
-    transformers.utils.logging.disable_progress_bar()
-    deadline = time.monotonic() + 60 * given.minutes
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    before = state()
-    report: dict[str, Any] = {
-        "device": device,
-        "tiny": given.tiny,
-        "machine": describe_machine().to_json(),
-        "before": before.to_json(),
-        "peaks": peaks(device, given.tiny),
-        "networks": {},
-        "latency": [],
-        "left_out": [],
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        report["distillation"] = distillation(Path(scratch, "distillation"), given.tiny, device)
-        latencies(report, Path(scratch), given, Target("here", "this machine", device, {}), deadline)  # type: ignore[arg-type]
-    report["changed"] = list(changed(before, state()))
-    write(report, given.out)
-    print(f"{len(report['latency'])} figures in {given.out}, {len(report['left_out'])} left out")
+    variants = {name: known[name] for name in known if name in given.runtimes}
+    with tempfile.TemporaryDirectory(prefix="kd2deploy-gpu-") as scratch:
+        benchmark = Benchmark(given, device, variants, Path(scratch))
+        benchmark.run()
+    found = benchmark.report.found
+    print(f"{len(found['latency'])} latencies in {given.out}, {len(found['left_out'])} left out")
     return 0
-
-
-def latencies(
-    report: dict[str, Any], scratch: Path, given: argparse.Namespace, target: Target, deadline: float
-) -> None:
-    """Runtime by runtime, each on every network; the report is written after each."""
-    batches = [1, 4] if given.tiny else [1, 8, 32, 128]
-    subjects = {size.name: subject_of(size, scratch / size.name, given.tiny, target) for size in sizes(given.tiny)}
-    for size in sizes(given.tiny):
-        report["networks"][size.name] = {**asdict(size), **facts(subjects[size.name], batches)}
-    for runtime in given.runtimes:
-        for name, subject in subjects.items():
-            entry = {"network": name, "runtime": runtime}
-            if time.monotonic() > deadline:
-                report["left_out"].append({**entry, "reason": "the time was up"})
-                continue
-            try:
-                figures = measured(runtime, subject, batches, deadline)
-            # Each runtime fails in its own way on a network it cannot run, and the others are still to be measured.
-            except (Kd2DeployError, RuntimeError, ValueError, ImportError, OSError) as error:
-                report["left_out"].append({**entry, "reason": f"{type(error).__name__}: {str(error)[:400]}"})
-                continue
-            for figure in figures:
-                report["latency"].append({**entry, **figure, **shares(report, name, runtime, figure)})
-            write(report, given.out)
-            print(f"{runtime:20} {name}", file=sys.stderr)
-
-
-def subject_of(size: Size, folder: Path, tiny: bool, target: Target) -> Subject:
-    (folder / "work").mkdir(parents=True)
-    edges = (16, 32, 4000) if tiny else (128, 224, 64000)
-    return Subject(save(size, folder / "network"), Timed(size.family, *edges), target, folder / "work")
-
-
-def facts(subject: Subject, batches: list[int]) -> dict[str, Any]:
-    """Parameters, and operations of one request by batch (a multiplication and an addition are two)."""
-    net = subject.task.load(subject.folder)
-    inputs = subject.task.example(net, 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        subject.task.deployed(net)(*(inputs[port.name] for port in subject.task.inputs))
-    return {
-        "parameters": sum(one.numel() for one in net.parameters()),
-        "flops": {str(batch): batch * counter.get_total_flops() for batch in batches},
-    }
-
-
-def measured(runtime: str, subject: Subject, batches: list[int], deadline: float) -> list[dict[str, Any]]:
-    begun = time.perf_counter()
-    opened = runner(runtime, subject, batches)
-    open_s, net, figures = time.perf_counter() - begun, subject.task.load(subject.folder), []
-    for batch in batches:
-        if time.monotonic() > deadline:
-            break
-        feed = {name: value.numpy() for name, value in subject.task.example(net, batch).items()}
-        compute, run = opened.prepare(feed)
-        figures.append(
-            {
-                "batch": batch,
-                "device_ms": timed(compute),
-                "host_ms": timed(run),
-                "open_s": open_s,
-                "describe": opened.describe,
-            }
-        )
-    return figures
-
-
-def timed(call: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds of a blocking call: median, least, 90th percentile and the number of samples."""
-    for _ in range(WARM_UP):
-        call()
-    taken: list[float] = []
-    begun = time.perf_counter()
-    while len(taken) < LEAST or (time.perf_counter() - begun < SECONDS and len(taken) < 1000):
-        start = time.perf_counter_ns()
-        call()
-        taken.append((time.perf_counter_ns() - start) / 1e6)
-    ordered = sorted(taken)
-    return {
-        "median": statistics.median(taken),
-        "least": ordered[0],
-        "p90": ordered[int(0.9 * len(ordered))],
-        "samples": len(taken),
-    }
-
-
-def shares(report: dict[str, Any], name: str, runtime: str, figure: dict[str, Any]) -> dict[str, float]:
-    """The share of the device's measured peaks that a figure reaches: in products, and in reading the weights once."""
-    network, seconds = report["networks"][name], figure["device_ms"]["median"] / 1e3
-    half = not runtime.endswith("fp32")
-    peak = report["peaks"]["fp16_tflops" if half else "fp32_tflops"] * 1e12
-    weights = network["parameters"] * (2 if half else 4)
-    return {
-        "matmul_share": network["flops"][str(figure["batch"])] / seconds / peak,
-        "weights_bandwidth_share": weights / seconds / (report["peaks"]["copy_gb_per_s"] * 1e9),
-    }
-
-
-def peaks(device: str, tiny: bool) -> dict[str, float]:
-    """What the device itself reaches: square matrix products, and copying (read and write counted)."""
-    edge, copied = (256, 1 << 20) if tiny else (8192, 1 << 30)
-
-    def fastest(call: Callable[[], Any]) -> float:
-        def blocking() -> None:
-            call()
-            if device == "cuda":
-                torch.cuda.synchronize()
-
-        return timed(blocking)["least"] / 1e3
-
-    found = {}
-    for name, kind in (("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)):
-        one = torch.ones(edge, edge, device=device, dtype=kind)
-        found[f"{name}_tflops"] = 2 * edge**3 / fastest(lambda one=one: torch.mm(one, one)) / 1e12  # type: ignore[misc]
-    source = torch.ones(copied, device=device, dtype=torch.uint8)
-    goal = torch.empty_like(source)
-    found["copy_gb_per_s"] = 2 * copied / fastest(lambda: goal.copy_(source)) / 1e9
-    return found
-
-
-def distillation(folder: Path, tiny: bool, device: str) -> dict[str, Any]:
-    """Optimizer steps per second of the real engine in bf16, with the teacher run live and with its answers cached."""
-    teacher_size, student_size = sizes(tiny)[:2]
-    rows, length, batch = (64, 16, 8) if tiny else (4096, 128, 32)
-    drawn = np.random.default_rng(0)
-    words = drawn.integers(5, 64, size=(rows, length))
-    features = [
-        {"input_ids": row, "pad_id": 0, "labels": int(row[1]) % 2, "index": index} for index, row in enumerate(words)
-    ]
-    task = TextClassification(labels=("no", "yes"), max_length=length)
-    settings = Settings(epochs=1, batch=batch, precision="bf16", keep="last", checkpoint_every=10**6)
-    found: dict[str, Any] = {
-        "teacher": teacher_size.name,
-        "student": student_size.name,
-        "batch": batch,
-        "length": length,
-    }
-    teacher = task.load(save(teacher_size, folder / "teacher"))
-    begun = time.perf_counter()
-    cache = TeacherCache.open_or_fill(
-        folder / "cache",
-        task,
-        teacher,
-        features,
-        teacher_hash="untrained",
-        device=device,  # type: ignore[arg-type]
-    )
-    found["cache_fill_s"] = time.perf_counter() - begun
-    for name, kept in (("live", None), ("cached", cache)):
-        student = task.load(save(student_size, folder / f"student-{name}"))
-        trained = distill(
-            task,
-            student,  # type: ignore[arg-type]
-            logit(),
-            features=features,
-            settings=settings,
-            folder=folder / name,
-            seed=0,
-            teacher=teacher,
-            cache=kept,
-            device=device,  # type: ignore[arg-type]
-        )
-        found[name] = {
-            "steps": trained.steps,
-            "seconds": trained.seconds,
-            "steps_per_s": trained.steps / trained.seconds,
-        }
-    return found
-
-
-def write(report: dict[str, Any], path: Path) -> None:
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(report, indent=1, default=str) + "\n")
-    aside.replace(path)
 
 
 if __name__ == "__main__":
