@@ -54,22 +54,6 @@ def floats(kind: torch.dtype) -> Callable[[int, str], Callable[[], Any]]:
     return product
 
 
-def tf32(edge: int, device: str) -> Callable[[], Any]:
-    """float32 rounded to 10 bits on its way into the product: what cuDNN does to convolutions unless told not to."""
-    if device != "cuda":
-        raise ValueError("TensorFloat-32 is NVIDIA's own")
-    plain = floats(torch.float32)(edge, device)
-
-    def rounded() -> Any:
-        torch.set_float32_matmul_precision("high")
-        try:
-            return plain()
-        finally:
-            torch.set_float32_matmul_precision("highest")
-
-    return rounded
-
-
 def int8(edge: int, device: str) -> Callable[[], Any]:
     one, other = (torch.randint(-127, 128, (edge, edge), device=device, dtype=torch.int8) for _ in range(2))
     return lambda: torch._int_mm(one, other)
@@ -84,7 +68,6 @@ def fp8(edge: int, device: str) -> Callable[[], Any]:
 
 PRODUCTS: dict[str, Callable[[int, str], Callable[[], Any]]] = {
     "fp32": floats(torch.float32),
-    "tf32": tf32,
     "bf16": floats(torch.bfloat16),
     "fp16": floats(torch.float16),
     "int8": int8,

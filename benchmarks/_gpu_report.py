@@ -65,7 +65,7 @@ class Report:
         if network is None or peaks is None:
             return {"matmul_share": None, "weights_bandwidth_share": None}
         seconds = (entry["device_ms"] or entry["host_ms"])["median"] / 1e3
-        types = types_of(entry["runtime"], self.found["device"])
+        types = types_of(entry["runtime"])
         return shares(Work(**network["work"]), types, entry["batch"], seconds, peaks)
 
     def write(self) -> None:

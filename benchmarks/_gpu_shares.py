@@ -21,7 +21,7 @@ KINDS = {
     "aten.baddbmm": "attention",
 }
 """Which kind of product PyTorch's operations are: with weights, convolutions, and between activations."""
-BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,11 @@ def work_of(net: nn.Module, module: nn.Module, inputs: tuple[Tensor, ...]) -> Wo
     return Work(parameters, {**weights, "other": parameters - sum(sizes.values())}, flops)
 
 
-def types_of(runtime: str, device: str) -> dict[str, str]:
-    """The type of each kind of product, and of the other weights; cuDNN rounds fp32 convolutions to tf32."""
-    if runtime.endswith("fp32"):
-        return {"linear": "fp32", "convolution": "tf32" if device == "cuda" else "fp32", "attention": "fp32"} | {
-            "other": "fp32"
-        }
+def types_of(runtime: str) -> dict[str, str]:
+    """The type of each kind of product, and of the other weights."""
     linear = runtime.rpartition("-")[2]
-    convolution = "fp16" if linear == "fp8" else linear
-    return {"linear": linear, "convolution": convolution, "attention": "fp16", "other": "fp16"}
+    inner = "fp32" if linear == "fp32" else "fp16"
+    return {"linear": linear, "convolution": inner if linear == "fp8" else linear, "attention": inner, "other": inner}
 
 
 def shares(

@@ -11,29 +11,25 @@ WORK = Work(
     weights={"linear": 100, "convolution": 50, "other": 10},
     flops={"linear": 2 * 10**12, "convolution": 10**12, "attention": 10**12},
 )
-PEAKS = {"fp32_tflops": 1.0, "tf32_tflops": 2.0, "fp16_tflops": 2.0, "int8_tflops": 4.0, "fp8_tflops": None} | {
-    "copy_gb_per_s": 1e-6
-}
+PEAKS = {"fp32_tflops": 1.0, "fp16_tflops": 2.0, "int8_tflops": 4.0, "fp8_tflops": None} | {"copy_gb_per_s": 1e-6}
 
 
 def test_int8_products_are_counted_at_the_int8_peak_and_attention_at_the_fp16_one() -> None:
-    found = shares(WORK, types_of("tensorrt-int8", "cuda"), 1, 2.5, PEAKS)
+    found = shares(WORK, types_of("tensorrt-int8"), 1, 2.5, PEAKS)
     assert found["matmul_share"] == pytest.approx((3 / 4 + 1 / 2) / 2.5)
     assert found["weights_bandwidth_share"] == pytest.approx((150 + 2 * 10) / 2.5 / 1e3)
 
 
 def test_fp8_leaves_convolutions_in_fp16_and_is_null_without_its_peak() -> None:
-    types = types_of("tensorrt-fp8", "cuda")
+    types = types_of("tensorrt-fp8")
     assert types["convolution"] == "fp16"
     assert shares(WORK, types, 1, 1.0, PEAKS)["matmul_share"] is None
     convolutional = Work(1, WORK.weights, {"linear": 0, "convolution": 10**12, "attention": 0})
     assert shares(convolutional, types, 1, 1.0, PEAKS)["matmul_share"] == pytest.approx(1 / 2)
 
 
-def test_fp32_convolutions_are_rounded_on_a_gpu_alone() -> None:
-    assert types_of("torch-eager-fp32", "cuda")["convolution"] == "tf32"
-    assert types_of("torch-eager-fp32", "cpu")["convolution"] == "fp32"
-    found = shares(WORK, types_of("torch-eager-fp32", "cpu"), 2, 16.0, PEAKS)
+def test_fp32_is_fp32_everywhere_and_a_batch_does_as_much_more() -> None:
+    found = shares(WORK, types_of("torch-eager-fp32"), 2, 16.0, PEAKS)
     assert found["matmul_share"] == pytest.approx(0.5)
     assert found["weights_bandwidth_share"] == pytest.approx(4 * 160 / 16 / 1e3)
 
