@@ -48,7 +48,7 @@ def resnet(layer_type: str, depths: Sequence[int], widths: Sequence[int]) -> dic
 
 
 def wav2vec2(layers: int, hidden: int, tiny: bool) -> dict[str, Any]:
-    found = {
+    found: dict[str, Any] = {
         "num_hidden_layers": layers,
         "hidden_size": hidden,
         "num_attention_heads": max(2, hidden // 64),

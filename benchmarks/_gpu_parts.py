@@ -98,8 +98,8 @@ def timed(
         for name, taken in rounds.items():
             figures[name][kind] = figure(taken)
         teacher = next((name for name in rounds if opened[name][0].size.role == "teacher"), None)
-        for student in rounds if teacher is not None else ():
-            if student != teacher:
+        for student in rounds:
+            if teacher is not None and student != teacher:
                 entry = {"runtime": runtime, "batch": batch, "teacher": teacher, "student": student, "clock": kind}
                 found["faster"].append(entry | {"times": times_faster(rounds[teacher], rounds[student])})
     for name, both in figures.items():

@@ -39,7 +39,7 @@ def side_by_side(calls: Mapping[str, Call], protocol: Protocol) -> dict[str, lis
     found: dict[str, list[Doubles]] = {name: [] for name in calls}
     for _ in range(protocol.rounds):
         taken: dict[str, list[float]] = {name: [] for name in calls}
-        for name in (*calls, *reversed(calls)):
+        for name in (*calls, *reversed(list(calls))):
             taken[name] += block(calls[name], protocol)
         for name, samples in taken.items():
             found[name].append(np.array(samples))

@@ -7,8 +7,8 @@ Networks are untrained: nothing here says how accurate anything is.
 
 It ends within `--minutes`: each part runs in a process of its own with the time that is left for it, what could not be
 done is named in `left_out`, and the file is whole after each part. `--work FOLDER` keeps graphs and engines, so that a
-second run has more time to measure. `--runtimes` chooses some. `--tiny` runs the same program on a processor in under a
-minute, to check it and not the machine. Not run on a device yet.
+second run has more time to measure. `--runtimes` chooses some. `--tiny` runs the same program on a processor in a
+minute or two, to check it and not the machine. Not run on a device yet.
 """
 
 import argparse
