@@ -20,8 +20,8 @@ def resolved(settings: Settings, device: Literal["cpu", "cuda"] | None = None) -
 def cpu_multiplies_bf16() -> bool:
     """Whether the processor has instructions for products of bf16, in vectors (AVX-512 BF16) or matrix units (AMX).
 
-    Without them bf16 is emulated and slower than fp32. A training step of a 6 x 384 encoder took 0.45 of its fp32 time on
-    an AMD EPYC (Zen 5) that has the first and not the second.
+    Without them bf16 is emulated and slower than fp32. A training step of a 6 x 384 encoder took 0.45 of its fp32 time
+    on an AMD EPYC (Zen 5) that has the first and not the second.
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.12
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
