@@ -21,6 +21,8 @@ CUDA_GRAPH_OPTION = {
     "NvTensorRTRTXExecutionProvider": "enable_cuda_graph",
 }
 """How each provider is told to record its launches."""
+TAKES_STREAM = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
+"""Providers that issue their work on the caller's stream, told by `user_compute_stream`."""
 DEFAULTS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Unless it is told otherwise, CUDA multiplies fp32 in TF32, which has 10 bits of mantissa."""
 PREFIX = {"TensorrtExecutionProvider": "trt", "NvTensorRTRTXExecutionProvider": "nv"}

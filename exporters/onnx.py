@@ -32,6 +32,7 @@ from kd2deploy.exporters._providers import (
     DEFAULTS,
     DEVICE_OF,
     PREFIX,
+    TAKES_STREAM,
     computed_in,
     engine_options,
 )
@@ -354,7 +355,8 @@ class OnnxSession:
     """An ONNX file in ONNX Runtime, on exactly the provider that was asked for.
 
     With `io_binding` the inputs and outputs are buffers on the device, copied explicitly: `run` is then `place`,
-    `compute` and `fetch`. With `cuda_graph` the launches of each set of shapes are recorded once and replayed.
+    `compute` and `fetch`, on a CUDA device on a stream of the session's own (not run on a device yet). With
+    `cuda_graph` the launches of each set of shapes are recorded once and replayed.
     `provider_options` are ONNX Runtime's own (`{trt_fp16_enable: "1"}`); fp32 is not rounded to TF32 unless they ask
     for it. `shapes` are the sizes [smallest, usual, largest] of dynamic axes that TensorRT's providers build an engine
     for, which is kept for the next process. Raises SessionError where the provider is missing, was silently replaced,
@@ -379,6 +381,10 @@ class OnnxSession:
         self._told = {**DEFAULTS.get(provider, {}), **(provider_options or {})}
         self.cuda_graph, self.precision = cuda_graph, computed_in(artifact.precision, self._told)
         options = {**_engine_options(provider, artifact, task, shapes or {}), **self._told}
+        owns_stream = self.resident and provider in TAKES_STREAM and torch.cuda.is_available()
+        self.stream = torch.cuda.Stream() if owns_stream else None  # type: ignore[no-untyped-call]
+        if self.stream is not None:
+            options["user_compute_stream"] = str(self.stream.cuda_stream)
         if cuda_graph:
             if provider not in CUDA_GRAPH_OPTION or not self.resident:
                 raise SessionError(
@@ -417,13 +423,18 @@ class OnnxSession:
         bound.binding.synchronize_inputs()
         return bound
 
-    def compute(self, bound: Bound) -> None:
-        """Run the graph on what was placed, and wait for it."""
+    def compute(self, bound: Bound, *, wait: bool = True) -> None:
+        """Run the graph on what was placed, and wait for it; without a stream of its own it always waits."""
         self._session.run_with_iobinding(bound.binding, bound.options)
-        bound.binding.synchronize_outputs()
+        if self.stream is None:
+            bound.binding.synchronize_outputs()
+        elif wait:
+            self.stream.synchronize()
 
     def fetch(self, bound: Bound) -> dict[str, np.ndarray[Any, Any]]:
-        """Copy the outputs to the host."""
+        """Wait for the outputs and copy them to the host."""
+        if self.stream is not None:
+            self.stream.synchronize()
         return {name: np.array(value.numpy()) for name, value in bound.outputs.items()}
 
     def _prepared(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Bound:
@@ -448,12 +459,14 @@ class OnnxSession:
         return Bound(binding, inputs, outputs, self._options(str(len(self._bound) + 1)))
 
     def _options(self, recording: str) -> Any:
-        """Under which number the provider records and replays a run; -1: not at all."""
+        """Under which number the provider records and replays a run (-1: not at all), and who waits for it."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
         if self.cuda_graph:
             options.add_run_config_entry("gpu_graph_id", recording)
+        if self.stream is not None:
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
     def describe(self) -> dict[str, str]:
