@@ -32,6 +32,8 @@ EXIT_CODES: Mapping[Outcome, int] = {
 
 Bound = Literal["at_most", "at_least"]
 Unit = Literal["points", "share", "ratio", "ms", "mb"]
+MetricUnit = Literal["share", "number"]
+"""A `share` is 0..1, and its drops are told in points of a hundred; a `number` is told as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Gate:
     unit: Unit
 
 
-SIGNS: Mapping[Unit, str] = {"points": "", "share": "", "ratio": "x", "ms": "ms", "mb": "MB"}
+SIGNS: Mapping[Unit, str] = {"points": " points", "share": " %", "ratio": "x", "ms": " ms", "mb": " MB"}
+HUNDREDTHS: frozenset[Unit] = frozenset({"points", "share"})
 
 GATES: Mapping[str, Gate] = {
     "max_drop": Gate("metric drop against the teacher", "at_most", "points"),
@@ -91,6 +94,7 @@ def judge(
     figures: Mapping[str, Figure | float | None],
     breaches: Sequence[str] = (),
     remarks: Mapping[str, str] | None = None,
+    metric_unit: MetricUnit = "share",
 ) -> Verdict:
     """Every limit that is set, held against the figure of the same name in `figures`.
 
@@ -101,7 +105,7 @@ def judge(
     """
     limits = {name: getattr(gates, name) for name in GATES}
     results = tuple(
-        remarked(gate(name, limit, figures.get(name)), (remarks or {}).get(name, ""))
+        remarked(gate(name, limit, figures.get(name), metric_unit), (remarks or {}).get(name, ""))
         for name, limit in limits.items()
         if limit is not None
     )
@@ -115,7 +119,7 @@ def judge(
     return Verdict(worst, f"{worst.value}: {'; '.join(decisive)}", results)
 
 
-def gate(name: str, limit: float, figure: Figure | float | None) -> GateResult:
+def gate(name: str, limit: float, figure: Figure | float | None, metric_unit: MetricUnit = "share") -> GateResult:
     """PASS only if the pessimistic end clears the limit, FAIL only if the optimistic end misses it."""
     kind = GATES[name]
     if isinstance(figure, TooFew):
@@ -127,8 +131,11 @@ def gate(name: str, limit: float, figure: Figure | float | None) -> GateResult:
         text = f"{kind.title} was not measured, and a missing figure fails"
         return GateResult(name, kind.bound, kind.unit, limit, None, None, None, Outcome.FAIL, text)
     outcome = _outcome(kind.bound, limit, figure)
-    found = f"{_number(figure.estimate)} [{_number(figure.low)}, {_number(figure.high)}] {SIGNS[kind.unit]}".strip()
-    wanted = f"{kind.bound.replace('_', ' ')} {_number(limit)}"
+    number = kind.unit == "points" and metric_unit == "number"
+    scale, sign = (100 if kind.unit in HUNDREDTHS and not number else 1), "" if number else SIGNS[kind.unit]
+    estimate, low, high, bound = (f"{end * scale:.3g}" for end in (figure.estimate, figure.low, figure.high, limit))
+    found = f"{estimate}{sign} [{low}, {high}]"
+    wanted = f"{kind.bound.replace('_', ' ')} {bound}{sign}"
     remark = {
         Outcome.PASS: "holds",
         Outcome.FAIL: "is missed",
@@ -150,7 +157,3 @@ def _outcome(bound: Bound, limit: float, figure: Interval) -> Outcome:
     if ends[1] < sign * limit:
         return Outcome.FAIL
     return Outcome.INCONCLUSIVE
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"

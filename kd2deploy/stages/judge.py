@@ -106,7 +106,7 @@ def decide(
         figures["p50_ms"], figures["p99_ms"] = latency_percentile(own, 0.5), latency_percentile(own, 0.99)
         remarks["p50_ms"] = remarks["p99_ms"] = cut_short(own)
     found = [*breaches(job, measured, names, target), *lineage_breaches(chain)]
-    verdict = judge(target.gates, figures, found, remarks)
+    verdict = judge(target.gates, figures, found, remarks, job.task_info.metric_unit)
     return Judged(verdict, tuple(speedups))
 
 

@@ -9,9 +9,10 @@ from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.latency import Protocol
 from kd2deploy.measure.statistics import percentile, ratio_of_medians, round_centre, t_ends
 from kd2deploy.measure.verdict import Outcome, judge
+from kd2deploy.recipe import Measurement
 
 RUNS = 10_000
-PROCESSES, ROUNDS, SAMPLES = Protocol().processes, Protocol().least_rounds, Protocol().least_runs
+PROCESSES, ROUNDS, SAMPLES = Measurement().processes, Protocol().least_rounds, Protocol().least_runs
 CHUNK = 1_000
 
 

@@ -62,8 +62,15 @@ def test_the_worst_gate_decides_and_says_why() -> None:
     unsure = judge(gates, {"max_drop": good, "min_speedup": wide, "p50_ms": 2.0})
     failed = judge(gates, {"max_drop": good, "min_speedup": wide, "p50_ms": bad})
     assert [each.outcome.exit_code for each in (passed, unsure, failed)] == [0, 3, 1]
-    assert failed.sentence == "FAIL: median latency is 6 [5.5, 6.5] ms; at most 5 is missed"
+    assert failed.sentence == "FAIL: median latency is 6 ms [5.5, 6.5]; at most 5 ms is missed"
     assert [each.name for each in failed.gates] == ["max_drop", "min_speedup", "p50_ms"]
+
+
+def test_a_drop_is_told_in_points_unless_the_metric_is_no_share() -> None:
+    drop = Interval(-0.004568, -0.009777, 0.0006485)
+    told = gate("max_drop", 0.02, drop).sentence
+    assert told == "metric drop against the teacher is -0.457 points [-0.978, 0.0648]; at most 2 points holds"
+    assert "-0.00457 [-0.00978, 0.000649]; at most 0.02 holds" in gate("max_drop", 0.02, drop, "number").sentence
 
 
 def test_a_breach_makes_it_invalid_and_the_gates_are_still_shown() -> None:

@@ -14,6 +14,7 @@ from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.over_seeds import gap_closed_over_seeds
 from kd2deploy.measure.timing import Block, Contender, Timing
 from kd2deploy.measure.verdict import Outcome
+from kd2deploy.report import TaskInfo
 from kd2deploy.stages.judge import Judged, Names, decide, drop_chain, gap_over_seeds_or_examples
 from kd2deploy.stages.measure import Entry, Measured
 from kd2deploy.tasks.text_classification import TextClassification
@@ -69,6 +70,7 @@ MEASURED = Measured(
 def job(overlap: int = 0, seeds: tuple[int, ...] = (0,)) -> Any:
     return SimpleNamespace(
         task=TextClassification(labels=("good", "bad")),
+        task_info=TaskInfo("text_classification", "accuracy"),
         splits=SimpleNamespace(overlap=overlap, eval=range(ROWS)),
         recipe=SimpleNamespace(seeds=seeds),
     )
