@@ -30,6 +30,8 @@ from kd2deploy.stages.judge import plain, shown, timing_shown, weights_mb
 from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.checkpoint import locate
 
+Reading = Mapping[str, Any]
+"""Arguments of the task beside its classes."""
 SYNTHETIC = 32
 """Seeded inputs where no data is given."""
 ROWS = 512
@@ -43,13 +45,14 @@ def export_alone(
     data: str | None,
     task_name: str,
     columns: Mapping[str, str | None],
+    max_length: int | None = None,
 ) -> list[str]:
     """Write a target's variants of a network to a folder; a line for each. Raises ConvertError if none can be made."""
     target = load_target(target_name, "--target")
     unknown = [name for name in variants or () if name not in target.variants]
     if unknown:
         raise ConvertError(f"target {target.name} has no variant {unknown[0]!r}: {', '.join(target.variants)}")
-    found = network(model, task_name)
+    found = network(model, task_name, reading_of(columns, max_length))
     samples = feeds_of(found, target, data, columns, batch=8)
     made_with = samples_hash(samples, versions())
     lines, failed = [], []
@@ -79,10 +82,12 @@ def profile_alone(
     task_name: str,
     columns: Mapping[str, str | None],
     out: Path | None,
+    max_length: int | None = None,
 ) -> Report:
     """Race networks and bundles on a target; speedups are against the first. Nothing is judged."""
     target = load_target(target_name, "--target")
-    named = {name: opened(name, task_name) for name in models}
+    reading = reading_of(columns, max_length)
+    named = {name: opened(name, task_name, reading) for name in models}
     first = next(iter(named.values()))
     feeds = feeds_of(first[1], target, data, columns, batch=target.workload.batch)
     before = state()
@@ -140,7 +145,13 @@ def predict_alone(folder: Path, given: Sequence[str], other: str | None) -> list
     return answers
 
 
-def network(name: str, task_name: str) -> Model:
+def reading_of(columns: Mapping[str, str | None], max_length: int | None) -> Reading:
+    """How a network reads its inputs, as far as its own configuration does not say: pairs, and how much of a text."""
+    said = {"pair": True if columns.get("text_pair") else None, "max_length": max_length}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def network(name: str, task_name: str, reading: Reading) -> Model:
     """A fine-tuned network with the task that its bundle or its own configuration describes. Raises ModelError."""
     if Path(name, MANIFEST).is_file():
         return model_at(Path(name), read_bundle(Path(name)).task)
@@ -148,21 +159,21 @@ def network(name: str, task_name: str) -> Model:
     config = read_config(folder)
     labels = config.get("id2label") or {}
     ordered = [str(labels[key]) for key in sorted(labels, key=int)]
-    if config.get("problem_type") == "regression":
+    if config.get("problem_type") == "regression" or len(ordered) == 1:  # one output is a number, not a class
         ordered = []
     try:
-        return model_at(folder, build_task({"use": task_name, "labels": ordered}))
+        return model_at(folder, build_task({"use": task_name, "labels": ordered, **reading}))
     except (ValueError, TypeError, ModuleNotFoundError, StopIteration) as error:
         raise ModelError(f"{name} does not fit the task {task_name!r}: {error}; choose another with --task") from error
 
 
-def opened(name: str, task_name: str) -> tuple[Contender, Model]:
+def opened(name: str, task_name: str, reading: Reading) -> tuple[Contender, Model]:
     """A bundle's deployed file, or a network as PyTorch runs it."""
     if Path(name, MANIFEST).is_file():
         bundle = read_bundle(Path(name))
         model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
         return Contender(name, bundle.artifact, bundle.session), model
-    model = network(name, task_name)
+    model = network(name, task_name, reading)
     return Contender(name, model.artifact), model
 
 

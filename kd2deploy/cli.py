@@ -27,6 +27,7 @@ TeacherName = Annotated[str | None, typer.Option(help="Folder, hub id or package
 Train = Annotated[str | None, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")]
 Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judging alone.")]
 Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
+MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]
 TargetName = Annotated[list[str] | None, typer.Option(help="Target by name (`kd2deploy targets`) or YAML file.")]
 
 
@@ -111,6 +112,7 @@ def export(
     text: Column = None,
     text_pair: Column = None,
     label: Column = None,
+    max_length: MaxLength = None,
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher, in a pack.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in a pack: 0.01.")] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds, in a pack.")] = None,
@@ -128,7 +130,7 @@ def export(
 
         columns = {"text": text, "text_pair": text_pair, "label": label}
         gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
-        wanted = Wanted(out, target, variant, teacher, train, data, task, columns, gates)
+        wanted = Wanted(out, target, variant, teacher, train, data, task, columns, gates, max_length)
         with on_terminal() as watcher:
             lines = write(model, source, wanted, watcher)
         for line in lines:
@@ -142,7 +144,8 @@ def profile(
     data: Annotated[str | None, typer.Option(help="Rows to draw real inputs from.")] = None,
     task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
     text: Column = None,
-    label: Column = None,
+    text_pair: Column = None,
+    max_length: MaxLength = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and report.md.")] = None,
 ) -> None:
     """Time networks and bundles side by side on a target, with intervals."""
@@ -150,7 +153,8 @@ def profile(
         from kd2deploy.alone import profile_alone
         from kd2deploy.report import print_report
 
-        print_report(profile_alone(models, target, data, task, {"text": text, "label": label}, out))
+        columns = {"text": text, "text_pair": text_pair}
+        print_report(profile_alone(models, target, data, task, columns, out, max_length))
 
 
 @app.command()

@@ -51,6 +51,8 @@ class Wanted:
     task: str
     columns: Mapping[str, str | None]
     gates: Mapping[str, float | None]
+    max_length: int | None = None
+    """Tokens read of a text, where no bundle says it."""
 
 
 def export(model: str | None, source: Path | None, wanted: Wanted, watcher: Watcher) -> list[str]:
@@ -71,7 +73,9 @@ def export(model: str | None, source: Path | None, wanted: Wanted, watcher: Watc
 
 
 def files_of(name: str, wanted: Wanted) -> list[str]:
-    return export_alone(name, wanted.out, wanted.target, wanted.variants, wanted.data, wanted.task, wanted.columns)
+    return export_alone(
+        name, wanted.out, wanted.target, wanted.variants, wanted.data, wanted.task, wanted.columns, wanted.max_length
+    )
 
 
 def said(pack: Path, wanted: Wanted) -> list[str]:
@@ -160,7 +164,11 @@ def known_of_flags(name: str, wanted: Wanted) -> tuple[dict[str, Any], list[str]
     unset: dict[str, Any] = {"method": None, "epochs": None, "seeds": None, "gates": {}}
     flags = {**given, **unset, "task": wanted.task, "columns": wanted.columns, "targets": [wanted.target]}
     recipe, _ = recipe_from(None, flags)
-    return {**retargeted(recipe, wanted), "student": {"from": name}, "control": False}, []
+    spec = {**retargeted(recipe, wanted), "student": {"from": name}, "control": False}
+    if wanted.max_length is not None:
+        task = spec["task"]
+        spec["task"] = {**(task if isinstance(task, dict) else {"use": task}), "max_length": wanted.max_length}
+    return spec, []
 
 
 def known_of_bundle(bundle: Bundle, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +13,12 @@ from kd2deploy.core.target import Target
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.pack import device_is_here
+from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe, method_uses
 from kd2deploy.resolve import known, load_target, locate, target_files
+from kd2deploy.run import Run
 from kd2deploy.stages.export import missing
+from kd2deploy.stages.job import Job
 from kd2deploy.train.checkpoint import locate as locate_network
 from kd2deploy.train.pair import check_pair
 
@@ -42,17 +46,22 @@ def targets_table() -> None:
 
 
 def overview(recipe: Recipe) -> None:
-    """What a run would do, and how large the data is, once all that a run needs is known to be there.
+    """What a run would do, and how large the data is, once all that a run needs is known to be there and to fit.
 
-    Networks and runtimes are looked at before the data, which may take minutes to read; nothing is started or written.
+    Networks and runtimes are looked at before the data, which may take minutes to read; methods are bound to the
+    networks where the recipe names the student (a plan finds it later). Nothing is started or written.
     Raises RecipeError, ModelError, DataError.
     """
+    from kd2deploy.stages.fit import refuse_unfit
     from kd2deploy.stages.prepare import prepare
 
     found = networks(recipe)
     runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
     task, splits, about = prepare(recipe)
-    if "teacher" in found and recipe.teacher.fine_tune is None:
+    if recipe.student.plan is None:
+        with TemporaryDirectory() as scratch:
+            refuse_unfit(Job(recipe, Run(Path(scratch)), Silent(), splits, task, about), recipe.student.shrink)
+    elif "teacher" in found and recipe.teacher.fine_tune is None:
         check_pair(task, found["teacher"], found["teacher"])
     table = Table("stage", "what", title="Plan (dry run: the recipe is sound, nothing was started)", show_lines=True)
     sizes = (

@@ -30,8 +30,19 @@ def test_networks_are_looked_for_before_the_data_is_read(folder: Path) -> None:
 def test_a_teacher_of_other_labels_is_refused(folder: Path) -> None:
     task = {"use": "text_classification", "labels": ["pos", "neg"]}
     found = recipe(folder, teacher={"from": str(folder / "encoder")}, task=task)
-    with pytest.raises(ModelError, match="another order"):
+    with pytest.raises(RecipeError, match="another order"):
         overview(Recipe.parse(found))
+    with pytest.raises(ModelError, match="another order"):
+        overview(Recipe.parse({**found, "student": {"plan": {}}}))
+
+
+def test_methods_are_bound_to_the_networks(folder: Path) -> None:
+    distill = [{"method": {"use": "hidden", "layers": [[1, 9]]}}]
+    with pytest.raises(RecipeError) as caught:
+        overview(Recipe.parse(recipe(folder, distill=distill)))
+    (fault,) = caught.value.faults
+    assert fault.path == "distill[0].method"
+    assert "hidden" in str(fault)
 
 
 def test_variants_that_cannot_be_made_here_are_named(

@@ -59,8 +59,8 @@ def prepare(
     Of these `labels` are the classes in the networks' order; None takes the source's or, sorted, those of the training
     rows; empty means regression. `validation_share` of the training rows is held out, class by class, where the source
     has no validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so
-    many training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their input or
-    label instead of refusing them. Raises DataError that names split, rows and remedy.
+    many training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their
+    input or label instead of refusing them. Raises DataError that names split, rows and remedy.
     """
     warnings: list[str] = []
     inputs, labels = task.fields(arguments), arguments.get("labels")
