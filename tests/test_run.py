@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ def test_another_source_behind_a_dotted_name_is_another_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_methods", raising=False)  # another test may have imported one of that name
     spec = {"trainings": [{"method": method}]}
     source = tmp_path / "my_methods.py"
     marks = []

@@ -28,7 +28,7 @@ def test_the_defaults_are_accepted():
         ({"schedule": "sawtooth"}, "schedule is one of linear, cosine, constant, got 'sawtooth'"),
         ({"optimizer": "adam"}, "optimizer is one of adamw, sgd"),
         ({"precision": "int8"}, "precision is one of auto, fp32, bf16, fp16"),
-        ({"quantize": "int4"}, "quantize is one of none, int8, got 'int4'"),
+        ({"quantize": "int4"}, "quantize is one of none, int8, int8_symmetric, got 'int4'"),
         ({"keep": "first"}, "keep is one of best, last"),
     ],
 )
