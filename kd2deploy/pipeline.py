@@ -258,7 +258,7 @@ def full_report(
         distillation=judge.distillation(job, methods, measured, names, students, controls),
         lineage=judge.lineage(entries, exports, names),
         findings=findings,
-        warnings=(*facts.warnings, *measured.notes, judge.drop_sentence(chain)),
+        warnings=(*facts.warnings, *measured.notes, judge.drop_sentence(chain, job.task_info)),
         left_out={**facts.left_out, **names.unmade, **measured.failures},
         machine=flat(measured.machine),
         machine_before=flat(measured.before),

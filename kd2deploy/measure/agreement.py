@@ -8,6 +8,7 @@ import numpy as np
 
 from kd2deploy.core import Task
 from kd2deploy.errors import MeasureError
+from kd2deploy.measure.verdict import MetricUnit
 
 Array = np.ndarray[Any, Any]
 
@@ -69,8 +70,8 @@ def chain(scores: Sequence[tuple[str, float]]) -> list[Link]:
     return [Link(name, score, score - before[max(0, place - 1)]) for place, (name, score) in enumerate(scores)]
 
 
-def where_it_drops(scores: Sequence[tuple[str, float]]) -> str:
-    """One sentence that names the step with the largest loss, or says that there is none."""
+def where_it_drops(scores: Sequence[tuple[str, float]], metric_unit: MetricUnit = "share") -> str:
+    """One sentence that names the step with the largest loss, or says that there is none; shares lose points."""
     links = chain(scores)
     if len(links) < 2:
         return "there is only one score, so no step to blame"
@@ -78,7 +79,8 @@ def where_it_drops(scores: Sequence[tuple[str, float]]) -> str:
     whole = links[-1].score - links[0].score
     if links[worst].change >= 0:
         return f"no step loses anything ({links[0].name} {links[0].score:.4f}, {links[-1].name} {links[-1].score:.4f})"
-    return (
-        f"the largest loss enters from {links[worst - 1].name} to {links[worst].name}: {links[worst].change:+.4f} "
-        f"of {whole:+.4f} in all"
+    lost, in_all = (
+        f"{change * 100:+.2f} points" if metric_unit == "share" else f"{change:+.4f}"
+        for change in (links[worst].change, whole)
     )
+    return f"the largest loss enters from {links[worst - 1].name} to {links[worst].name}: {lost}, and {in_all} in all"

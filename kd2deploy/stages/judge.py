@@ -445,7 +445,6 @@ def findings(measured: Measured, names: Names, target: Target, deployed: Artifac
     return tuple(Finding(one.sentence, one.remedy, names.deployed) for one in found)
 
 
-def drop_sentence(links: Sequence[DropLink]) -> str:
-    return where_it_drops(
-        [(link.step, link.metric.value) for link in links if link.metric is not None and link.metric.value is not None]
-    )
+def drop_sentence(links: Sequence[DropLink], task: TaskInfo) -> str:
+    known = [(link.step, link.metric.value) for link in links if link.metric is not None]
+    return where_it_drops([(step, value) for step, value in known if value is not None], task.metric_unit)

@@ -45,7 +45,9 @@ def test_other_names_or_shapes_are_an_error_and_no_figure() -> None:
 def test_the_step_that_loses_most_is_named() -> None:
     scores = [("teacher", 0.92), ("student", 0.91), ("onnx", 0.91), ("int8", 0.84)]
     assert [round(link.change, 2) for link in chain(scores)] == [0.0, -0.01, 0.0, -0.07]
-    assert where_it_drops(scores) == "the largest loss enters from onnx to int8: -0.0700 of -0.0800 in all"
+    told = where_it_drops(scores)
+    assert told == "the largest loss enters from onnx to int8: -7.00 points, and -8.00 points in all"
+    assert where_it_drops(scores, "number").endswith("-0.0700, and -0.0800 in all")
 
 
 def test_a_chain_without_a_loss_says_so() -> None:
