@@ -39,10 +39,20 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
     copy.CopyFrom(model)
     with quiet():  # it names each weight that it rounds to zero
         cast = convert_float_to_float16(copy, keep_io_types=True, node_block_list=sorted(kept) or None)
+    _once(cast)
     _stay_in_fp32(cast, kept)
     if precision == "bf16":
         _widen_to_bf16(cast, _floats(model))
     return _in_order(cast)
+
+
+def _once(model: "onnx.ModelProto") -> None:
+    """Drop casts that stand twice: ONNX Runtime 1.30 writes one per reader of a value, all under one name."""
+    written: set[str] = set()
+    for node in list(model.graph.node):
+        if node.op_type == "Cast" and node.output[0] in written:
+            model.graph.node.remove(node)
+        written.update(node.output)
 
 
 def only_in_half(model: "onnx.ModelProto", precision: Half, node: str) -> "onnx.ModelProto":

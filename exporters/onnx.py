@@ -171,7 +171,8 @@ def _dynamic(port: Port) -> dict[int, str]:
 def name_nodes(model: "onnx.ModelProto") -> None:
     """Give every node a unique name that says where in the network it stands, and drop the exporter's stack traces.
 
-    Quantization addresses nodes by name, and a person must recognize the one that is left out.
+    Quantization addresses nodes by name, and a person must recognize the one that is left out. The shapes that some
+    versions of the exporter note for weights go too: a tool that transposes a weight leaves its note behind, wrong.
     """
     taken: set[str] = set()
     for node in model.graph.node:
@@ -184,6 +185,9 @@ def name_nodes(model: "onnx.ModelProto") -> None:
         taken.add(node.name)
         del node.metadata_props[:]
         node.doc_string = ""
+    weights = {weight.name for weight in model.graph.initializer}
+    for value in [value for value in model.graph.value_info if value.name in weights]:
+        model.graph.value_info.remove(value)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]

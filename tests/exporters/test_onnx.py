@@ -12,17 +12,21 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Resident, Target, open_session
 from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.exporters._casts import _once
 from kd2deploy.exporters.onnx import (
     OnnxSession,
     check_agreement,
     fp16_from_onnx,
     fused_from_onnx,
+    name_nodes,
     onnx_from_torch,
     run_all,
 )
 from kd2deploy.exporters.tensorrt import rank_half_sensitivity
 from kd2deploy.exporters.torch import TorchSession
 from kd2deploy.tasks.text_classification import TextClassification
+
+SIZES = [("x", 2), ("y", 3), ("between", 4)]
 
 
 def test_the_artifact_says_what_made_it(text: Case, plain: Artifact) -> None:
@@ -48,6 +52,26 @@ def test_node_names_say_where_in_the_network_they_stand_and_are_unique(plain: Ar
     assert len(set(names)) == len(names)
     assert any(name.endswith("encoder.layer.0.attention.self.query/MatMul") for name in names)
     assert not any(node.metadata_props for node in nodes), "stack traces tell the paths of the machine"
+
+
+def test_shapes_noted_for_weights_are_dropped() -> None:
+    """A tool that transposes the weight would leave the note, and shape inference would refuse the graph."""
+    weight = onnx.numpy_helper.from_array(np.ones((2, 3), np.float32), "weight")
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size]) for name, size in SIZES]
+    noted = onnx.helper.make_tensor_value_info("weight", onnx.TensorProto.FLOAT, [2, 3])
+    node = onnx.helper.make_node("MatMul", ["x", "weight"], ["y"])
+    graph = onnx.helper.make_graph([node], "one", ports[:1], ports[1:2], [weight], value_info=[noted, ports[2]])
+    model = onnx.helper.make_model(graph)
+    name_nodes(model)
+    assert [value.name for value in model.graph.value_info] == ["between"]
+
+
+def test_a_cast_that_stands_twice_is_kept_once() -> None:
+    cast = onnx.helper.make_node("Cast", ["x"], ["wide"], "cast", to=onnx.TensorProto.FLOAT)
+    readers = [onnx.helper.make_node("Relu", ["wide"], [name]) for name in ("one", "other")]
+    model = onnx.helper.make_model(onnx.helper.make_graph([cast, readers[0], cast, readers[1]], "twice", [], []))
+    _once(model)
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Relu", "Relu"]
 
 
 @pytest.mark.parametrize("batch", [1, 5])
