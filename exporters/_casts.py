@@ -49,10 +49,13 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
 def _once(model: "onnx.ModelProto") -> None:
     """Drop casts that stand twice: ONNX Runtime 1.30 writes one per reader of a value, all under one name."""
     written: set[str] = set()
-    for node in list(model.graph.node):
-        if node.op_type == "Cast" and node.output[0] in written:
-            model.graph.node.remove(node)
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "Cast" or node.output[0] not in written:
+            kept.append(node)
         written.update(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def only_in_half(model: "onnx.ModelProto", precision: Half, node: str) -> "onnx.ModelProto":
