@@ -187,7 +187,8 @@ def network(path: Path, plant: str) -> Artifact:
         [*(tensor(one.astype(np.float32), name) for name, one in held.items()), tensor(np.array([1]), "axes")],
     )
     path.mkdir()
-    save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), path / "model.onnx", {})
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), path / "model.onnx", {})
     return made(path / "model.onnx", OPENED_BY)
 
 
