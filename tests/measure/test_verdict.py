@@ -67,10 +67,10 @@ def test_the_worst_gate_decides_and_says_why() -> None:
 
 
 def test_a_drop_is_told_in_points_unless_the_metric_is_no_share() -> None:
-    drop = Interval(-0.004568, -0.009777, 0.0006485)
+    drop = Interval(-0.004568, -0.009777, 0.0007)
     told = gate("max_drop", 0.02, drop).sentence
-    assert told == "metric drop against the teacher is -0.457 points [-0.978, 0.0649]; at most 2 points holds"
-    assert "-0.00457 [-0.00978, 0.000649]; at most 0.02 holds" in gate("max_drop", 0.02, drop, "number").sentence
+    assert told == "metric drop against the teacher is -0.457 points [-0.978, 0.07]; at most 2 points holds"
+    assert "-0.00457 [-0.00978, 0.0007]; at most 0.02 holds" in gate("max_drop", 0.02, drop, "number").sentence
 
 
 def test_a_breach_makes_it_invalid_and_the_gates_are_still_shown() -> None:
