@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from kd2deploy.core import TEACHER_PREFIX, Artifact, Features, Row, Target, Task
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.machine import describe_machine
+from kd2deploy.measure.verdict import MetricUnit
 from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo
@@ -39,7 +40,7 @@ class Job:
     @property
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
-        unit: Literal["share", "number"] = "share" if self.task.metric in self.task.shares else "number"
+        unit: MetricUnit = "share" if self.task.metric in self.task.shares else "number"
         return TaskInfo(self.task.name, self.task.metric, unit, labels=tuple(self.splits.labels))
 
 
