@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.cli.flags import guessed
 from kd2deploy.core import Features, Feed, Target, Task, build_task
 from kd2deploy.data.files import files
 from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, SessionError
 from kd2deploy.exporters.bundle import MANIFEST, open_bundle, read_bundle
 from kd2deploy.exporters.combinations import refusal
-from kd2deploy.flags import guessed
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import full, race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state

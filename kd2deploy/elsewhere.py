@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from kd2deploy.alone import columns_of, export_alone
+from kd2deploy.cli.flags import recipe_from, set_only
 from kd2deploy.core import Target
 from kd2deploy.errors import Fault, RecipeError, RunError
 from kd2deploy.exporters.bundle import MANIFEST, Bundle, read_bundle
-from kd2deploy.flags import recipe_from, set_only
 from kd2deploy.pack import device_is_here, graph_places
 from kd2deploy.pipeline import Trainings, described, packed, sign, train_all, with_training
 from kd2deploy.progress import Watcher

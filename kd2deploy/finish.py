@@ -49,7 +49,7 @@ def trained(one: Network) -> Distilled:
 
 def main(folder: Path, out: Path) -> int:
     """What finish.py runs: the verdict's exit code, or 2 with one clear message."""
-    from kd2deploy.progress import on_terminal
+    from kd2deploy.cli.progress import on_terminal
     from kd2deploy.report import print_report
 
     try:

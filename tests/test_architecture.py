@@ -23,7 +23,7 @@ ALLOWED = {
     "report": {"core", "errors", "report"},
 }
 RUNTIMES = {"onnx", "onnxruntime", "onnxscript", "openvino", "tensorrt", "tensorrt_rtx", "onnx_ir"}
-OUTSIDE_RUNTIMES = {"kd2deploy/doctor.py"}
+OUTSIDE_RUNTIMES = {"kd2deploy/cli/doctor.py"}
 TRANSFORMERS = ("tasks", "train")
 
 

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kd2deploy.cli.flags import recipe_from, written_recipe
 from kd2deploy.core import Gates, Progress
 from kd2deploy.errors import RecipeError
-from kd2deploy.flags import recipe_from, written_recipe
 from kd2deploy.recipe import Limits, Recipe, build_method, weight_of
 
 RECIPES = sorted((Path(__file__).parent.parent / "kd2deploy" / "recipes").glob("*.yaml"))

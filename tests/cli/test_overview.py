@@ -6,9 +6,9 @@ import pytest
 import yaml
 from recipes.small_run import recipe
 
+from kd2deploy.cli.overview import left_out, overview
 from kd2deploy.core import Target, Variant
 from kd2deploy.errors import ModelError, RecipeError
-from kd2deploy.overview import left_out, overview
 from kd2deploy.recipe import Recipe
 
 

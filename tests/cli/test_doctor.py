@@ -1,4 +1,4 @@
-"""What doctor says of the libraries that need a driver; the rest of it runs as a command in test_cli."""
+"""What doctor says of the libraries that need a driver; the rest of it runs as a command in test_commands."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kd2deploy import doctor
+from kd2deploy.cli import doctor
 from kd2deploy.errors import SessionError
 
 

@@ -1,16 +1,13 @@
 """The command line. Exit codes: 0 PASS (or done), 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-USER_ERROR = 2
-INTERRUPTED = 130
+from kd2deploy.cli.errors import USER_ERROR, errors_shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,11 +64,11 @@ def compress(
         "seeds": seed,
     }
     with errors_shown():
-        from kd2deploy.flags import recipe_from
+        from kd2deploy.cli.flags import recipe_from
 
         found, name = recipe_from(recipe, flags)
         if dry_run:
-            from kd2deploy.overview import overview
+            from kd2deploy.cli.overview import overview
 
             overview(found)
             return
@@ -124,9 +121,9 @@ def export(
     fine-tuned; for another network give --teacher, --train and --data.
     """
     with errors_shown():
+        from kd2deploy.cli.progress import on_terminal
         from kd2deploy.elsewhere import Wanted
         from kd2deploy.elsewhere import export as write
-        from kd2deploy.progress import on_terminal
 
         columns = {"text": text, "text_pair": text_pair, "label": label}
         gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
@@ -226,8 +223,8 @@ def compare(
     with errors_shown():
         from importlib import resources
 
+        from kd2deploy.cli.progress import on_terminal
         from kd2deploy.compare import compare as run
-        from kd2deploy.progress import on_terminal
         from kd2deploy.report.comparison_pages import print_comparison
 
         file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
@@ -248,7 +245,7 @@ def init(
 ) -> None:
     """Write a commented recipe for a teacher and data."""
     with errors_shown():
-        from kd2deploy.flags import written_recipe
+        from kd2deploy.cli.flags import written_recipe
 
         if out.exists():
             from kd2deploy.errors import Fault, RecipeError
@@ -262,7 +259,7 @@ def init(
 def methods() -> None:
     """List the distillation methods with their arguments and sources."""
     with errors_shown():
-        from kd2deploy.overview import methods_table
+        from kd2deploy.cli.overview import methods_table
 
         methods_table()
 
@@ -271,7 +268,7 @@ def methods() -> None:
 def targets() -> None:
     """List the deployment targets, with what was really run on them."""
     with errors_shown():
-        from kd2deploy.overview import targets_table
+        from kd2deploy.cli.overview import targets_table
 
         targets_table()
 
@@ -280,16 +277,16 @@ def targets() -> None:
 def doctor() -> None:
     """What is installed, which runtimes really work here, and what this machine can do, in about five seconds."""
     with errors_shown():
-        from kd2deploy.doctor import examine
+        from kd2deploy.cli.doctor import examine
 
         raise typer.Exit(0 if examine() else USER_ERROR)
 
 
 def carry_out(recipe: Any, folder: Path, until: Literal["plan", "distill", "export", "bundle"] = "bundle") -> None:
     """Run a recipe under progress bars, show the report, and leave with the verdict's exit code."""
+    from kd2deploy.cli.progress import on_terminal
     from kd2deploy.pipeline import compress as run
     from kd2deploy.pipeline import worst
-    from kd2deploy.progress import on_terminal
     from kd2deploy.report import print_report
 
     with on_terminal() as watcher:
@@ -315,35 +312,6 @@ def read(recipe: Path) -> Any:
 
 def default_folder(recipe: Path) -> Path:
     return Path("runs") / recipe.stem
-
-
-@contextlib.contextmanager
-def errors_shown() -> Iterator[None]:
-    """One clear message and the documented exit code for whatever is the user's to fix; never a traceback."""
-    from kd2deploy.errors import Kd2DeployError
-
-    try:
-        yield
-    except Kd2DeployError as error:
-        from kd2deploy.errors import RecipeError
-
-        if isinstance(error, RecipeError):
-            typer.echo(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''} to mend:", err=True)
-            for fault in error.faults:
-                typer.echo(f"  {fault}", err=True)
-        else:
-            typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(USER_ERROR) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command continues from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        typer.echo(f"error: {place}{error.strerror or error}; check the path, its rights and the disk", err=True)
-        raise typer.Exit(USER_ERROR) from None
 
 
 def main() -> None:
