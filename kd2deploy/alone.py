@@ -204,7 +204,7 @@ def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Pa
     return numbered(task.encode(unlabelled, folder))
 
 
-def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, str]:
+def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """The columns that were named, and the usual names of the others; no label is needed."""
     return guessed(type(task), Path(data), columns, also=())
 

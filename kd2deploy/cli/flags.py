@@ -1,12 +1,11 @@
 """The command line's flags as a recipe, and the commented recipe that `init` writes."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Task
+from kd2deploy.data.files import column_names
 from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.recipe import Recipe
 from kd2deploy.resolve import locate, suggestion
@@ -89,24 +88,6 @@ def guessed(
         if name not in names:
             raise DataError(f"{file} has no column {name!r} (--{key.replace('_', '-')}); {suggestion(name, names)}")
     return found
-
-
-def column_names(file: Path) -> list[str]:
-    """The columns of a csv, tsv, json lines or parquet file, from its first line or its schema. Raises DataError."""
-    try:
-        if file.suffix == ".parquet":
-            import pyarrow.parquet
-
-            return list(pyarrow.parquet.read_schema(file).names)
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            if file.suffix in (".jsonl", ".json", ".ndjson"):
-                first = json.loads(stream.readline() or "{}")
-                return list(first) if isinstance(first, dict) else []
-            return next(csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ","), [])
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{file} is not a {file.suffix or 'csv'} file: {error}") from None
 
 
 def set_only(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,17 +14,27 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names) or 'none'}"
 
 
+def columns_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of all rows' columns, in the order in which they first occur."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def renamed(rows: list[dict[str, Any]], columns: Mapping[str, str], source: str) -> list[dict[str, Any]]:
-    """Rows with the named columns under their field's name; the others stay. Raises DataError for one not there."""
+    """Rows with the named columns under their field's name; the others stay, and what a row lacks is None.
+
+    Raises DataError for a column that no row has.
+    """
     if not rows:
         raise DataError(f"{source} has no rows")
+    known = columns_in(rows)
     for field, column in columns.items():
-        if column not in rows[0]:
-            raise DataError(f"{source} has no column {column!r} to read `{field}` from; {suggestion(column, rows[0])}")
+        if column not in known:
+            raise DataError(f"{source} has no column {column!r} to read `{field}` from; {suggestion(column, known)}")
     if all(field == column for field, column in columns.items()):
         return rows
+    others = [name for name in known if name not in columns and name not in columns.values()]
     return [
-        {field: row[column] for field, column in columns.items()}
-        | {name: value for name, value in row.items() if name not in columns and name not in columns.values()}
+        {field: row.get(column) for field, column in columns.items()}
+        | {name: row[name] for name in others if name in row}
         for row in rows
     ]

@@ -7,6 +7,7 @@ Rows come out with the task's fields, `label` as a class index (a number for reg
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from typing import Any, Literal
 import numpy as np
 
 from kd2deploy.core import Task
-from kd2deploy.data._columns import suggestion
+from kd2deploy.data._columns import columns_in, suggestion
 from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
 SHOWN = 5
 """Rows named in a message."""
+SEVERAL = (list, tuple, set, dict, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def prepare(
     many training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their
     input or label instead of refusing them. Raises DataError that names split, rows and remedy.
     """
-    warnings: list[str] = []
+    warnings = list(tables.warnings)
     inputs, labels = task.fields(arguments), arguments.get("labels")
     labelled = {
         split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
@@ -79,6 +81,8 @@ def prepare(
         for split, rows in kept.items():
             kept[split] = with_numbers(rows, tables.name(split))
     elif inputs:
+        for split, rows in kept.items():
+            refuse_several(rows, tables.name(split))
         names = tuple(labels or tables.labels or class_names(kept["train"]))
         for split, rows in kept.items():
             kept[split] = with_indices(rows, names, tables, tables.name(split))
@@ -119,7 +123,7 @@ def complete(
         if empty:
             return []
         raise DataError(f"{name} has no rows; check the file, or its filter")
-    columns = sorted({column for row in found[:100] for column in row})
+    columns = sorted(columns_in(found))
     for field in fields:
         if field not in columns:
             raise DataError(
@@ -131,7 +135,8 @@ def complete(
             continue
         if missing == "error":
             also = "; rows without a label belong into `unlabelled`" if field == "label" else ""
-            raise DataError(f"{name}: {places(lacking)} no {field}; fill them in or set `missing: drop`{also}")
+            them = "it" if len(lacking) == 1 else "them"
+            raise DataError(f"{name}: {places(lacking)} no {field}; fill {them} in or set `missing: drop`{also}")
         warnings.append(f"{name}: {len(lacking)} rows without {field} were left out")
         gone = set(lacking)
         found = [row for place, row in enumerate(found) if place not in gone]
@@ -178,11 +183,16 @@ def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
 
 
 def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The labels that occur, sorted; numbers by size."""
+    """The labels that occur, sorted; whole numbers by size, and two ways of writing one (1 and 1.0) are one class.
+
+    This order is the one idea of it: of a file, of a folder of pictures, of a network that names no classes.
+    """
     found = {label_name(row["label"]) for row in rows}
-    if all(name.lstrip("-").isdigit() for name in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    numbers = {whole_number(name) for name in found}
+    if None in numbers:
+        return tuple(sorted(found))
+    shortest = {whole_number(name): name for name in sorted(found, key=len, reverse=True)}
+    return tuple(shortest[number] for number in sorted(number for number in numbers if number is not None))
 
 
 def label_name(label: Any) -> str:
@@ -192,19 +202,38 @@ def label_name(label: Any) -> str:
     return str(label).strip()
 
 
+def whole_number(name: str) -> int | None:
+    """What `1`, `-1` and `1.0` say; None for what is no whole number, or is written in digits of another script."""
+    return int(name.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", name) else None
+
+
+def refuse_several(rows: Sequence[Row], split: str) -> None:
+    """Raises DataError for labels that are lists or other things that name no one class."""
+    several = [place for place, row in enumerate(rows) if isinstance(row["label"], SEVERAL)]
+    if several:
+        label = rows[several[0]]["label"]
+        kind = "dictionary" if isinstance(label, dict) else "list"
+        raise DataError(
+            f"{split}: {places(several)} a {kind} as label ({label!r:.60}), and this task "
+            "takes one class a row; keep one of them, or choose a task that takes several"
+        )
+
+
 def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, split: str) -> list[Row]:
     """Rows with the class's place among `names`. Where the source names its classes, numbers are places already."""
-    known = {name: place for place, name in enumerate(names)}
+    known = places_of(names)
     own = tables.labels or ()
     found, strange = [], []
     for place, row in enumerate(rows):
         label = row["label"]
         if own and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(own):
             label = own[label]
-        if label_name(label) in known:
-            found.append({**row, "label": known[label_name(label)]})
+        name = label_name(label)
+        at = known.get(name, known.get(whole_number(name)))
+        if at is not None:
+            found.append({**row, "label": at})
         else:
-            strange.append((place, label_name(label)))
+            strange.append((place, name))
     if strange:
         odd = sorted({label for _, label in strange})
         raise DataError(
@@ -212,6 +241,17 @@ def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, spli
             f"({', '.join(map(repr, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
             "or from `labels` of the task"
         )
+    return found
+
+
+def places_of(names: Sequence[str]) -> dict[str | int | None, int]:
+    """The places of classes by their name, and by the whole number that one name alone says: one file may hold 1 where
+    the other has 1.0."""
+    numbers = [whole_number(name) for name in names]
+    found: dict[str | int | None, int] = {name: place for place, name in enumerate(names)}
+    found |= {
+        number: place for place, number in enumerate(numbers) if number is not None and numbers.count(number) == 1
+    }
     return found
 
 

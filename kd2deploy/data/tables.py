@@ -22,6 +22,8 @@ class Tables:
     """Where it comes from, in a line."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What each split is called in messages, such as its file: `{"train": "data/train.csv"}`."""
+    warnings: tuple[str, ...] = ()
+    """What the source decided by itself and a person should know, such as files that it left out."""
 
     def name(self, split: str) -> str:
         return self.names.get(split, split)

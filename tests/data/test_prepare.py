@@ -98,6 +98,46 @@ def test_numeric_labels_are_sorted_by_size_and_source_names_are_places() -> None
     assert [row["label"] for row in found.eval] == [0, 1, 0, 1]
 
 
+def test_1_and_1_0_are_one_class() -> None:
+    whole = [{"text": str(place), "label": str(place % 11)} for place in range(44)]
+    points = [{"text": f"e{place}", "label": f"{place % 11}.0"} for place in range(11)]
+    for train, judged, first in ((whole, points, "0"), (points * 4, whole, "0.0"), (whole + points, points, "0")):
+        found = prepared(train, judged)
+        assert (found.labels[0], len(found.labels)) == (first, 11)
+        assert [row["label"] for row in found.eval[:11]] == list(range(11))
+    # where both are classes of their own, each name means itself
+    assert prepared(whole[:2] * 9, whole[:2], classes=["0", "1", "1.0"]).eval[1]["label"] == 1
+    versions = [{"text": str(place), "label": ("1.1", "1.10")[place % 2]} for place in range(20)]
+    assert prepared(versions, versions[:4]).labels == ("1.1", "1.10")
+
+
+def test_labels_in_digits_of_another_script_are_words() -> None:
+    odd = [{"text": str(place), "label": ("²", "3")[place % 2]} for place in range(20)]
+    assert prepared(odd, odd[:4]).labels == ("3", "²")
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (["plot", "sound"], r"row 3 has a list as label \(\['plot', 'sound'\]\), and this task takes one class a row"),
+        ([1, 0, 1], r"a list as label"),
+        (np.array([1, 0]), r"a list as label"),
+        ({"a": 1}, r"a dictionary as label"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "judged"])
+def test_lists_are_no_classes(label: Any, words: str, split: str) -> None:
+    given = rows(12)
+    given[2]["label"] = label
+    with pytest.raises(DataError, match=words):
+        prepared(**{split: given})
+
+
+def test_what_the_source_says_is_told() -> None:
+    tables = Tables(rows(40), rows(10), warnings=("two files were left out",))
+    assert prepare(tables, TextClassification, {}).warnings[0] == "two files were left out"
+
+
 def test_the_tasks_own_order_of_labels_wins() -> None:
     found = prepared(classes=["class 1", "class 0"])
     assert [row["label"] for row in found.eval[:2]] == [1, 0]
