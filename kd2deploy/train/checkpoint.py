@@ -12,6 +12,9 @@ from torch import nn
 from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import check_folder, quiet, read_config
+from kd2deploy.tasks._tokens import pad_of
+from kd2deploy.tasks._weights import check_finite, wrapped_by
+from kd2deploy.train.adapter import is_adapter, merged
 
 INPUT_FILES = (
     "tokenizer*",
@@ -33,8 +36,9 @@ INPUT_FILES = (
 def locate(name: str) -> Path:
     """The checked folder of a model: a local folder, `package:MODULE` (its `get_model_path()`), or a hub id.
 
-    A hub model is downloaded once, without pickles and without code. Raises ModelError with the remedy for a name that
-    leads nowhere, for pickle-only, truncated or code-carrying folders, and for a hub id without a network.
+    A hub model is downloaded once, without pickles and without code; a LoRA adapter is merged into its base. Raises
+    ModelError with the remedy for a name that leads nowhere, for pickle-only, truncated, quantized or code-carrying
+    folders, and for a hub id without a network.
     """
     if name.startswith("package:"):
         folder = packaged(name.removeprefix("package:"))
@@ -44,6 +48,8 @@ def locate(name: str) -> Path:
         raise ModelError(f"{name} does not exist (looked for in {Path.cwd()}); check the path")
     else:
         folder = downloaded(name)
+    if is_adapter(folder):
+        folder = merged(folder, locate)
     check_folder(folder)
     return folder
 
@@ -104,11 +110,12 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
     """The task's network on the pretrained body in `source`, its head drawn from `seed`, saved in `out`.
 
     A head in `source` that already answers the task's labels in their order is kept. Raises ModelError where the body
-    itself lacks weights.
+    itself lacks weights or holds some that are not finite, and where its tokenizer does not fit it.
     """
     import transformers
 
     check_folder(source)
+    task.check_inputs(source)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = getattr(transformers, task.auto)
@@ -116,6 +123,8 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
             config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
             same = list(config.id2label.values()) == list(getattr(task, "labels", ()))
             config.update(head_config(task))
+            if getattr(config, "pad_token_id", None) is None:
+                config.pad_token_id = pad_of(source)
             net, info = kind.from_pretrained(
                 source,
                 config=config,
@@ -125,13 +134,16 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
                 ignore_mismatched_sizes=not same,
                 output_loading_info=True,
             )
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise ModelError(f"{source} cannot carry a head for {task.name}: {str(error).splitlines()[0]}") from error
         body = f"{net.base_model_prefix}."
         # a body saved without its pooler (a sentence encoder, a masked language model) gets a new one with the head
         lacking = [key for key in info["missing_keys"] if key.startswith(body) and ".pooler." not in key]
+        if lacking and (wrapped := wrapped_by(source, net)):
+            raise ModelError(wrapped)
         if lacking:
             raise ModelError(f"{source} lacks weights of the body itself: {', '.join(sorted(lacking)[:3])} ...")
+        check_finite(source, net)
         return saved(net, out, inputs_from=source)
 
 
@@ -169,6 +181,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
             "num_channels",
         )
         inherited = {name: source[name] for name in shared if source.get(name) is not None}
+        inherited.setdefault("pad_token_id", pad_of(inputs_from))
         given = {name: value for name, value in inherited.items() if knows(empty, name)} | given
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -70,3 +70,70 @@ def test_empty_and_absent_folders_are_refused(tmp_path: Path) -> None:
         check_folder(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="no tokenizer"):
         tokenizer(tmp_path)
+
+
+def renamed(folder: Path, prefix: str) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    file = save_encoder(folder) / "model.safetensors"
+    save_file({prefix + name: weight for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prefix", "inside"),
+    [
+        ("_orig_mod.", r"net\._orig_mod\.save"),
+        ("module.", r"net\.module\.save"),
+        ("model.", r"net\.model\.save"),
+        ("module._orig_mod.", r"net\.module\._orig_mod\.save"),
+    ],
+)
+def test_weights_of_a_wrapped_network_are_told_from_missing_ones(prefix: str, inside: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"begin with `{prefix}`.*{inside}"):
+        network(AUTO, renamed(tmp_path, prefix))
+
+
+def test_a_network_whose_own_names_begin_so_is_loaded(tmp_path: Path) -> None:
+    save_encoder(tmp_path, "modernbert")  # its body is called `model`
+    assert network(AUTO, tmp_path).base_model_prefix == "model"  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes in 4 bits"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes in 8 bits"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq in 4 bits"),
+        ({"quant_method": "compressed-tensors"}, "compressed-tensors in fewer bits"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "torchao in fewer bits"),
+    ],
+)
+def test_weights_stored_in_a_few_bits_are_refused(stored: dict[str, object], words: str, tmp_path: Path) -> None:
+    save_encoder(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": stored}))
+    with pytest.raises(ModelError, match=rf"{words}.*dequantize\(\)"):
+        check_folder(tmp_path)
+
+
+def test_rounded_weights_are_refused_also_where_the_configuration_is_silent(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = save_encoder(tmp_path) / "model.safetensors"
+    weights = load_file(file)
+    name = "bert.encoder.layer.0.output.dense.weight"
+    save_file({**weights, name: weights[name].to(torch.int8)}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"{name} as I8"):
+        check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, tmp_path: Path) -> None:
+    save_encoder(tmp_path)
+    net = network(AUTO, tmp_path)
+    with torch.no_grad():
+        net.classifier.weight[0, 0] = value  # type: ignore[union-attr, index, operator]
+    net.save_pretrained(tmp_path)  # type: ignore[operator]
+    with pytest.raises(ModelError, match=r"NaN or infinity in 1 of its weights \(classifier\.weight\)"):
+        network(AUTO, tmp_path)

@@ -174,3 +174,41 @@ def test_tokenizer_is_copied_and_weights_are_not(tmp_path: Path) -> None:
         "tokenizer_config.json",
     ]
     shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "bert.model."])
+def test_a_head_is_not_put_on_a_body_without_weights(prefix: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = save_body(tmp_path / "body") / "model.safetensors"
+    save_file({prefix + name: weight for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+    words = f"begin with `{prefix}`" if prefix != "bert.model." else "lacks weights of the body"
+    with pytest.raises(ModelError, match=words):
+        with_head(tmp_path / "body", tmp_path / "out", TASK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_is_not_put_on_a_body_that_is_not_finite(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = save_body(tmp_path / "body") / "model.safetensors"
+    weights = load_file(file)
+    weights["encoder.layer.1.output.dense.weight"][0, 0] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        with_head(tmp_path / "body", tmp_path / "out", TASK)
+
+
+def test_tokens_without_embeddings_are_found_before_a_head_is_trained(tmp_path: Path) -> None:
+    save_body(tmp_path / "body")
+    save_tokenizer(tmp_path / "body", words=[f"word{place}" for place in range(30)])
+    with pytest.raises(ModelError, match="35 tokens and the network 21"):
+        with_head(tmp_path / "body", tmp_path / "out", TASK)
+
+
+def test_the_tokenizers_padding_is_written_where_the_network_names_none(tmp_path: Path) -> None:
+    save_body(tmp_path / "body")
+    file = tmp_path / "body" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token_id": None}))
+    with_head(tmp_path / "body", tmp_path / "out", TASK)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["pad_token_id"] == 0
