@@ -40,8 +40,14 @@ class Scores:
     """[N] 0/1 for classification, else a per-example score where higher is better."""
     metrics: Mapping[str, float]
     """All metrics of the task by name; the headline is `Task.metric`."""
-    classes: Mapping[str, float] = field(default_factory=dict)
-    """Recall per class, 0..1, where there are classes."""
+    hits: Mapping[str, Array] = field(default_factory=dict)
+    """Where there are classes, for each that occurs in the truth: of its rows, in their order, 1 where it was answered
+    and 0 where it was not. Two artifacts are compared class by class in these pairs."""
+
+    @property
+    def classes(self) -> dict[str, float]:
+        """Recall per class, 0..1."""
+        return {label: float(hits.mean()) for label, hits in self.hits.items()}
 
 
 class Task(ABC):

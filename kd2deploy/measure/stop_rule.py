@@ -46,6 +46,7 @@ class StopRule:
             relative=self.relative * math.sqrt(processes),
             cap_s=self.cap_s / processes,
             noise_change=self.noise_change,
+            processes=processes,
         )
 
 
@@ -58,6 +59,13 @@ class ShareRule:
     relative: float
     cap_s: float
     noise_change: float
+    processes: int = 1
+
+    @property
+    def cap(self) -> str:
+        """The whole rule's cap, as the recipe has it, and this process's part of it."""
+        part = f" ({self.cap_s:g} s in each of {self.processes} processes)" if self.processes > 1 else ""
+        return f"{self.cap_s * self.processes:g} s{part}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def decide(blocks: Sequence[Doubles], elapsed_s: float, rule: ShareRule) -> Deci
             return Decision(State.SETTLED, f"the noise no longer changes; the median is known within {width}")
         short = f"the median is not yet known within {rule.relative:.2%}"
     if elapsed_s >= rule.cap_s:
-        return Decision(State.CAPPED, f"stopped at the cap of {rule.cap_s:.0f} s: {short}")
+        return Decision(State.CAPPED, f"stopped at the cap of {rule.cap}: {short}")
     return Decision(State.CONTINUE, short)
 
 

@@ -136,13 +136,13 @@ def score_classes(logits: Array, truth: Array, labels: Sequence[str]) -> Scores:
     if (truth < 0).any():
         raise DataError(f"row {int(np.argmax(truth < 0))} has no label, and only labelled rows can be scored")
     predictions = logits.argmax(-1)
-    correct = truth == predictions
+    correct = (truth == predictions).astype(np.int64)
     return Scores(
         truth=truth,
         predictions=predictions,
-        correct=correct.astype(np.int64),
+        correct=correct,
         metrics={name: METRICS[name](truth, predictions) for name in CLASS_METRICS},
-        classes={name: float(correct[truth == c].mean()) for c, name in enumerate(labels) if (truth == c).any()},
+        hits={name: correct[truth == c] for c, name in enumerate(labels) if (truth == c).any()},
     )
 
 

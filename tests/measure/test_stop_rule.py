@@ -30,6 +30,12 @@ def test_a_wide_median_goes_on_until_the_cap() -> None:
     assert "stopped at the cap of 5 s: the median is not yet known within 1.00%" in capped.reason
 
 
+def test_the_cap_that_is_told_is_the_recipes_and_not_one_process_part() -> None:
+    rule = StopRule(min_s=0.1, cap_s=15.0).share(5)
+    capped = decide([np.full(3, 10.0)], 3.0, rule)
+    assert capped.reason.startswith("stopped at the cap of 15 s (3 s in each of 5 processes): ")
+
+
 def test_noise_that_no_longer_changes_ends_it() -> None:
     """Blocks that alternate by half: no number of them makes the median narrow."""
     alternating = [np.full(9, 10.0 if turn % 2 else 15.0) for turn in range(60)]

@@ -183,6 +183,7 @@ def test_scores_of_classes() -> None:
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]], dtype=np.float32)
     scores = task.score({"logits": logits}, [{"label": "neg"}, {"label": 0}, {"label": 0}])
     assert scores.correct.tolist() == [1, 0, 1]
+    assert scores.hits["neg"].tolist() == [1, 0, 1]
     assert scores.classes == {"neg": pytest.approx(2 / 3)}
     assert scores.metrics["accuracy"] == task.headline(scores.truth, scores.predictions) == pytest.approx(2 / 3)
     with pytest.raises(DataError, match="no label"):
