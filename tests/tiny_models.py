@@ -132,6 +132,7 @@ def save_image_processor(folder: Path, size: int) -> None:
 
     described = {"do_resize": True, "size": {"height": size, "width": size}, "resample": 2, "image_mean": [0.5]}
     described |= {"image_std": [0.25], "do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}
+    described |= {"image_processor_type": "ViTImageProcessor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(described))
 
 

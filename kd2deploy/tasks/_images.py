@@ -1,14 +1,13 @@
-"""Pictures to pixels, as a folder's preprocessor_config.json says: the deterministic part of image processors.
+"""Pictures to pixels: what a row holds, decoded and upright, resized and cropped as a processor says.
 
-Resizing and cropping work on bytes with Pillow, as the processors' own Pillow versions do; rescaling and normalising
-are folded into one mean and one deviation per channel.
+Resizing and cropping work on bytes with Pillow, as the image processors' own Pillow versions do; rescaling and
+normalising are folded into one mean and one deviation per channel.
 """
 
-import functools
 import io
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import struct
+import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,115 +15,20 @@ import numpy as np
 
 from kd2deploy.core import Row
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.tasks._folder import read_config
+from kd2deploy.tasks._image_processor import Array, Processor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Array = np.ndarray[Any, Any]
-FILE = "preprocessor_config.json"
-
-
-@dataclass(frozen=True)
-class Processor:
-    """What is done to a picture. Sizes are (height, width) in pixels."""
-
-    resize: tuple[int, int] | None
-    """The size to stretch to; None where the shortest edge decides or nothing is resized."""
-    shortest_edge: int | None
-    """The length that the shorter side is resized to, the sides' ratio kept."""
-    crop: tuple[int, int] | None
-    """The size cut out of the centre, black where the picture is smaller."""
-    resample: int
-    """Pillow's number of the filter."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Of the bytes, 0..255, per channel."""
-
-    @property
-    def out(self) -> tuple[int, int]:
-        """(height, width) of every picture that comes out. Raises ModelError where it depends on the picture."""
-        size = self.crop or self.resize
-        if size is None:
-            raise ModelError(f"{FILE} fixes no output size; give it size: {{height, width}} or a crop_size")
-        return size
-
-    def normalisation(self, channels: int) -> tuple[Array, Array]:
-        """Mean and deviation as [C, 1, 1] float32; a single one serves every channel."""
-        found = []
-        for values in (self.mean, self.std):
-            if len(values) not in (1, channels):
-                raise ModelError(f"{FILE} has {len(values)} values per channel for a network of {channels} channels")
-            found.append(np.resize(np.array(values, dtype=np.float32), channels).reshape(channels, 1, 1))
-        return found[0], found[1]
-
-
-@functools.lru_cache(maxsize=8)
-def processor(folder: Path) -> Processor:
-    """The processor stored in `folder`. Raises ModelError where there is none."""
-    path = folder / FILE
-    if not path.is_file():
-        raise ModelError(f"{folder} has no {FILE}; save its image processor beside the model")
-    return processor_of(json.loads(path.read_text(encoding="utf-8")))
-
-
-def processor_of(config: Mapping[str, Any]) -> Processor:
-    """Reads the fields that transformers' image processors share, and ConvNeXt's `crop_pct`."""
-    size = sized(config.get("size")) if config.get("do_resize", True) else (None, None)
-    crop = sized(config.get("crop_size"))[0] if config.get("do_center_crop") else None
-    resize, shortest = size
-    if config.get("crop_pct") and shortest is not None:
-        side = shortest
-        if side < 384:  # ConvNeXt: below 384 pixels the shorter side is resized to side / crop_pct, then cropped
-            shortest, crop = int(side / config["crop_pct"]), (side, side)
-        else:
-            resize, shortest = (side, side), None
-    scale = 1 / float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
-    normalise = config.get("do_normalize", True)
-    mean = per_channel(config.get("image_mean", 0.0)) if normalise else (0.0,)
-    std = per_channel(config.get("image_std", 1.0)) if normalise else (1.0,)
-    return Processor(
-        resize=resize,
-        shortest_edge=shortest,
-        crop=crop,
-        resample=int(config.get("resample", 2)),
-        mean=tuple(value * scale for value in mean),
-        std=tuple(value * scale for value in std),
-    )
-
-
-def save_processor(folder: Path, channels: int, height: int, width: int) -> None:
-    """Writes the plain processor of a network made from nothing: stretched to its size, bytes mapped to -1..1."""
-    half = [0.5] * channels
-    described = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": half,
-        "image_std": half,
-    }
-    (folder / FILE).write_text(json.dumps(described, indent=2), encoding="utf-8")
-
-
-def sized(size: Any) -> tuple[tuple[int, int] | None, int | None]:
-    """((height, width), None), or (None, shortest edge), of the forms that `size` is written in."""
-    if size is None:
-        return None, None
-    if isinstance(size, int):
-        return (size, size), None
-    if isinstance(size, Mapping) and "shortest_edge" in size:
-        return None, int(size["shortest_edge"])
-    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
-        return (int(size["height"]), int(size["width"])), None
-    raise ModelError(f"{FILE} has size {size!r}; {{height, width}} or {{shortest_edge}} are understood")
-
-
-def per_channel(value: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in value) if isinstance(value, list | tuple) else (float(value),)
+BROKEN = (
+    *(OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error),
+    *(IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, RuntimeError),
+)
+"""What Pillow's readers raise at bytes that are no whole picture; a broken PNG is a SyntaxError to it."""
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode for a network's channels."""
+LARGEST = 2**28
+"""Pixels that a picture may have once it is resized: a line of one pixel's width grows to more."""
 
 
 def pixels(row: Row, reader: Processor, channels: int) -> Array:
@@ -136,70 +40,99 @@ def pixels(row: Row, reader: Processor, channels: int) -> Array:
             picture = picture.resize((width, height), reader.resample)
     elif reader.shortest_edge is not None:
         width, height = picture.size
-        ratio = reader.shortest_edge / min(width, height)
-        # int() as the processors do: the longer side is cut off, not rounded
-        picture = picture.resize((max(1, int(width * ratio)), max(1, int(height * ratio))), reader.resample)
+        # the longer side is cut off, not rounded, and of exact numbers, as the processors do
+        longer = int(reader.shortest_edge * max(width, height) / min(width, height))
+        if longer * reader.shortest_edge > LARGEST:
+            raise DataError(
+                f"row {row.get('index', '?')}: a picture of {width} x {height} pixels is too long to resize"
+            )
+        size = (reader.shortest_edge, longer) if width <= height else (longer, reader.shortest_edge)
+        picture = picture.resize(size, reader.resample)
     if reader.crop is not None:
         height, width = reader.crop
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         picture = picture.crop((left, top, left + width, top + height))
     found = np.asarray(picture, dtype=np.uint8)
-    return np.ascontiguousarray(found[None] if found.ndim == 2 else found.transpose(2, 0, 1))
-
-
-def read_alike(one: Path, other: Path) -> bool:
-    """Equal processing and channels; folders without a processor agree: what is read does not depend on them."""
-    has = [(folder / FILE).is_file() for folder in (one, other)]
-    if not all(has):
-        return not any(has)
-    channels = [read_config(folder).get("num_channels", 3) for folder in (one, other)]
-    return processor(one.resolve()) == processor(other.resolve()) and channels[0] == channels[1]
-
-
-def unreadable(value: Any) -> str:
-    """Why a picture cannot be read, as far as its first bytes tell; empty where they do not say so."""
-    if not isinstance(value, str | Path | bytes):
-        return ""
-    try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
-            picture.verify()
-    except ImportError:
-        return "pictures are read with Pillow; pip install 'kd2deploy[vision]'"
-    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is a SyntaxError
-        return f"{'the encoded image' if isinstance(value, bytes) else value} is not a picture ({error})"
-    return ""
+    found = found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
+    return np.ascontiguousarray(found[::-1] if reader.flip else found)
 
 
 def opened(row: Row, channels: int) -> "Image":
-    """The row's picture, grey or RGB as the network's channels ask."""
+    """The row's picture, upright, grey or RGB as the network's channels ask."""
+    if channels not in MODES:
+        raise ModelError(f"a network of {channels} channels cannot read pictures; 1 (grey) or 3 (RGB) are supported")
     try:
-        from PIL import Image, UnidentifiedImageError
+        with warnings.catch_warnings(action="ignore"):  # of a palette's transparency, which is dropped
+            return decoded(row.get("image")).convert(MODES[channels])
+    except DataError as error:
+        raise DataError(f"row {row.get('index', '?')}: {error}") from None
+
+
+def unreadable(value: Any) -> str:
+    """Why a picture cannot be read; empty for one that can. Every byte is looked at, JPEG at an eighth of its size."""
+    try:
+        decoded(value, small=True)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def decoded(value: Any, small: bool = False) -> "Image":
+    """A file, its bytes, an array or a Pillow picture with 8 bits per channel, turned as its orientation tag says.
+
+    Raises DataError with what is wrong. `small` spares time where only that is asked.
+    """
+    try:
+        from PIL import Image, ImageOps
     except ImportError as error:
         raise DataError("pictures are read with Pillow; pip install 'kd2deploy[vision]'") from error
 
-    found, place = row.get("image"), row.get("index", "?")
-    if channels not in (1, 3):
-        raise ModelError(f"a network of {channels} channels cannot read pictures; 1 (grey) or 3 (RGB) are supported")
-    if isinstance(found, str | Path | bytes):
-        title = "the encoded image" if isinstance(found, bytes) else found
-        try:
-            with Image.open(io.BytesIO(found) if isinstance(found, bytes) else found) as picture:
-                picture.load()
-                return picture.convert("L" if channels == 1 else "RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"row {place}: {title} is not a picture that can be read ({error})") from error
-    if isinstance(found, np.ndarray):
-        if (
-            found.dtype != np.uint8
-            or found.ndim not in (2, 3)
-            or (found.ndim == 3 and found.shape[-1] not in (1, 3, 4))
-        ):
-            raise DataError(
-                f"row {place}: an image array must be uint8 [H, W] or [H, W, C], got {found.dtype} {list(found.shape)}"
-            )
-        found = Image.fromarray(found[..., 0] if found.ndim == 3 and found.shape[-1] == 1 else found)
-    if not isinstance(found, Image.Image):
-        raise DataError(f"row {place}: image is {type(found).__name__}; give a picture, a uint8 array or a path")
-    return found.convert("L" if channels == 1 else "RGB")
+    if isinstance(value, np.ndarray):
+        value = from_array(value)
+    if isinstance(value, Image.Image):
+        return eight_bits(ImageOps.exif_transpose(value), "the picture")
+    if not isinstance(value, str | Path | bytes):
+        raise DataError(f"image is {type(value).__name__}; give a picture, a uint8 array or a path")
+    title = "the encoded image" if isinstance(value, bytes) else str(value)
+    source = io.BytesIO(value) if isinstance(value, bytes) else value
+    try:
+        if not isinstance(value, bytes) and not Path(value).is_file():
+            raise DataError(f"{title} is no file that can be read")
+        # Pillow warns of much that is read well all the same; what is not is raised
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as picture:
+            if small:
+                picture.draft("L", (max(1, picture.width // 8), max(1, picture.height // 8)))
+            picture.load()
+            return eight_bits(ImageOps.exif_transpose(picture), title)
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise DataError(f"{title} is not a picture that can be read ({error})") from error
+
+
+def from_array(array: Array) -> "Image":
+    """A picture of [H, W] or [H, W, C]. Raises DataError for another shape or type."""
+    from PIL import Image
+
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4))
+        or 0 in array.shape
+    ):
+        raise DataError(f"an image array must be uint8 [H, W] or [H, W, C], got {array.dtype} {list(array.shape)}")
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
+
+
+def eight_bits(picture: "Image", title: str) -> "Image":
+    """Greys of 16 bits by their upper byte, as Pillow reads colours of 16 bits; it would cut greys off at 255.
+
+    Raises DataError for pixels of 32 bits, whose range nothing says, and for colours that no rule turns into RGB.
+    """
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise DataError(f"{title} holds 32 bits per pixel, whose range is not known; save it with 8 or 16 bits")
+    if picture.mode in ("LAB", "La"):
+        raise DataError(f"{title} holds colours as {picture.mode}; save it as RGB")
+    return picture

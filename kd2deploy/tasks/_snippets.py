@@ -1,8 +1,11 @@
-"""Plain Python that serves a deployed file without this package: the runtime's part, and how texts are read."""
+"""Plain Python that serves a deployed file without this package: its runtime, and how texts and pictures are read."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
+
+from kd2deploy.tasks._image_processor import Processor
+from kd2deploy.tasks._images import MODES
 
 ONNX = """\
 import onnxruntime
@@ -95,6 +98,60 @@ def encoded({texts}):
     return {{name: found[name].astype("int64") for name in {inputs}}}
 
 """
+
+PICTURES = """\
+import numpy
+from PIL import Image, ImageOps
+
+mean = numpy.array({mean}, dtype="float32").reshape(-1, 1, 1)  # of the bytes, per channel
+std = numpy.array({std}, dtype="float32").reshape(-1, 1, 1)
+
+
+def prepared(path):
+    with Image.open(path) as stored:
+        picture = ImageOps.exif_transpose(stored)
+    if picture.mode.startswith("I;16"):  # greys of 16 bits: the upper byte
+        picture = Image.fromarray((numpy.asarray(picture) >> 8).astype("uint8"))
+    picture = picture.convert({mode!r})
+{steps}\
+    found = numpy.asarray(picture, dtype="float32").reshape({height}, {width}, {channels}).transpose(2, 0, 1){flip}
+    return ((found - mean) / std)[None]
+
+"""
+STRETCH = """\
+    picture = picture.resize(({width}, {height}), {resample})
+"""
+SHORTEST_EDGE = """\
+    width, height = picture.size
+    longer = int({edge} * max(width, height) / min(width, height))
+    picture = picture.resize(({edge}, longer) if width <= height else (longer, {edge}), {resample})
+"""
+CROP = """\
+    left, top = (picture.width - {width}) // 2, (picture.height - {height}) // 2
+    picture = picture.crop((left, top, left + {width}, top + {height}))
+"""
+
+
+def picture_code(reader: Processor, channels: int) -> str:
+    """Code that defines `prepared(path) -> pixels [1, C, H, W]` as the processor `reader` reads pictures."""
+    steps = ""
+    if reader.resize is not None:
+        steps += STRETCH.format(height=reader.resize[0], width=reader.resize[1], resample=reader.resample)
+    elif reader.shortest_edge is not None:
+        steps += SHORTEST_EDGE.format(edge=reader.shortest_edge, resample=reader.resample)
+    if reader.crop is not None:
+        steps += CROP.format(height=reader.crop[0], width=reader.crop[1])
+    height, width = reader.out
+    return PICTURES.format(
+        mean=list(reader.mean),
+        std=list(reader.std),
+        mode=MODES[channels],
+        steps=steps,
+        height=height,
+        width=width,
+        channels=channels,
+        flip="[::-1]  # blue, green, red" if reader.flip else "",
+    )
 
 
 def reading_code(reader: Any, folder: Path, texts: str, longest: int, inputs: Sequence[str]) -> str:

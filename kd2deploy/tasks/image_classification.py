@@ -26,8 +26,9 @@ from kd2deploy.tasks._classification import (
     score_classes,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config
-from kd2deploy.tasks._images import FILE, pixels, processor, read_alike, save_processor, unreadable
-from kd2deploy.tasks._snippets import runtime_code
+from kd2deploy.tasks._image_processor import FILE, processor, read_alike, save_processor
+from kd2deploy.tasks._images import pixels, unreadable
+from kd2deploy.tasks._snippets import picture_code, runtime_code
 
 
 def ports_of(folder: Path) -> dict[str, Any]:
@@ -36,32 +37,7 @@ def ports_of(folder: Path) -> dict[str, Any]:
     return {"channels": int(read_config(folder).get("num_channels", 3)), "height": height, "width": width}
 
 
-RGB = """\
-from transformers import AutoImageProcessor
-
-processor = AutoImageProcessor.from_pretrained(".")
-
-
-def prepared(path):
-    return processor(Image.open(path).convert("RGB"), return_tensors="np")["pixel_values"]
-"""
-GREY = """\
-import json
-import pathlib
-
-import numpy
-
-said = json.loads(pathlib.Path("preprocessor_config.json").read_text())
-
-
-def prepared(path):
-    picture = Image.open(path).convert("L").resize(({width}, {height}), said.get("resample", 2))
-    pixels = numpy.asarray(picture, dtype="float32")[None, None] * said.get("rescale_factor", 1 / 255)
-    return ((pixels - said["image_mean"][0]) / said["image_std"][0]).astype("float32")
-"""
 SNIPPET = """\
-from PIL import Image
-
 {runtime}
 {prepare}
 labels = {labels!r}
@@ -239,7 +215,7 @@ class ImageClassification(Task):
     def snippet(self, file: str, folder: Path) -> str:
         return SNIPPET.format(
             runtime=runtime_code(file, self.auto),
-            prepare=(RGB if self.channels == 3 else GREY).format(height=self.height, width=self.width),
+            prepare=picture_code(processor(folder.resolve()), self.channels),
             labels=list(self.labels),
         )
 

@@ -10,7 +10,7 @@ import torch
 
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import quiet, read_config
-from kd2deploy.tasks._images import processor
+from kd2deploy.tasks._image_processor import processor
 from kd2deploy.train.narrow import Heads
 
 INTERMEDIATE = {"distilbert": "hidden_dim"}
