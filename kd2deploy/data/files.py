@@ -8,6 +8,7 @@ from typing import Any
 
 from kd2deploy.data._columns import columns_in, renamed
 from kd2deploy.data._encoding import encoding_of
+from kd2deploy.data._pictures import picture_rows
 from kd2deploy.data._separated import Quoting, header_of, separated
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
@@ -15,7 +16,6 @@ from kd2deploy.errors import DataError
 Row = dict[str, Any]
 SEPARATED, JSON, PARQUET = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json"), ".parquet"
 FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, or a folder with one folder of pictures per class"
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 def files(
@@ -59,7 +59,7 @@ def read(path: Path, notes: list[str], separator: str | None = None, quoting: Qu
     Raises DataError.
     """
     if path.is_dir():
-        return list(picture_rows(path))
+        return picture_rows(path, notes)
     with readable(path) as ending:
         if ending in SEPARATED:
             return separated(path, notes, separator, quoting)
@@ -132,17 +132,6 @@ def schema_of(path: Path) -> list[str]:
         return list(pyarrow.parquet.read_schema(path).names)
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a parquet file that can be read: {error}") from error
-
-
-def picture_rows(folder: Path) -> Iterator[Row]:
-    """`image` and `label` of a folder that has one folder of pictures per class; the folder's name is the label."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    if not classes:
-        yield from ({"image": str(file)} for file in sorted(folder.iterdir()) if file.suffix.lower() in PICTURES)
-    for place in classes:
-        for file in sorted(place.rglob("*")):
-            if file.suffix.lower() in PICTURES:
-                yield {"image": str(file), "label": place.name}
 
 
 def with_pictures(rows: list[Row], path: Path) -> list[Row]:
