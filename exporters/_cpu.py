@@ -1,9 +1,8 @@
 """What the exporters must know of the processor: how many threads to fix, and whether it multiplies bytes natively."""
 
-import os
 from pathlib import Path
 
-from kd2deploy.core import Target
+from kd2deploy.core import Target, usable_cores
 
 DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "amx_int8"})
 """Instructions that add four products of bytes into 32 bits. Without one, x86 adds pairs into 16 bits and saturates."""
@@ -11,7 +10,7 @@ DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "amx_int8"}
 
 def intra_op_threads(target: Target) -> int:
     """The target's threads; where it names none, the cores that this process may use."""
-    return target.threads or len(os.sched_getaffinity(0))
+    return target.threads or usable_cores()
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

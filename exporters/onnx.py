@@ -17,8 +17,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Feed, Port, Target, Task, made
 from kd2deploy.errors import ConvertError, DisagreementError, SessionError
@@ -41,6 +39,7 @@ from kd2deploy.exporters._tensorrt_shapes import port_ranges
 
 if TYPE_CHECKING:
     import onnx
+    from torch import Tensor, nn
 
 OPENED_BY = "kd2deploy.exporters.onnx.OnnxSession"
 LARGEST_BYTES = 1_900_000_000
@@ -95,13 +94,13 @@ def onnx_from_torch(
             path,
             source,
             "onnx_from_torch",
-            {"route": name, "opset": opset, "failed_routes": failures, "torch": torch.__version__},
+            {"route": name, "opset": opset, "failed_routes": failures, "torch": version("torch")},
         )
     said = "; ".join(f"{name}: {why}" for name, why in failures.items())
     raise ConvertError(f"no exporter could turn the network into ONNX ({said}); try another opset or architecture")
 
 
-def _another_shape(task: Task, net: nn.Module, traced: Mapping[str, Tensor]) -> Feed:
+def _another_shape(task: Task, net: "nn.Module", traced: "Mapping[str, Tensor]") -> Feed:
     """Seeded inputs with every dynamic axis of another size than was traced: where a wrong export shows itself."""
     sizes: dict[str, int] = {}
     for port in task.inputs:
@@ -112,7 +111,9 @@ def _another_shape(task: Task, net: nn.Module, traced: Mapping[str, Tensor]) -> 
     return {port.name: example[port.name].numpy() for port in task.inputs}
 
 
-def _reference(module: nn.Module, task: Task, feeds: Sequence[Feed]) -> list[Outputs]:
+def _reference(module: "nn.Module", task: Task, feeds: Sequence[Feed]) -> list[Outputs]:
+    import torch
+
     with torch.no_grad():
         answers = [module(*(torch.from_numpy(feed[port.name]) for port in task.inputs)) for feed in feeds]
     return [{port.name: out.numpy() for port, out in zip(task.outputs, outs, strict=True)} for outs in answers]
@@ -127,7 +128,9 @@ def _refuse_useless(reference: Sequence[Outputs]) -> None:
         raise ConvertError("the network answers alike to every input, so its export cannot be checked: train it first")
 
 
-def _export(task: Task, source: Artifact, traced: Mapping[str, Tensor], route: Route, opset: int, path: Path) -> None:
+def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int, path: Path) -> None:
+    import torch
+
     net = task.load(source.path)
     if route != "dynamo":
         net.set_attn_implementation("eager")  # type: ignore[operator]
@@ -158,7 +161,7 @@ def _export(task: Task, source: Artifact, traced: Mapping[str, Tensor], route: R
     save(model, path, {"source": source.sha256, "route": route})
 
 
-def _takes_any_number(module: nn.Module) -> bool:
+def _takes_any_number(module: "nn.Module") -> bool:
     """True for `forward(self, *inputs)`: torch.export then expects the shapes one level deeper."""
     parameters = inspect.signature(module.forward).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
@@ -385,8 +388,7 @@ class OnnxSession:
         self._told = {**DEFAULTS.get(provider, {}), **(provider_options or {})}
         self.cuda_graph, self.precision = cuda_graph, computed_in(artifact.precision, self._told)
         options = {**_engine_options(provider, artifact, task, shapes or {}), **self._told}
-        owns_stream = self.resident and provider in TAKES_STREAM and torch.cuda.is_available()
-        self.stream = torch.cuda.Stream() if owns_stream else None  # type: ignore[no-untyped-call]
+        self.stream = _own_stream(self.resident and provider in TAKES_STREAM) if self.device == "cuda" else None
         if self.stream is not None:
             options["user_compute_stream"] = str(self.stream.cuda_stream)
         if cuda_graph:
@@ -497,6 +499,17 @@ class OnnxSession:
     ) -> None:
         self._bound.clear()
         del self._session
+
+
+def _own_stream(wanted: bool) -> Any:
+    """A stream of the session's own, where one is wanted and there is a device; None otherwise.
+
+    PyTorch is imported either way, before ONNX Runtime opens anything: it loads the CUDA libraries that the providers
+    for NVIDIA devices link to. A session on the processor does without both, and starts seconds earlier.
+    """
+    import torch
+
+    return torch.cuda.Stream() if wanted and torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
 
 
 def _engine_options(

@@ -1,36 +1,47 @@
-"""The signatures that everything else is built on."""
+"""The signatures that everything else is built on.
+
+What needs torch is imported when it is first asked for: a process that runs a deployed file need not wait for it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from kd2deploy.core.artifact import Artifact, made, sha256_of
 from kd2deploy.core.convert import Converter
+from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
 from kd2deploy.core.driver import driver_version, nvml
-from kd2deploy.core.masked_lm import MaskedLm
-from kd2deploy.core.parts import (
-    Method,
-    Networks,
-    Part,
-    Sizes,
-    TaskLoss,
-    Term,
-    View,
-    Weight,
-    Weighted,
-    compose,
-    scaled,
-)
 from kd2deploy.core.session import Feed, Resident, Session, open_session
-from kd2deploy.core.step import (
-    TEACHER_PREFIX,
-    Batch,
-    Look,
-    Observation,
-    Pair,
-    Progress,
-    Step,
-    clean_look,
-    counted_logits,
-)
 from kd2deploy.core.target import Gates, Target, Variant, Workload
-from kd2deploy.core.task import Features, Port, Row, Scores, Task, build_task
+from kd2deploy.core.task import Features, Port, Row, Scores, Task, build_task, known_by_ports
+
+if TYPE_CHECKING:
+    from kd2deploy.core.masked_lm import MaskedLm
+    from kd2deploy.core.parts import (
+        Method,
+        Networks,
+        Part,
+        Sizes,
+        TaskLoss,
+        Term,
+        View,
+        Weight,
+        Weighted,
+        compose,
+        scaled,
+    )
+    from kd2deploy.core.step import (
+        TEACHER_PREFIX,
+        Batch,
+        Look,
+        Observation,
+        Pair,
+        Progress,
+        Step,
+        clean_look,
+        counted_logits,
+    )
+
+NEED_TORCH = ("step", "parts", "masked_lm")
 
 __all__ = [
     "TEACHER_PREFIX",
@@ -49,6 +60,7 @@ __all__ = [
     "Part",
     "Port",
     "Progress",
+    "Quota",
     "Resident",
     "Row",
     "Scores",
@@ -68,10 +80,22 @@ __all__ = [
     "clean_look",
     "compose",
     "counted_logits",
+    "cpu_quota",
     "driver_version",
+    "known_by_ports",
     "made",
     "nvml",
     "open_session",
     "scaled",
     "sha256_of",
+    "usable_cores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in NEED_TORCH:
+            found = vars(importlib.import_module(f"{__name__}.{module}"))
+            if name in found:
+                return found[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -106,3 +106,13 @@ class Target:
             raise ValueError(f"threads must be 0, for every core, or more, got {self.threads}")
         if not CAPABILITY.fullmatch(self.compute_capability):
             raise ValueError(f"compute_capability must be two numbers such as 9.0, got {self.compute_capability!r}")
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Target":
+        """What `dataclasses.asdict` made of a target, after a way through JSON."""
+        nested = {
+            "variants": {name: Variant(**variant) for name, variant in found["variants"].items()},
+            "workload": Workload(**found["workload"]),
+            "gates": Gates(**found["gates"]),
+        }
+        return cls(**{**found, **nested})

@@ -1,16 +1,21 @@
 """A task: the only place that knows a modality. One final class per modality, in `kd2deploy/tasks/`."""
 
+from __future__ import annotations
+
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-from torch import Tensor, nn
 
-from kd2deploy.core.step import Batch, Observation
+if TYPE_CHECKING:  # a process that runs a deployed file needs the ports of its task alone
+    from torch import Tensor, nn
+
+    from kd2deploy.core.step import Batch, Observation
 
 Row = Mapping[str, Any]
 """One example as it was read: the task's field names (`text`, `text_pair`, `label`), and `index`."""
@@ -75,7 +80,7 @@ class Task(ABC):
         """Plain values to rebuild it: `{"use": name, ...}`, the arguments of its class."""
 
     @abstractmethod
-    def at(self, folder: Path) -> "Task":
+    def at(self, folder: Path) -> Task:
         """The same task with the ports of the network in `folder`: teacher and student may read different inputs."""
 
     @classmethod
@@ -195,3 +200,26 @@ def build_task(spec: Mapping[str, Any]) -> Task:
     built = task(**arguments)
     assert isinstance(built, Task), f"{use} is not a task"
     return built
+
+
+def known_by_ports(spec: Mapping[str, Any], inputs: Sequence[Port], outputs: Sequence[Port]) -> Task:
+    """The task that `spec` describes, built only when more is asked of it than its name and its ports."""
+    return cast(Task, _KnownByPorts(spec, tuple(inputs), tuple(outputs)))
+
+
+class _KnownByPorts:
+    """All that a session of a deployed file reads of a task; a network's session gets the rest of the task itself."""
+
+    def __init__(self, spec: Mapping[str, Any], inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+        self.name, self.inputs, self.outputs = str(spec["use"]), inputs, outputs
+        self._described = dict(spec)
+
+    @cached_property
+    def _built(self) -> Task:
+        return build_task(self._described)
+
+    def spec(self) -> dict[str, Any]:
+        return dict(self._described)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._built, name)

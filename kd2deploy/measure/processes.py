@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kd2deploy import errors
-from kd2deploy.core import Target
+from kd2deploy.core import Target, build_task, usable_cores
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.timing import Contender
 
@@ -22,11 +22,6 @@ Reply = dict[str, Any]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LAST_WORDS = 600
 """Characters of a dead worker's standard error that are shown."""
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_threads(target: Target) -> Target:
@@ -68,10 +63,13 @@ class WorkerProcess:
 
     def open(self) -> Reply:
         """Open the contender's artifact. Raises the session's own error."""
+        task = build_task(self.task_spec)
         return self.ask(
             "open",
             artifact=self.contender.artifact.to_json(),
             task=dict(self.task_spec),
+            inputs=[asdict(port) for port in task.inputs],
+            outputs=[asdict(port) for port in task.outputs],
             target=asdict(self.target),
             options=dict(self.contender.options),
         )

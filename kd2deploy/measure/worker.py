@@ -1,8 +1,11 @@
 """One artifact in a process of its own: `python -m kd2deploy.measure.worker`, JSON lines in, JSON lines out.
 
-Commands (`do`): open, warm, time, throughput, outputs, describe, close. Every reply is one object; a user's error comes
-back as `{"error": message, "kind": class}`, anything else ends the process with its traceback on standard error.
+Commands (`do`): wake, open, warm, time, throughput, outputs, describe, close. Every reply is one object; a user's error
+comes back as `{"error": message, "kind": class}`, anything else ends the process with its traceback on standard error.
 Whatever libraries print on standard output goes to standard error, so that it cannot fall between two replies.
+
+It imports no more than its contender needs: a deployed file in ONNX Runtime or OpenVINO needs no PyTorch, which takes
+seconds.
 """
 
 import json
@@ -19,13 +22,12 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from kd2deploy.core import Artifact, Feed, Resident, Session, Target, build_task, open_session
+from kd2deploy.core import Artifact, Feed, Port, Resident, Session, Target, known_by_ports, open_session
 from kd2deploy.errors import Kd2DeployError, NotFiniteError
 from kd2deploy.measure.device_time import device_memory_mb, device_times
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
-from kd2deploy.measure.loop import timed, warm_up
+from kd2deploy.measure.loop import Clock, timed, warm_up
 
 Reply = dict[str, Any]
 Times = Callable[[Resident, Sequence[Feed]], Mapping[str, float]]
@@ -35,9 +37,12 @@ class Worker:
     """The state of one worker: the session that was opened and the inputs it was given."""
 
     def __init__(
-        self, times: Times = device_times, memory_mb: Callable[[Literal["cpu", "cuda"]], float] = device_memory_mb
+        self,
+        times: Times = device_times,
+        memory_mb: Callable[[Literal["cpu", "cuda"]], float] = device_memory_mb,
+        clock: Clock = time.perf_counter_ns,
     ) -> None:
-        self.times, self.memory_mb = times, memory_mb
+        self.times, self.memory_mb, self.clock = times, memory_mb, clock
         self.session: Session | None = None
         self.feeds: list[Feed] = []
         self.device: Literal["cpu", "cuda"] = "cpu"
@@ -49,6 +54,7 @@ class Worker:
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """Carry out one request. Raises Kd2DeployError for what is the user's to fix."""
         commands: dict[str, Callable[..., Reply]] = {
+            "wake": self.wake,
             "open": self.open,
             "warm": self.warm,
             "time": self.time,
@@ -60,15 +66,22 @@ class Worker:
         arguments = dict(request)
         return commands[str(arguments.pop("do"))](**arguments)
 
+    def wake(self) -> Reply:
+        """Nothing: who is answered knows that this process has started."""
+        return {}
+
     def open(
         self,
         artifact: Mapping[str, Any],
         task: Mapping[str, Any],
+        inputs: Sequence[Mapping[str, Any]],
+        outputs: Sequence[Mapping[str, Any]],
         target: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Reply:
-        """Seconds to open, which is the cold start without the first run."""
-        built, place = build_task(task), TypeAdapter(Target).validate_python(target)
+        """Seconds to open, its runtime's import included: the cold start without the first run."""
+        built = known_by_ports(task, [Port(**one) for one in inputs], [Port(**one) for one in outputs])
+        place = Target.from_json(target)
         self.opening = partial(open_session, Artifact.from_json(artifact), built, place, options)
         self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
@@ -93,14 +106,15 @@ class Worker:
     def time(self, start: int, runs: int, warm_s: float, warm_runs: int) -> Reply:
         """One block: a short warm-up (other processes just ran), then `runs` timed runs from input `start` on."""
         run, load = self._opened().run, os.getloadavg()[0]
-        warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start)
-        taken = timed(run, self.feeds, runs=runs, start=start)
+        warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start, clock=self.clock)
+        taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock)
         return {**asdict(taken), "load_before": load, "load_after": os.getloadavg()[0]}
 
-    def throughput(self, seconds: float, in_flight: int = 1) -> Reply:
+    def throughput(self, seconds: float, in_flight: int = 1, warm_s: float = 0.0, warm_runs: int = 1) -> Reply:
         """Requests per second over walks of the inputs, back to back, by `in_flight` sessions at once.
 
-        Each has a session of its own, warmed on every input, so that none waits for another's buffers.
+        Each has a session of its own, warmed on every input, so that none waits for another's buffers. All are warmed
+        once more before the clock starts, since this process has waited for the others' turns.
         """
         assert self.opening is not None, "the coordinator opens before it asks"
         with ExitStack() as stack:
@@ -108,10 +122,14 @@ class Worker:
             for session in sessions[1:]:
                 for feed in self.feeds:
                     session.run(feed)
-            begun = time.perf_counter_ns()
-            with ThreadPoolExecutor(in_flight) as pool:
+            with ThreadPoolExecutor(in_flight) as pool:  # its threads are there before the clock starts
+                warm = partial(
+                    warm_up, feeds=self.feeds, seconds=warm_s, runs=warm_runs, settle=False, clock=self.clock
+                )
+                list(pool.map(warm, [session.run for session in sessions]))
+                begun = self.clock()
                 served = list(pool.map(partial(self._serve, begun, seconds), sessions))
-            spent = (time.perf_counter_ns() - begun) / 1e9
+                spent = (self.clock() - begun) / 1e9
         return {"per_s": sum(served) / spent, "requests": sum(served)}
 
     def _serve(self, begun: int, seconds: float, session: Session) -> int:
@@ -120,7 +138,7 @@ class Worker:
         while True:
             session.run(self.feeds[done % len(self.feeds)])
             done += 1
-            if (time.perf_counter_ns() - begun) / 1e9 >= seconds:
+            if (self.clock() - begun) / 1e9 >= seconds:
                 return done
 
     def outputs(self, feed: str, to: str) -> Reply:

@@ -1,12 +1,15 @@
 import io
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from measured_sessions import CPU, Parity, SumSession, sum_artifact
+from measured_sessions import CPU, Parity, SumSession, onnx_artifact, sum_artifact
 
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feeds
 from kd2deploy.measure.worker import Worker, peak_rss_mb, serve
@@ -20,7 +23,9 @@ def asked(*requests: dict[str, object]) -> list[dict[str, object]]:
 
 def opening(folder: Path, **options: object) -> dict[str, object]:
     artifact = sum_artifact(folder).to_json()
-    return {"do": "open", "artifact": artifact, "task": Parity().spec(), "target": asdict(CPU), "options": options}
+    ports = {name: [asdict(port) for port in getattr(Parity(), name)] for name in ("inputs", "outputs")}
+    spec = Parity().spec()
+    return {"do": "open", "artifact": artifact, "task": spec, **ports, "target": asdict(CPU), "options": options}
 
 
 def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
@@ -70,6 +75,69 @@ def test_several_requests_in_flight_are_all_counted(tmp_path: Path) -> None:
     )
     assert rate["requests"] == 3
     assert rate["per_s"] > 0
+
+
+def clocked(tmp_path: Path, slow: Callable[[int], int]) -> tuple[Worker, list[int]]:
+    """A worker on a clock that only its session moves: the nth run takes `slow(n)` nanoseconds."""
+    now = [0]
+    tmp_path.mkdir(exist_ok=True)
+    feeds = write_feeds([{"x": np.ones((1, size), np.float32)} for size in (3, 5, 7)], tmp_path / "feeds")
+    worker = Worker(clock=lambda: now[0])
+    worker.answer(opening(tmp_path))
+    worker.feeds = read_feeds(feeds)
+    session = worker.session
+    assert isinstance(session, SumSession)
+    plain = session.run
+
+    def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        now[0] += slow(session.runs)
+        return plain(feed)
+
+    session.run = run  # type: ignore[method-assign]
+    return worker, now
+
+
+def test_one_request_in_flight_is_served_as_often_as_its_latency_allows(tmp_path: Path) -> None:
+    worker, _ = clocked(tmp_path, lambda turn: 1_000_000 + 100_000 * (turn % 3))
+    latency = worker.answer({"do": "time", "start": 0, "runs": 300, "warm_s": 0.0, "warm_runs": 1})
+    rate = worker.answer({"do": "throughput", "seconds": 1.0, "warm_s": 0.0, "warm_runs": 1})
+    assert rate["per_s"] * np.mean(latency["ns"]) / 1e9 == pytest.approx(1.0, rel=1e-3)
+
+
+def test_what_is_slow_after_a_wait_is_over_before_throughput_is_taken(tmp_path: Path) -> None:
+    """The first twenty runs after the others' turns take fifty times as long."""
+    worker, _ = clocked(tmp_path, lambda turn: 50_000_000 if turn < 20 else 1_000_000)
+    cold = worker.answer({"do": "throughput", "seconds": 0.3, "warm_s": 0.0, "warm_runs": 1})
+    assert cold["per_s"] < 50
+    worker, _ = clocked(tmp_path / "again", lambda turn: 50_000_000 if turn < 20 else 1_000_000)
+    warmed = worker.answer({"do": "throughput", "seconds": 0.3, "warm_s": 0.03, "warm_runs": 20})
+    assert warmed["per_s"] == pytest.approx(1000.0, rel=1e-2)
+
+
+def test_a_deployed_file_is_run_without_pytorch(tmp_path: Path) -> None:
+    """It takes seconds to import, in every one of the race's processes."""
+    code = """
+import json, sys
+from kd2deploy.measure.worker import Worker
+import kd2deploy.exporters.onnx, kd2deploy.exporters.openvino
+worker = Worker()
+worker.answer(json.loads(sys.argv[1]))
+worker.answer({"do": "warm", "feeds": sys.argv[2], "seconds": 0.0, "runs": 1})
+worker.answer({"do": "describe"})
+print([name for name in ("torch", "transformers", "scipy", "pandas", "pydantic") if name in sys.modules])
+"""
+    artifact = onnx_artifact(tmp_path)
+    named = {**artifact.to_json(), "opened_by": "kd2deploy.exporters.onnx.OnnxSession"}
+    request = {**opening(tmp_path), "artifact": named, "task": {"use": "never.built"}}
+    feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}], tmp_path / "feeds")
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(request), str(feeds)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_users_error_is_an_answer_and_the_worker_lives_on(tmp_path: Path) -> None:
