@@ -19,7 +19,8 @@ from kd2deploy.alone import network
 from kd2deploy.core import made
 from kd2deploy.exporters.bundle import read_bundle
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.latency import full, race, speedup
+from kd2deploy.measure.latency import race, speedup
+from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.pipeline import Recipe
 from kd2deploy.resolve import load_target

@@ -15,8 +15,9 @@ from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, 
 from kd2deploy.exporters.bundle import MANIFEST, open_bundle, read_bundle
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.latency import full, race, speedup
+from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.pack import device_is_here, split_steps
 from kd2deploy.pipeline import flat, write

@@ -110,7 +110,7 @@ class Measurement(pydantic.BaseModel):
     """Fresh processes per contender. With 3 a speedup that lies within 5 % of its limit is often left undecided."""
     cap_s: float = pydantic.Field(15.0, gt=0, lt=1e6)
     """Seconds of wall clock for the timed rounds, per contender and over all processes."""
-    block_s: float = pydantic.Field(0.2, gt=0, lt=60)
+    block_s: float = pydantic.Field(0.1, gt=0, lt=60)
     """Seconds that a contender runs before the next one's turn."""
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import psutil
 import torch
 
-from kd2deploy.core import Target, driver_version
+from kd2deploy.core import Target, cpu_quota, driver_version, usable_cores
+from kd2deploy.core.cores import Quota, allowed_cores
+from kd2deploy.measure.neighbours import Used, at_work, in_use
 from kd2deploy.measure.nvidia import device_state
-from kd2deploy.measure.processes import usable_cores
 
 DECIDING_FLAGS = (
     "avx2",
@@ -47,9 +48,7 @@ PACKAGES = (
     "nvidia-ml-py",
 )
 BUSY_SHARE = 0.25
-"""More of the usable cores in use while this process waits is someone else's work, and is flagged. Ours."""
-LOOK_S = 0.5
-"""For how long it waits."""
+"""More of the usable cores in use by others is flagged. Ours."""
 SLOWED_SHARE = 0.9
 """A clock below this share of what it was has been throttled. Ours."""
 
@@ -67,6 +66,8 @@ class Machine:
     system: str
     python: str
     packages: Mapping[str, str] = field(default_factory=dict)
+    quota: str = ""
+    """What the control group (a container's limit) grants: "2.0 of 32 cores"; empty where it grants all."""
     gpus: tuple[Mapping[str, Any], ...] = ()
     """All that CUDA shows; the first one is used."""
     driver: str = ""
@@ -91,18 +92,24 @@ class State:
     """One-minute load average, which also holds what this very run did before."""
     memory_free_gb: float
     busy: float = 0.0
-    """Cores in use by anyone while this process waited for `LOOK_S`."""
+    """Cores in use by others while this process waited."""
+    neighbours: str = ""
+    """The processes that used most of them, as far as they can be seen from here."""
     governor: str = ""
     mhz: float | None = None
     """Mean of the usable cores' clocks, where the system tells."""
-    throttled_us: int | None = None
-    """Time for which the container's processor quota has stopped its processes, so far."""
+    throttled_periods: int | None = None
+    """How many periods the processor quota of the control group has cut short, so far; None without a quota."""
+    throttled_s: float | None = None
+    """For how long it has stopped its processes, so far."""
     gpu: Mapping[str, Any] = field(default_factory=dict)
     """Of the GPU that is used: its name, and as far as NVML tells clocks, power, temperature, what slows it, and the
     processes that hold it. Empty where there is none."""
+    used: Used | None = None
+    """The processor's counters, of which only differences between two states tell anything."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "used"}
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,7 @@ def describe_machine() -> Machine:
         isa=tuple(flag for flag in DECIDING_FLAGS if flag in cpu_flags()),
         cores=usable_cores(),
         cores_in_all=os.cpu_count() or 1,
+        quota=granted(cpu_quota()),
         memory_gb=psutil.virtual_memory().total / 1e9,
         system=platform.platform(),
         python=platform.python_version(),
@@ -146,19 +154,28 @@ def cpu_flags() -> frozenset[str]:
     return frozenset((found.get("flags") or found.get("Features") or "").split())
 
 
+def granted(quota: Quota | None) -> str:
+    return "" if quota is None else f"{quota.cores:.1f} of {allowed_cores()} cores"
+
+
 def state() -> State:
-    """Load, clocks and throttling as they are now. Waits for `LOOK_S`, to see what others do meanwhile."""
+    """Load, clocks and throttling as they are now. Waits for half a second, to see what others do meanwhile."""
     clocks = [float(text) for text in _cpuinfo_all("cpu MHz")]
     governor = _text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
-    throttled = dict(line.split() for line in _text(Path("/sys/fs/cgroup/cpu.stat")).splitlines() if " " in line)
+    busy, neighbours = at_work()
+    quota = cpu_quota()
+    periods, stopped_s = (None, None) if quota is None else quota.throttled()
     return State(
         load=os.getloadavg()[0],
         memory_free_gb=psutil.virtual_memory().available / 1e9,
-        busy=psutil.cpu_percent(LOOK_S) / 100 * (os.cpu_count() or 1),
+        busy=busy,
+        neighbours=neighbours,
         governor=governor,
         mhz=sum(clocks) / len(clocks) if clocks else None,
-        throttled_us=int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
+        throttled_periods=periods,
+        throttled_s=stopped_s,
         gpu=device_state() if torch.cuda.is_available() else {},
+        used=in_use(),
     )
 
 
@@ -179,10 +196,16 @@ def preflight(target: Target, now: State | None = None) -> Preflight:
     breaches, notes = [], []
     cores = usable_cores()
     if now.busy > BUSY_SHARE * cores:
-        notes.append(f"{now.busy:.1f} of {cores} cores are in use before anything is timed: something else runs here")
+        who = f" ({now.neighbours})" if now.neighbours else ", by what cannot be seen from here"
+        notes.append(
+            f"others use {now.busy:.1f} of {cores} cores before anything is timed{who}: intervals get wide, and limits "
+            "may stay undecided; end it, or measure when it has ended"
+        )
     if target.threads > cores:
+        said = granted(cpu_quota())
         breaches.append(
-            f"target {target.name} asks for {target.threads} threads and this process may use {cores} cores; "
+            f"target {target.name} asks for {target.threads} threads and this process may use {cores} cores"
+            f"{f' (its quota is {said})' if said else ''}; "
             "set `threads` to what the deployed machine has, and measure there"
         )
     if now.governor == "powersave":
@@ -229,14 +252,47 @@ def device_notes(gpu: Mapping[str, Any]) -> list[str]:
 
 def changed(before: State, after: State) -> tuple[str, ...]:
     """What happened to the machine between two states, one sentence each: throttling, lower clocks, a neighbour."""
-    found = []
-    if before.throttled_us is not None and after.throttled_us is not None and after.throttled_us > before.throttled_us:
-        stopped = (after.throttled_us - before.throttled_us) / 1e6
-        found.append(f"the container's processor quota stopped its processes for {stopped:.1f} s: raise the quota")
+    found = [*throttling(before, after), *company(before, after)]
     if before.mhz and after.mhz and after.mhz < SLOWED_SHARE * before.mhz:
         speeds = f"from {before.mhz:.0f} to {after.mhz:.0f} MHz"
         found.append(f"the processor's clock fell {speeds}: throttled, or at rest when it was read")
     return (*found, *device_changed(before.gpu, after.gpu))
+
+
+def throttling(before: State, after: State) -> list[str]:
+    """How often the quota stopped everything between two states: what a slow P99 is then made of."""
+    if before.throttled_s is None or after.throttled_s is None:
+        return []
+    periods = (after.throttled_periods or 0) - (before.throttled_periods or 0)
+    if periods <= 0:
+        return []
+    quota = cpu_quota()
+    told = f" ({granted(quota)}, counted over {quota.period_s * 1e3:.0f} ms)" if quota else ""
+    return [
+        f"the processor quota{told} stopped its processes in {periods} periods, for "
+        f"{after.throttled_s - before.throttled_s:.1f} s in all: the slowest requests are those pauses; "
+        "raise the quota, or set the target's `threads` below it"
+    ]
+
+
+def company(before: State, after: State) -> list[str]:
+    """What others, and a hypervisor, took of the processor between two states."""
+    if before.used is None or after.used is None:
+        return []
+    others, stolen = after.used.others_since(before.used)
+    found = []
+    if others > BUSY_SHARE * usable_cores():
+        seen = after.neighbours or before.neighbours
+        found.append(
+            f"while this was measured others used {others:.1f} cores on average"
+            f"{f' ({seen})' if seen else ''}: intervals are wide for that; measure again when they have ended"
+        )
+    if stolen > BUSY_SHARE * usable_cores():
+        found.append(
+            f"while this was measured the hypervisor gave {stolen:.1f} cores' time to other virtual machines: "
+            "measure on a machine of your own"
+        )
+    return found
 
 
 def device_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from kd2deploy.core import Scores, Task
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.paired import CONFIDENCE, bootstrap
-from kd2deploy.measure.statistics import ROUNDING, mean_over_seeds, t_interval
+from kd2deploy.measure.statistics import ROUNDING, geometric_mean, mean_over_seeds, t_interval
 
 RESAMPLES = 500
 
@@ -28,8 +28,7 @@ def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Int
 
 def ratio_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Geometric mean of `ours` / `theirs`, seed by seed; both positive. Unbounded above for a single seed."""
-    logs = t_interval(np.array([math.log(one / other) for one, other in zip(ours, theirs, strict=True)]))
-    return Interval(*(math.exp(end) if end < math.inf else math.inf for end in (logs.estimate, logs.low, logs.high)))
+    return geometric_mean(np.array([one / other for one, other in zip(ours, theirs, strict=True)]))
 
 
 def gap_closed_over_seeds(

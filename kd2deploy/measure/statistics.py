@@ -124,8 +124,9 @@ def ratio_of_medians(slow: Sequence[Process], fast: Sequence[Process]) -> Ratio:
     Why not a bootstrap of blocks within processes: with five processes its interval covers the truth in about 85 % of
     runs where processes differ (a test shows it), because five resampled clusters vary less than five new ones do.
     """
-    if not slow or min(len(rounds) for rounds in (*slow, *fast)) < 2:
-        raise MeasureError("a ratio needs two rounds of both contenders; allow the race more time")
+    least = 1 if len(slow) >= LEAST_PROCESSES else 2
+    if not slow or min(len(rounds) for rounds in (*slow, *fast)) < least:
+        raise MeasureError("a ratio needs two rounds of both contenders, or three processes; allow the race more time")
     centres = np.array([round_centre(_log_ratios(one, other)) for one, other in zip(slow, fast, strict=True)])
     enough = len(centres) >= LEAST_PROCESSES
     groups = max(1, FEW_PROCESSES_GROUPS // len(centres))
@@ -173,6 +174,12 @@ def t_interval(values: Doubles, confidence: float = 0.95) -> Interval:
         return Interval(float(values[0]), -math.inf, math.inf)
     mean, low, high = t_ends(values, confidence)
     return Interval(float(mean), float(low), float(high))
+
+
+def geometric_mean(values: Doubles, confidence: float = 0.95) -> Interval:
+    """Of a few independent positive figures, with Student's interval of their logarithms: it never reaches 0."""
+    logs = t_interval(np.log(values), confidence)
+    return Interval(*(math.exp(end) if end < math.inf else math.inf for end in (logs.estimate, logs.low, logs.high)))
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = 0.95) -> Interval:

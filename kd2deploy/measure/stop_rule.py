@@ -1,4 +1,8 @@
-"""When to stop timing: enough samples, enough time, a narrow enough median; or a cap; or noise that will not shrink."""
+"""When to stop timing: enough samples, enough time, a narrow enough median; or a cap; or noise that will not shrink.
+
+How narrow a median is follows from how much it differs between rounds, the drift that all contenders share left out:
+it cancels in every ratio, and no real machine is without it.
+"""
 
 import itertools
 import math
@@ -8,8 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from kd2deploy.measure.intervals import TooFew
-from kd2deploy.measure.statistics import percentile, samples_needed
+from kd2deploy.measure.statistics import samples_needed, t_interval
 from kd2deploy.measure.timing import Doubles
 
 OVER = 5
@@ -32,7 +35,7 @@ class StopRule:
     min_s: float = 3.0
     """Least host time spent in timed runs."""
     relative: float = 0.01
-    """Largest half-width of the median's 95 % interval, as a share of the median."""
+    """Largest half-width of the median's 95 % interval, as a share of the median, apart from what drifts for all."""
     cap_s: float = 60.0
     """Wall clock per contender, all processes together, warm-up counted."""
     noise_change: float = 0.05
@@ -74,8 +77,20 @@ class Decision:
     reason: str
 
 
-def decide(blocks: Sequence[Doubles], elapsed_s: float, rule: ShareRule) -> Decision:
-    """Whether to go on, given the samples so far (milliseconds, by block) and the wall clock spent.
+def without_common_drift(medians: Sequence[Doubles]) -> list[Doubles]:
+    """Each contender's log medians [R], less their mean over the contenders, round by round.
+
+    Scaled so that a contender's own variance stays what it is; one contender alone keeps all of its drift.
+    """
+    if len(medians) < 2:
+        return list(medians)
+    count, common = len(medians), np.mean(medians, axis=0)
+    return [(own - common) * math.sqrt(count / (count - 1)) for own in medians]
+
+
+def decide(blocks: Sequence[Doubles], medians: Doubles, elapsed_s: float, rule: ShareRule) -> Decision:
+    """Whether to go on, given the samples so far (milliseconds, by block), the rounds' log medians [R] without what
+    drifts for all, and the wall clock spent.
 
     Stops as settled also when the noise estimate itself no longer moves although the median is not yet narrow: more of
     the same samples would only wait, and the verdict reads the interval anyway.
@@ -84,13 +99,14 @@ def decide(blocks: Sequence[Doubles], elapsed_s: float, rule: ShareRule) -> Deci
     timed_s = float(samples.sum()) / 1e3
     short = _short_of(samples, timed_s, rule)
     if not short:
-        median = percentile([blocks], 0.5)
-        if not isinstance(median, TooFew) and median.relative <= rule.relative:
-            return Decision(State.SETTLED, f"the median is known within {median.relative:.2%}")
-        if _noise_is_stable(blocks, rule.noise_change) and timed_s >= 2 * rule.min_s:
-            width = "unknown" if isinstance(median, TooFew) else f"{median.relative:.2%}"
-            return Decision(State.SETTLED, f"the noise no longer changes; the median is known within {width}")
-        short = f"the median is not yet known within {rule.relative:.2%}"
+        width = t_interval(medians).half_width
+        if width <= rule.relative:
+            return Decision(State.SETTLED, f"the median is known within {width:.2%} in a process")
+        if _noise_is_stable(medians, rule.noise_change) and timed_s >= 2 * rule.min_s:
+            return Decision(
+                State.SETTLED, f"the noise no longer changes; the median is known within {width:.2%} in a process"
+            )
+        short = f"the median is not yet known within {rule.relative:.2%} in a process"
     if elapsed_s >= rule.cap_s:
         return Decision(State.CAPPED, f"stopped at the cap of {rule.cap}: {short}")
     return Decision(State.CONTINUE, short)
@@ -104,9 +120,8 @@ def _short_of(samples: Doubles, timed_s: float, rule: ShareRule) -> str:
     return ""
 
 
-def _noise_is_stable(blocks: Sequence[Doubles], change: float) -> bool:
-    """Whether the spread of the block medians moved by less than `change` over either of the last two thirds."""
-    medians = np.array([np.median(block) for block in blocks if len(block)])
+def _noise_is_stable(medians: Doubles, change: float) -> bool:
+    """Whether the spread of the rounds' medians moved by less than `change` over either of the last two thirds."""
     if len(medians) < 12:
         return False
     thirds = [len(medians) // 3, 2 * len(medians) // 3, len(medians)]

@@ -18,7 +18,8 @@ from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
 from kd2deploy.measure.accuracy import by_length, score, timing_feeds
-from kd2deploy.measure.latency import quick, race
+from kd2deploy.measure.latency import race
+from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
 from kd2deploy.resolve import bind
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions

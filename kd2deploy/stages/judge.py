@@ -13,12 +13,12 @@ from kd2deploy.core import Artifact, Scores, Target
 from kd2deploy.measure.agreement import where_it_drops
 from kd2deploy.measure.diagnosis import diagnose
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
-from kd2deploy.measure.latency import latency_percentile, speedup
+from kd2deploy.measure.latency import latency_percentile, speedup, throughput
 from kd2deploy.measure.lineage import breaches as lineage_breaches
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.over_seeds import gap_closed_over_seeds
 from kd2deploy.measure.paired import gap_closed, score_difference, score_retention
-from kd2deploy.measure.statistics import mean_over_seeds, noise, t_interval
+from kd2deploy.measure.statistics import mean_over_seeds, noise
 from kd2deploy.measure.timing import Timing
 from kd2deploy.measure.verdict import Verdict, judge
 from kd2deploy.report import (
@@ -240,7 +240,7 @@ def metric_of(job: Job, scores: Scores) -> Estimate:
 def timing_shown(timing: Timing) -> TimingShown:
     samples = timing.samples_ms
     noisy = noise(samples, timing.inputs)
-    per_s = t_interval(np.asarray(timing.rows_per_s)) if len(timing.rows_per_s) > 1 else None
+    per_s = throughput(timing)
     return TimingShown(
         median=shown(latency_percentile(timing, 0.5)),
         p90=shown(latency_percentile(timing, 0.9)),

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Features, Feed, Scores, Target
+from kd2deploy.core import Features, Feed, Scores, Target, usable_cores
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
-from kd2deploy.measure.latency import Protocol, full, race
+from kd2deploy.measure.latency import contradiction, race
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
-from kd2deploy.measure.processes import usable_cores
+from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
@@ -67,7 +67,7 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
         protocol,
         processes=wanted.processes,
         block_s=wanted.block_s,
-        throughput_s=2 * wanted.block_s,
+        throughput_s=3 * wanted.block_s,
         in_flight=target.workload.in_flight,
         stop=replace(protocol.stop, cap_s=wanted.cap_s),
     )
@@ -124,6 +124,8 @@ def links(deployed: Exported, student: Model, entries: Sequence[Entry]) -> list[
 def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
     before = state()
     checked = preflight(target, before)
+    for note in checked.notes:  # early: whoever sees it may still do something about it
+        job.watcher.say(f"[yellow]warning[/] {note}")
     failures = scored(job, entries, target, folder)
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = next(entry.model for entry in entries if entry.role == "student")
@@ -135,6 +137,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         protocol,
         lambda sentence, share: job.watcher.advance("timing", round(100 * share), 100),
     )
+    contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
     after = state()
     write_json(folder / "timings.json", {name: timing.to_json() for name, timing in timings.items()})
@@ -144,7 +147,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         "before": before.to_json(),
         "after": after.to_json(),
         "breaches": list(checked.breaches),
-        "notes": [*checked.notes, *changed(before, after)],
+        "notes": [*checked.notes, *changed(before, after), *contradictions],
     }
 
 

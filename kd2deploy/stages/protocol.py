@@ -1,7 +1,7 @@
 """How a report says that its latencies were measured: what another laboratory needs to repeat them."""
 
 from kd2deploy.core import Target
-from kd2deploy.measure.latency import full
+from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Plain
@@ -14,7 +14,7 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
     plan, wanted, workload = full(), recipe.measurement, target.workload
     return {
         "clock": "the host's, around one blocking request",
-        "order": f"all contenders in turn and back (ABBA), {wanted.block_s:g} s each",
+        "order": f"in turn and back, {wanted.block_s:g} s each; another order in every round and process",
         "fresh processes per contender": wanted.processes,
         "rounds": len({(block.process, block.round) for block in deployed.blocks}) if deployed else None,
         "threads": deployed.threads if deployed else None,
@@ -22,6 +22,7 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "ended": deployed.decision if deployed else None,
         "rows per request": workload.batch,
         "requests drawn from the evaluation set": workload.inputs,
+        "throughput": f"{3 * wanted.block_s:g} s per process, warmed, after the rounds, while the others wait",
         "warm-up": f"at least {plan.warm_s:g} s and {plan.warm_runs} runs, then {plan.block_warm_s:g} s in every turn",
         "min_speedup divides": BASELINES[target.gates.baseline],
     }

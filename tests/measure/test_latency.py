@@ -9,7 +9,8 @@ from measured_sessions import CPU, Parity, numbered_rows, onnx_artifact, sum_art
 
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.latency import Protocol, latency_percentile, quick, race, speedup
+from kd2deploy.measure.latency import latency_percentile, race, speedup, throughput
+from kd2deploy.measure.protocol import Protocol, quick
 from kd2deploy.measure.stop_rule import StopRule
 from kd2deploy.measure.timing import Contender, Timing
 
@@ -52,29 +53,49 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Timing]:
     found = race(
         contenders, Parity().spec(), CPU, requests(), replace(SHORT, processes=2), lambda text, _: said.append(text)
     )
-    assert "process 2 of 2: onnx opens" in said
+    assert "process 2 of 2: 4 contenders open" in said
     return found
 
 
 def test_every_living_contender_runs_the_same_blocks_there_and_back(raced: dict[str, Timing]) -> None:
-    order = ["teacher", "student", "onnx", "chatter"]
-    assert [name for name, timing in raced.items() if not timing.failure] == order
-    first = [b for timing in (raced[name] for name in order) for b in timing.blocks if (b.process, b.round) == (1, 0)]
-    by_position = sorted(first, key=lambda block: block.position)
-    names = {id(block): name for name in order for block in raced[name].blocks}
-    assert [names[id(block)] for block in by_position] == order + order[::-1]
-    assert {(b.process, b.round) for b in raced["teacher"].blocks} == {
-        (b.process, b.round) for b in raced["onnx"].blocks
-    }
+    names = [name for name, timing in raced.items() if not timing.failure]
+    assert names == ["teacher", "student", "onnx", "chatter"]
+    rounds = {(block.process, block.round) for block in raced["teacher"].blocks}
+    assert len(rounds) == 2 * 3
+    orders = []
+    for name in names:
+        assert {(block.process, block.round) for block in raced[name].blocks} == rounds
+    for process, turn in sorted(rounds):
+        turns = sorted(
+            (block.position, name)
+            for name in names
+            for block in raced[name].blocks
+            if (block.process, block.round) == (process, turn)
+        )
+        order = [name for _, name in turns]
+        assert order == order[::-1]
+        orders.append(order[:4])
+    assert len({tuple(order) for order in orders}) > 2, "no order is that of all rounds"
+    assert len({order[0] for order in orders}) > 1
 
 
 def test_each_process_is_fresh_and_its_cold_start_is_kept_apart(raced: dict[str, Timing]) -> None:
+    """Cold starts are taken where one opens at a time: in the first process, or where there is one core alone."""
     student = raced["student"]
-    assert len(student.cold) == 2
+    assert len(student.cold) in (1, 2)
     assert all(cold.open_s > 0 and cold.first_run_ms > 0 for cold in student.cold)
     assert len(student.rows_per_s) == 2
     assert len({raced[name].describe["pid"] for name in ("teacher", "student", "chatter")}) == 3
     assert student.peak_rss_mb > 10
+
+
+def test_throughput_with_one_request_in_flight_is_the_latency_turned_round(raced: dict[str, Timing]) -> None:
+    """Bounds so wide that only a wrong figure leaves them: both are taken at other times of a machine in use."""
+    teacher = raced["teacher"]
+    rate = throughput(teacher)
+    assert rate is not None
+    assert 0 < rate.low <= rate.estimate <= rate.high
+    assert 0.1 < rate.estimate * np.mean(teacher.samples_ms) / 1e3 < 10
 
 
 def test_threads_are_fixed_in_the_environment_and_recorded(raced: dict[str, Timing]) -> None:

@@ -1,9 +1,13 @@
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from measured_sessions import CPU
 
+from kd2deploy.core import usable_cores
+from kd2deploy.core.cores import Quota
+from kd2deploy.measure import machine
 from kd2deploy.measure.machine import (
     Preflight,
     State,
@@ -16,9 +20,9 @@ from kd2deploy.measure.machine import (
     state,
     versions,
 )
-from kd2deploy.measure.processes import usable_cores
+from kd2deploy.measure.neighbours import Used
 
-QUIET = State(load=0.1, memory_free_gb=8.0, mhz=3000.0, throttled_us=1000)
+QUIET = State(load=0.1, memory_free_gb=8.0, mhz=3000.0, throttled_periods=1, throttled_s=0.5)
 CUDA = replace(CPU, device="cuda")
 GPU = {"name": "a GPU", "sm_mhz": 1800, "throttled": "", "pids": [os.getpid()]}
 
@@ -50,7 +54,11 @@ def test_a_quiet_machine_passes_and_a_busy_one_is_noted() -> None:
     assert preflight(CPU, replace(QUIET, load=100.0)).notes == (), "the load average also holds this run's training"
     busy = preflight(CPU, replace(QUIET, busy=100.0))
     assert busy.breaches == ()
-    assert "100.0 of" in busy.notes[0]
+    assert "others use 100.0 of" in busy.notes[0]
+    assert "cannot be seen from here" in busy.notes[0]
+    named = preflight(CPU, replace(QUIET, busy=100.0, neighbours="python3 1.0 (pid 7)"))
+    assert "(python3 1.0 (pid 7)): intervals get wide" in named.notes[0]
+    assert "end it" in named.notes[0]
 
 
 def test_more_threads_than_cores_is_a_breach() -> None:
@@ -118,7 +126,40 @@ def test_a_slice_of_a_gpu_a_lowered_power_cap_and_throttling_are_noted() -> None
 def test_a_throttled_clock_is_told() -> None:
     assert changed(QUIET, QUIET) == ()
     assert "fell from 3000 to 2400 MHz" in changed(QUIET, replace(QUIET, mhz=2400.0))[0]
-    assert "quota stopped its processes for 2.0 s" in changed(QUIET, replace(QUIET, throttled_us=2_001_000))[0]
+
+
+def test_periods_that_a_quota_cut_short_are_named_as_the_reason() -> None:
+    (told,) = changed(QUIET, replace(QUIET, throttled_periods=42, throttled_s=2.5))
+    assert "stopped its processes in 41 periods, for 2.0 s in all: the slowest requests are those pauses" in told
+    assert "raise the quota" in told
+    unlimited = replace(QUIET, throttled_periods=None, throttled_s=None)
+    assert changed(unlimited, unlimited) == ()
+
+
+def test_a_quota_stands_in_the_machines_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu_quota", lambda: Quota(2.0, 0.1, Path("nowhere")))
+    monkeypatch.setattr(machine, "allowed_cores", lambda: 32)
+    assert describe_machine().quota == "2.0 of 32 cores"
+    (breach,) = preflight(replace(CPU, threads=10_000), QUIET).breaches
+    assert "its quota is 2.0 of 32 cores" in breach
+    (told,) = changed(QUIET, replace(QUIET, throttled_periods=42, throttled_s=2.5))
+    assert "quota (2.0 of 32 cores, counted over 100 ms)" in told
+
+
+def test_what_others_used_meanwhile_is_told_by_how_much_and_by_whom() -> None:
+    before = replace(QUIET, used=Used(by_all_s=100.0, by_us_s=10.0, stolen_s=0.0, at_s=0.0))
+    cores = usable_cores()
+    alone = replace(QUIET, used=Used(100.0 + 10 * cores, 10.0 + 10 * cores, stolen_s=0.0, at_s=10.0))
+    assert changed(before, alone) == ()
+    shared = replace(alone, neighbours="miner 0.9 (pid 3)", used=Used(100.0 + 10 * cores, 10.0, 0.0, 10.0))
+    (told,) = changed(before, shared)
+    assert f"others used {cores:.1f} cores on average (miner 0.9 (pid 3))" in told
+    stolen = replace(alone, used=replace(alone.used or before.used, stolen_s=10.0 * cores))
+    assert "the hypervisor gave" in changed(before, stolen)[0]
+
+
+def test_the_counters_are_not_written_down() -> None:
+    assert "used" not in state().to_json()
 
 
 def test_what_slowed_a_gpu_is_told_by_the_drivers_count_where_it_keeps_one() -> None:

@@ -14,8 +14,9 @@ from kd2deploy.core import Gates, Target, made
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure import lineage
 from kd2deploy.measure.diagnosis import diagnose
-from kd2deploy.measure.latency import Protocol, full, latency_percentile, race, speedup
+from kd2deploy.measure.latency import latency_percentile, race, speedup
 from kd2deploy.measure.loop import timed, warm_up
+from kd2deploy.measure.protocol import Protocol, full, quick
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.measure.verdict import Outcome, judge
@@ -145,6 +146,28 @@ def test_a_race_that_does_not_settle_ends_at_its_cap(tmp_path: Path) -> None:
     found = simulated(tmp_path, neighbour, plan, teacher=30.0, student=10.0)
     assert not found["student"].settled
     assert "stopped at the cap" in found["student"].decision
+
+
+def test_requests_of_seconds_end_at_the_cap_with_bounded_intervals(tmp_path: Path) -> None:
+    """A round of nine runs each, there and back, would take a minute and a half in every one of five processes."""
+    plan = replace(full(), stop=replace(full().stop, cap_s=15.0))
+    ms = {"teacher": 3000.0, "student": 2000.0}
+    world = Simulation(neighbour, ms)
+    contenders = [Contender(name, sum_artifact(tmp_path)) for name in ms]
+    found = race(contenders, Parity().spec(), CPU, FEEDS, plan, connect=world.connect, clock=world.clock_s)
+    interval = speedup(found["teacher"], found["student"]).interval
+    assert 0 < interval.low < interval.high < np.inf
+    assert all("stopped at the cap of 15 s" in timing.decision for timing in found.values())
+    warm = 5 * (10 + 10) * 2.5 * 3  # ten warming runs each per process, slowed threefold by the neighbour
+    assert world.clock_s() < warm + 5 * 4 * 3 * 5 * 3
+
+
+def test_a_single_process_runs_two_rounds_whatever_the_cap(tmp_path: Path) -> None:
+    plan = replace(quick(), stop=replace(quick().stop, cap_s=0.5))
+    found = simulated(tmp_path, quiet, plan, teacher=300.0, student=100.0)
+    interval = speedup(found["teacher"], found["student"]).interval
+    assert interval.high < np.inf
+    assert interval.low > 0
 
 
 def test_only_the_gated_contender_waits_for_its_p99(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from kd2deploy.core import build_task
 from kd2deploy.core.step import clean_look
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.tasks._classification import cross_entropy, macro_f1, matthews, pearson, spearman, squared_error
-from kd2deploy.tasks._text import ports_of
-from kd2deploy.tasks.text_classification import TextClassification
+from kd2deploy.tasks.text_classification import TextClassification, ports_of
 
 LABELS = ["neg", "pos"]
 ROWS = [

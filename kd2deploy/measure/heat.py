@@ -1,0 +1,235 @@
+"""One heat of the race: a fresh process per contender, all alive together, timed in turns until every one settles.
+
+Nothing is timed while anything else of ours works: all processes are there before the first is opened, and none ends
+before the last has been timed. Where they may be opened side by side, cold starts are not taken.
+"""
+
+import itertools
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from kd2deploy.errors import Kd2DeployError
+from kd2deploy.measure.order import ordered, row_of, there_and_back
+from kd2deploy.measure.protocol import Protocol
+from kd2deploy.measure.statistics import LEAST_PROCESSES
+from kd2deploy.measure.stop_rule import Decision, ShareRule, State, decide, without_common_drift
+from kd2deploy.measure.timing import Block, Cold, Contender, Doubles, Timing
+
+GOLDEN = (5**0.5 - 1) / 2
+OnProgress = Callable[[str, float], None]
+"""Called with a sentence and the share done, 0..1."""
+
+
+class Asked(typing.Protocol):
+    """A worker as the race sees it: `WorkerProcess`, or a simulated one in tests."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def open(self) -> dict[str, Any]: ...
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]: ...
+
+
+@dataclass
+class Lane:
+    """What is gathered of one contender while the race runs."""
+
+    contender: Contender
+    blocks: list[Block] = field(default_factory=list)
+    cold: list[Cold] = field(default_factory=list)
+    per_s: list[float] = field(default_factory=list)
+    describe: Mapping[str, str] = field(default_factory=dict)
+    peak_rss_mb: float = 0.0
+    open_s: float = 0.0
+    run_ns: float = 0.0
+    decisions: list[Decision] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    def of_process(self, process: int) -> list[Block]:
+        return [block for block in self.blocks if block.process == process]
+
+    def timing(self, sizes: tuple[int, ...], batch: int, threads: int) -> Timing:
+        """The gathered figures; a contender that failed keeps none of its samples, since the rest lacks its pairs."""
+        if self.failure:
+            return Timing(self.name, describe=self.describe, batch=batch, threads=threads, failure=self.failure)
+        unsettled = [decision for decision in self.decisions if decision.state is not State.SETTLED]
+        return Timing(
+            self.name,
+            blocks=tuple(self.blocks),
+            cold=tuple(self.cold),
+            rows_per_s=tuple(batch * per_s for per_s in self.per_s),
+            batch=batch,
+            peak_rss_mb=self.peak_rss_mb,
+            threads=threads,
+            describe=self.describe,
+            sizes=sizes,
+            decision=(unsettled or self.decisions)[-1].reason,
+            settled=not unsettled,
+        )
+
+
+class Heat:
+    """`at_once` contenders may be opened side by side; 1 takes cold starts."""
+
+    def __init__(
+        self,
+        process: int,
+        lanes: Sequence[Lane],
+        plan: Protocol,
+        inputs: int,
+        clock: Callable[[], float],
+        at_once: int = 1,
+    ) -> None:
+        self.process, self.lanes, self.plan, self.inputs, self.clock = process, lanes, plan, inputs, clock
+        self.at_once = at_once
+        self.rule = plan.stop.share(plan.processes)
+        self.median_rule = replace(plan.stop, percentile=0.5).share(plan.processes)
+        self.workers: dict[str, Asked] = {}
+
+    def run(self, folders: Mapping[str, Path], on_progress: OnProgress) -> None:
+        place, processes = f"process {self.process + 1} of {self.plan.processes}", self.plan.processes
+        on_progress(f"{place}: {len(self.lanes)} contenders open", self.process / processes)
+        self.start(folders)
+        begun = self.clock()
+        for turn in itertools.count():
+            done = min(1.0, turn / self.plan.least_rounds)
+            on_progress(f"{place}: round {turn + 1}", (self.process + done) / processes)
+            self.round(turn)
+            if self.finished(turn, self.clock() - begun):
+                break
+        on_progress(f"{place}: throughput", (self.process + 1) / processes)
+        for step in (self.describe, self.throughput, self.close):
+            for lane in self.in_order(turn):
+                self.attempt(lane, partial(step, lane))
+
+    def alive(self) -> list[Lane]:
+        return [lane for lane in self.lanes if not lane.failure]
+
+    def in_order(self, turn: int = 0) -> list[Lane]:
+        """The living contenders, in the order of a round's first half."""
+        return [lane for lane in ordered(self.lanes, self.row(turn)) if not lane.failure]
+
+    def row(self, turn: int) -> int:
+        return row_of(self.process, turn, self.plan.least_rounds)
+
+    def attempt(self, lane: Lane, step: Callable[[], None]) -> None:
+        """One step of one contender; its error ends this contender's race and nobody else's."""
+        try:
+            step()
+        except Kd2DeployError as error:
+            lane.failure = str(error)
+            self.workers[lane.name].__exit__(None, None, None)
+
+    # starting -----------------------------------------------------------------------------------------------
+
+    def start(self, folders: Mapping[str, Path]) -> None:
+        for lane in self.in_order():
+            self.attempt(lane, partial(self.wake, lane))
+        if self.at_once == 1:
+            for lane in self.in_order():
+                self.attempt(lane, partial(self.open, lane))
+                if not lane.failure:
+                    self.attempt(lane, partial(self.warm, lane, folders[lane.name]))
+            return
+        with ThreadPoolExecutor(self.at_once) as pool:
+            list(pool.map(lambda lane: self.attempt(lane, partial(self.open, lane)), self.in_order()))
+        for lane in self.in_order():
+            self.attempt(lane, partial(self.warm, lane, folders[lane.name]))
+
+    def wake(self, lane: Lane) -> None:
+        self.workers[lane.name].ask("wake")
+
+    def open(self, lane: Lane) -> None:
+        opened = self.workers[lane.name].open()
+        lane.describe, lane.open_s = opened["describe"], opened["open_s"]
+
+    def warm(self, lane: Lane, folder: Path) -> None:
+        warmed = self.workers[lane.name].ask(
+            "warm", feeds=str(folder), seconds=self.plan.warm_s, runs=self.plan.warm_runs
+        )
+        lane.run_ns = warmed["run_ns"]
+        if self.at_once == 1:
+            lane.cold.append(Cold(lane.open_s, warmed["first_run_ms"]))
+
+    # timing -------------------------------------------------------------------------------------------------
+
+    def round(self, turn: int) -> None:
+        """Each contender twice, there and back, on inputs that start at the same place."""
+        for position, lane in enumerate(there_and_back(self.lanes, self.row(turn))):
+            if not lane.failure:
+                half = 2 * turn + (position >= len(self.lanes))
+                self.attempt(lane, partial(self.block, lane, turn, position, half))
+
+    def block(self, lane: Lane, turn: int, position: int, half: int) -> None:
+        found = self.workers[lane.name].ask(
+            "time",
+            start=int(half * GOLDEN * self.inputs) % self.inputs,
+            runs=self.plan.runs(lane.run_ns, self.rule_of(lane).least),
+            warm_s=self.plan.block_warm_s,
+            warm_runs=self.plan.warming_runs(lane.run_ns),
+        )
+        found.update(ns=tuple(found["ns"]), inputs=tuple(found["inputs"]))
+        lane.blocks.append(Block(process=self.process, round=turn, position=position, **found))
+        lane.run_ns = float(np.median(found["ns"]))  # the next block is as long as the machine is now
+
+    def finished(self, turn: int, elapsed_s: float) -> bool:
+        """Whether all have settled, or the cap (wall clock per contender) is reached."""
+        alive = self.alive()
+        if not alive:
+            return True
+        medians = without_common_drift([self.round_medians(lane, turn + 1) for lane in alive])
+        decisions = [self.decide(lane, own, elapsed_s / len(alive)) for lane, own in zip(alive, medians, strict=True)]
+        states = {decision.state for decision in decisions}
+        least = 1 if self.plan.processes >= LEAST_PROCESSES else 2  # what an interval can be made of
+        if State.CAPPED in states and turn + 1 < least:
+            return False
+        if State.CAPPED not in states and (turn + 1 < self.plan.least_rounds or State.CONTINUE in states):
+            return False
+        for lane, decision in zip(alive, decisions, strict=True):
+            lane.decisions.append(decision)
+        return True
+
+    def round_medians(self, lane: Lane, rounds: int) -> Doubles:
+        """[R] log median milliseconds of this process's rounds so far."""
+        own = lane.of_process(self.process)
+        by_round = [[ns for block in own if block.round == turn for ns in block.ns] for turn in range(rounds)]
+        return np.log(np.array([np.median(each) for each in by_round]) / 1e6)
+
+    def decide(self, lane: Lane, medians: Doubles, elapsed_s: float) -> Decision:
+        blocks = [np.array(block.ns) / 1e6 for block in lane.of_process(self.process)]
+        return decide(blocks, medians, elapsed_s, self.rule_of(lane))
+
+    def rule_of(self, lane: Lane) -> ShareRule:
+        gates = self.plan.gated is None or lane.name in self.plan.gated
+        return self.rule if gates else self.median_rule
+
+    # ending -------------------------------------------------------------------------------------------------
+
+    def describe(self, lane: Lane) -> None:
+        said = self.workers[lane.name].ask("describe")  # before throughput, whose further sessions add memory
+        lane.describe, lane.peak_rss_mb = said["describe"], max(lane.peak_rss_mb, said["peak_rss_mb"])
+        if self.plan.in_flight > 1:
+            lane.describe = {**lane.describe, "throughput": f"with {self.plan.in_flight} requests in flight"}
+
+    def throughput(self, lane: Lane) -> None:
+        """Warmed first: the others have had their turns since. None of them has ended yet, which would take a core."""
+        if self.plan.throughput_s > 0:
+            asked = {"seconds": self.plan.throughput_s, "in_flight": self.plan.in_flight}
+            warm = {"warm_s": self.plan.block_warm_s, "warm_runs": self.plan.warming_runs(lane.run_ns)}
+            lane.per_s.append(self.workers[lane.name].ask("throughput", **asked, **warm)["per_s"])
+
+    def close(self, lane: Lane) -> None:
+        self.workers[lane.name].ask("close")
