@@ -209,7 +209,8 @@ def field_of(
             entries.append(Entry(eager(f"student (seed {one.seed})", one.model), one.model, "variant", timed=False))
     for one in trainings.controls:
         name = "control" if one is control else f"control (seed {one.seed})"
-        entries.append(Entry(eager(name, one.model), one.model, "control", timed=one is control))
+        # Its network is the student's, and so is its latency.
+        entries.append(Entry(eager(name, one.model), one.model, "control", timed=False))
     entries += [Entry(one.contender, student.model, "variant") for one in exports.variants.values()]
     between = links(chosen, student.model, entries)
     entries += [entry for entry in between if entry not in entries]
