@@ -10,18 +10,29 @@ SHA256SUMS                                                          `sha256sum -
 
 import dataclasses
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.core import Artifact, Port, Session, Target, Task, Workload, build_task, open_session, sha256_of
+from pydantic import TypeAdapter, ValidationError
+
+from kd2deploy.core import Artifact, Port, Session, Target, Task, build_task, open_session, sha256_of
+from kd2deploy.core import trust as trust_names
 from kd2deploy.core.artifact import SIDECAR
-from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.core.reading import inside, leads_out, object_of, text_of
+from kd2deploy.core.session import options_of
+from kd2deploy.core.trust import short
+from kd2deploy.errors import ConvertError, SessionError, TrustError
 from kd2deploy.exporters._cpu import intra_op_threads
 
 MANIFEST, SUMS, ENGINE = "bundle.json", "SHA256SUMS", "tensorrt/model.engine"
+SIGNATURE = "model.sig"
+"""A signature of every other file, by the name that OpenSSF's model signing gives it."""
+KEPT_BESIDE = frozenset({".git", ".gitattributes", ".gitignore", ".cache"})
+"""What git and the hub's downloads keep at the top beside a repository's files; nothing is read from it."""
 FORMAT = 1
 """Of `bundle.json`; a reader refuses another."""
 TRAINING_FILES = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt", "trainer_state.json", SIDECAR})
@@ -101,42 +112,122 @@ def write_bundle(
     return folder
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`. Raises SessionError where it is none, or where a file was changed, lost or added to."""
+def read_bundle(folder: Path, *, trust: Sequence[str] = ()) -> Bundle:
+    """The bundle in `folder`, which is data: a task or session that is not ours must be named in `trust`.
+
+    Raises SessionError where it is none, or where a file was changed, lost or added to; TrustError for code of others.
+    """
+    trust_names(*trust)
     path = folder / MANIFEST
     if not path.is_file():
         raise SessionError(f"{folder} is not a bundle: it has no {MANIFEST}; give the folder that a run wrote")
     verify_sums(folder)
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise SessionError(f"{path} has format {manifest.get('format')}, and this version reads {FORMAT}")
-    found = manifest["deployed"]
-    return Bundle(
-        folder=folder,
-        task=build_task(manifest["task"]),
-        target=Target(**manifest["target"], variants={}, workload=Workload(**manifest["workload"])),
-        artifact=Artifact.from_json({**found, "path": folder / found["path"]}),
-        session=manifest["session"],
-    )
+    manifest = manifest_of(path)
+    found = manifest.deployed
+    options_of(found.get("opened_by"), manifest.session)
+    place = inside(folder, found.get("path"))
+    try:
+        target = _parsed(Target, {**manifest.target, "variants": {}, "workload": manifest.workload})
+        artifact = _parsed(Artifact, {**found, "path": place})
+    except ValidationError as error:
+        raise _not_ours(path, error) from None
+    return Bundle(folder, build_task(manifest.task), target, artifact, manifest.session)
 
 
-def open_bundle(folder: Path, **options: Any) -> Session:
-    """The deployed artifact of a bundle, opened as it was measured; `options` override its session's."""
-    bundle = read_bundle(folder)
+@dataclass(frozen=True)
+class Manifest:
+    """What is read of `bundle.json`."""
+
+    format: int
+    task: dict[str, Any]
+    target: dict[str, Any]
+    workload: dict[str, Any]
+    deployed: dict[str, Any]
+    session: dict[str, Any]
+
+
+def manifest_of(path: Path) -> Manifest:
+    """Raises SessionError for a manifest that this program has not written, or another version of it."""
+    found = object_of(path, SessionError, "copy the bundle again")
+    if found.get("format") != FORMAT:
+        raise SessionError(f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}")
+    try:
+        return TypeAdapter(Manifest).validate_python(found)
+    except ValidationError as error:
+        raise _not_ours(path, error) from None
+
+
+def _parsed(kind: type[Any], found: Mapping[str, Any]) -> Any:
+    return TypeAdapter(kind).validate_python(found)
+
+
+def _not_ours(path: Path, error: ValidationError) -> SessionError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return SessionError(f"{path} was not written by kd2deploy: {where}: {first['msg']}; copy the bundle again")
+
+
+def open_bundle(folder: Path, *, trust: Sequence[str] = (), **options: Any) -> Session:
+    """The deployed artifact of a bundle, opened as it was measured; `options` override its session's.
+
+    `trust` as in `read_bundle`.
+    """
+    bundle = read_bundle(folder, trust=trust)
     return open_session(bundle.artifact, bundle.task, bundle.target, {**bundle.session, **options})
 
 
-def verify_sums(folder: Path) -> None:
-    """Raise SessionError for the first file that is not what `SHA256SUMS` says."""
+def verify_sums(folder: Path, beside: Collection[str] = ()) -> None:
+    """Raise SessionError unless the folder holds exactly the files that `SHA256SUMS` lists, each as it says.
+
+    `beside` names what else may stand at its top. This proves that the folder is whole, not who wrote it: whoever
+    changes it can write the list anew. A signature says that (`kd2deploy sign`).
+    """
+    listed, present = _listed(folder), _present(folder, beside)
+    lost, added = sorted(set(listed) - set(present)), sorted(set(present) - set(listed))
+    if lost:
+        raise SessionError(f"{folder / lost[0]} is missing from the bundle; copy the bundle again")
+    if added:
+        raise SessionError(
+            f"{folder / added[0]} is not in {SUMS}: it was added after the folder was written; remove it, or copy the "
+            "folder again"
+        )
+    for name, expected in listed.items():
+        if sha256_of(inside(folder, name)) != expected:
+            raise SessionError(f"{folder / name} was changed after the bundle was written; copy the bundle again")
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """The sums by file. Raises SessionError for a list that is none."""
     path = folder / SUMS
     if not path.is_file():
         raise SessionError(f"{folder} has no {SUMS}, so it cannot be trusted; export the bundle anew")
-    for line in path.read_text(encoding="utf-8").splitlines():
+    listed: dict[str, str] = {}
+    for number, line in enumerate(text_of(path, SessionError).splitlines(), 1):
         expected, _, name = line.partition("  ")
-        if not (folder / name).is_file():
-            raise SessionError(f"{folder / name} is missing from the bundle; copy the bundle again")
-        if sha256_of(folder / name) != expected:
-            raise SessionError(f"{folder / name} was changed after the bundle was written; copy the bundle again")
+        if not re.fullmatch("[0-9a-f]{64}", expected) or not name or name in listed:
+            raise SessionError(f"{path} line {number} is no sum of a file; copy the bundle again")
+        listed[name] = expected
+    return listed
+
+
+def _present(folder: Path, beside: Collection[str] = ()) -> list[str]:
+    """Every file in a folder but the sums, their signature and what may stand `beside` them.
+
+    Raises TrustError for links that lead out of the folder, SessionError for what is no file.
+    """
+    found: list[str] = []
+    waiting = [path for path in folder.iterdir() if path.name not in {*KEPT_BESIDE, *beside, SUMS, SIGNATURE}]
+    while waiting:
+        path = waiting.pop()
+        if path.is_symlink() and leads_out(path, folder):
+            raise TrustError(f"{path} is a link that leads out of {folder}; get the folder again from its source")
+        if path.is_dir() and not path.is_symlink():
+            waiting += path.iterdir()
+        elif path.is_file():
+            found.append(path.relative_to(folder).as_posix())
+        else:
+            raise SessionError(f"{path} is no regular file (a pipe, a device or a link to a folder); remove it")
+    return found
 
 
 def copy_network(source: Path, folder: Path) -> None:
@@ -179,8 +270,7 @@ def _copy(source: Path, to: Path) -> None:
 
 def write_sums(folder: Path) -> None:
     """Write `SHA256SUMS` of every file in a folder, for `verify_sums` and for `sha256sum -c`."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
-    lines = [f"{sha256_of(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in sorted(_present(folder))]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

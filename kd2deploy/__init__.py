@@ -7,13 +7,15 @@ first used, so that `import kd2deploy` stays light.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kd2deploy.core.trust import trust
     from kd2deploy.errors import Kd2DeployError
     from kd2deploy.pipeline import Result, compress
     from kd2deploy.recipe import Recipe
     from kd2deploy.report.report import Report
+    from kd2deploy.resolve import usable_as
 
 __version__ = "0.1.0"
-__all__ = ["Kd2DeployError", "Recipe", "Report", "Result", "compress"]
+__all__ = ["Kd2DeployError", "Recipe", "Report", "Result", "compress", "trust", "usable_as"]
 
 HOMES = {
     "Kd2DeployError": "kd2deploy.errors",
@@ -21,6 +23,8 @@ HOMES = {
     "Report": "kd2deploy.report.report",
     "Result": "kd2deploy.pipeline",
     "compress": "kd2deploy.pipeline",
+    "trust": "kd2deploy.core.trust",
+    "usable_as": "kd2deploy.resolve",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.cli.flags import guessed
+from kd2deploy.cli.flags import guessed, task_called
 from kd2deploy.core import Features, Feed, Target, Task, build_task
 from kd2deploy.data.files import files
 from kd2deploy.errors import ConvertError, DataError, MeasureError, ModelError, SessionError
@@ -162,12 +162,13 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
     ordered = [str(labels[key]) for key in sorted(labels, key=int)]
     if config.get("problem_type") == "regression" or len(ordered) == 1:  # one output is a number, not a class
         ordered = []
+    kind = task_called(task_name)  # a class of one's own may be named here: whoever types its name trusts it
     try:
         task = build_task({"use": task_name, "labels": ordered, **reading})
-        task.check_inputs(folder)
-        return model_at(folder, task)
-    except (ValueError, TypeError, ModuleNotFoundError, StopIteration) as error:
-        raise ModelError(f"{name} does not fit the task {task_name!r}: {error}; choose another with --task") from error
+    except ModelError as error:
+        raise ModelError(f"{name} does not fit the task {kind.name!r}: {error}; choose another with --task") from error
+    task.check_inputs(folder)
+    return model_at(folder, task)
 
 
 def opened(name: str, task_name: str, reading: Reading) -> tuple[Contender, Model]:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kd2deploy.alone import columns_of, export_alone
 from kd2deploy.cli.flags import recipe_from, set_only
 from kd2deploy.core import Target
@@ -94,7 +92,7 @@ def said(pack: Path, wanted: Wanted) -> list[str]:
 def pack_of_run(folder: Path, wanted: Wanted, watcher: Watcher) -> Path:
     """The pack of everything that a run has trained. Raises RunError where it is not all there."""
     report = report_of(folder)
-    recipe = Recipe.parse(yaml.safe_load(report.recipe))
+    recipe = Recipe.from_yaml(report.recipe, str(folder), as_data=True)
     began, run = datetime.now(UTC), Run(home_of(folder), watcher.stage, finished=True)
     with readable_os_errors(wanted.out), run.locked():
         task, splits, about = prepare(recipe)
@@ -173,7 +171,7 @@ def known_of_flags(name: str, wanted: Wanted) -> tuple[dict[str, Any], list[str]
 
 def known_of_bundle(bundle: Bundle, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
     """The bundle's own recipe; its teacher must be named where the run has fine-tuned it."""
-    recipe = Recipe.read(bundle.folder / RECIPE)
+    recipe = Recipe.read(bundle.folder / RECIPE, as_data=True)
     spec = {**retargeted(recipe, wanted), "task": bundle.task.spec()}
     lacking = []
     if wanted.teacher is not None:

@@ -19,11 +19,16 @@ class Fault:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
+MOST_FAULTS = 50
+"""Shown of a recipe; a file that has more is not what it is taken for."""
+
+
 class RecipeError(Kd2DeployError):
     """A recipe that cannot run. Carries all its faults, not just the first."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
+        more = [Fault("", f"and {len(faults) - MOST_FAULTS} more")] if len(faults) > MOST_FAULTS else []
+        self.faults = (*faults[:MOST_FAULTS], *more)
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
@@ -61,3 +66,7 @@ class NotFiniteError(MeasureError):
 
 class RunError(Kd2DeployError):
     """A run folder that cannot be used: locked, read-only, full, or changed by another hand."""
+
+
+class TrustError(Kd2DeployError):
+    """Code that only a file names, which is not run, or a file that is not the one that was written."""

@@ -1,12 +1,13 @@
 """Finish on the device what was packed elsewhere: build, measure, judge, and write the same report and bundle."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from kd2deploy.errors import Kd2DeployError
+from kd2deploy.errors import Kd2DeployError, RunError
 from kd2deploy.pack import Network, Pack, read_pack
 from kd2deploy.pipeline import Result, Trainings, deploy, sign
 from kd2deploy.progress import Silent, Watcher
@@ -18,13 +19,15 @@ WRONG_INPUT = 2
 """Exit code of an error that is the user's to fix; the verdicts have 0, 1, 3 and 4."""
 
 
-def finish(folder: Path, out: Path, watcher: Watcher | None = None) -> Result:
+def finish(folder: Path, out: Path, watcher: Watcher | None = None, *, trust: Sequence[str] = ()) -> Result:
     """Build, measure and judge a pack in the folder `out`; what an earlier attempt there has done is not done again.
+
+    The pack is data: `trust` names what it may name of code of others.
 
     Raises Kd2DeployError for whatever is the user's to fix.
     """
     watcher = watcher or Silent()
-    pack = read_pack(folder)
+    pack = read_pack(folder, trust=trust)
     run = Run(out, watcher.stage)
     with readable_os_errors(out), run.locked():
         begun = datetime.now(UTC)
@@ -36,9 +39,13 @@ def finish(folder: Path, out: Path, watcher: Watcher | None = None) -> Result:
 
 
 def trainings_of(pack: Pack) -> Trainings:
-    """The packed students and controls, as the pipeline knows them after training."""
+    """The packed students and controls, as the pipeline knows them after training. Raises RunError."""
     students, controls = (tuple(map(trained, pack.of(role))) for role in ("student", "control"))
-    chosen = next(one for one in students if one.seed == pack.chosen_seed)
+    chosen = next((one for one in students if one.seed == pack.chosen_seed), None)
+    if chosen is None or not pack.of("teacher"):
+        raise RunError(
+            f"{pack.folder} lacks its teacher or the student of seed {pack.chosen_seed}; copy the pack again"
+        )
     return Trainings(students, controls, chosen, next((one for one in controls if one.seed == chosen.seed), None))
 
 

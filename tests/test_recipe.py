@@ -87,7 +87,7 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("gates", "baseline"), "fastest", "gates.baseline", "same_runtime"),
         (("data", "use"), ".files", "data.use", "not a dotted name"),
         (("data", "use"), "..files", "data.use", "not a dotted name"),
-        (("data", "use"), "builtins.dict", "data", "wrap it in a function"),
+        (("data", "use"), "builtins.dict", "data.use", "is Python's own"),
         (("data", "use"), "no_such_package.rows", "data.use", "cannot be imported"),
     ],
 )

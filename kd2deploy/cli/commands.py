@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from kd2deploy.cli.errors import USER_ERROR, errors_shown
+from kd2deploy.cli.trusting import Trusted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +50,7 @@ def compress(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
     ] = False,
+    trust: Trusted = None,
 ) -> None:
     """One command from teacher to judged bundle: plan, distill, export, measure, judge, report."""
     flags = {
@@ -113,6 +115,7 @@ def export(
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher, in a pack.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in a pack: 0.01.")] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds, in a pack.")] = None,
+    trust: Trusted = None,
 ) -> None:
     """Export a network for a target, each link checked for agreement.
 
@@ -144,6 +147,7 @@ def profile(
     text_pair: Column = None,
     max_length: MaxLength = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and report.md.")] = None,
+    trust: Trusted = None,
 ) -> None:
     """Time networks and bundles side by side on a target, with intervals."""
     with errors_shown():
@@ -176,6 +180,7 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     inputs: Annotated[list[str], typer.Argument(help="Texts, or image files; `-` reads lines from standard input.")],
     pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs.")] = None,
+    trust: Trusted = None,
 ) -> None:
     """Answer with the deployed file of a bundle."""
     with errors_shown():
@@ -186,6 +191,55 @@ def predict(
         given = [line.rstrip("\n") for line in sys.stdin] if inputs == ["-"] else inputs
         for answer in predict_alone(bundle, given, pair):
             typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+@app.command()
+def finish(
+    pack: Annotated[Path, typer.Argument(help="A pack's folder.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the pack's own `result`.")] = None,
+    trust: Trusted = None,
+) -> None:
+    """Build, measure and judge a pack with the program that is installed here, running nothing that the pack brings."""
+    with errors_shown():
+        from kd2deploy.cli.progress import on_terminal
+        from kd2deploy.finish import finish as build
+        from kd2deploy.pack import RESULT
+        from kd2deploy.report import print_report
+
+        with on_terminal() as watcher:
+            result = build(pack, out or pack / RESULT, watcher)
+        print_report(result.report)
+        raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's or pack's folder.")],
+    key: Annotated[
+        Path, typer.Option(help="An EC private key in PEM form (openssl ecparam -name prime256v1 -genkey).")
+    ],
+) -> None:
+    """Sign a bundle, so that others can tell that it is yours and unchanged."""
+    with errors_shown():
+        from kd2deploy.signing import sign as signed
+
+        typer.echo(f"signed {bundle}: {signed(bundle, key, os.environ.get('KD2DEPLOY_KEY_PASSWORD'))}")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's or pack's folder.")],
+    key: Annotated[Path | None, typer.Option(help="The writer's public key in PEM form.", show_default=False)] = None,
+) -> None:
+    """Check that a bundle is whole; with a key, that its holder has signed it as it is."""
+    with errors_shown():
+        from kd2deploy.signing import verify as verified
+
+        if verified(bundle, key):
+            typer.echo(f"{bundle} is whole, and signed by the holder of {key}")
+        else:
+            typer.echo(f"{bundle} is whole: no file was changed, lost or added since its SHA256SUMS was written")
+            typer.echo("who wrote it was not checked: whoever changes a bundle can write its sums anew; give --key")
 
 
 @app.command()

@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from kd2deploy.core.target import Target
+from kd2deploy.core import Target, Task
+from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.pack import device_is_here
 from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe, method_uses
-from kd2deploy.resolve import known, load_target, locate, target_files
+from kd2deploy.resolve import is_of_others, known, load_target, locate, target_files
 from kd2deploy.run import Run
 from kd2deploy.stages.export import missing
 from kd2deploy.stages.job import Job
@@ -49,7 +50,8 @@ def overview(recipe: Recipe) -> None:
     """What a run would do, and how large the data is, once all that a run needs is known to be there and to fit.
 
     Networks and runtimes are looked at before the data, which may take minutes to read; methods are bound to the
-    networks where the recipe names the student (a plan finds it later). Nothing is started or written.
+    networks where the recipe names the student (a plan finds it later). Nothing is started or written. A data source of
+    others is not called, so that with one rows, labels and fit stay unchecked.
     Raises RecipeError, ModelError, DataError.
     """
     from kd2deploy.stages.fit import refuse_unfit
@@ -57,17 +59,18 @@ def overview(recipe: Recipe) -> None:
 
     found = networks(recipe)
     runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
-    task, splits, about = prepare(recipe)
-    if recipe.student.plan is None:
-        with TemporaryDirectory() as scratch:
-            refuse_unfit(Job(recipe, Run(Path(scratch)), Silent(), splits, task, about), recipe.student.shrink)
-    elif "teacher" in found and recipe.teacher.fine_tune is None:
-        check_pair(task, found["teacher"], found["teacher"])
+    rows = "read by code of yours, which a dry run does not call: neither rows nor fit are checked"
+    warnings: tuple[str, ...] = ()
+    if not is_of_others("data", recipe.data):
+        task, splits, about = prepare(recipe)
+        rows, warnings = rows_shown(task, splits, about), splits.warnings
+        if recipe.student.plan is None:
+            with TemporaryDirectory() as scratch:
+                refuse_unfit(Job(recipe, Run(Path(scratch)), Silent(), splits, task, about), recipe.student.shrink)
+        elif "teacher" in found and recipe.teacher.fine_tune is None:
+            check_pair(task, found["teacher"], found["teacher"])
     table = Table("stage", "what", title="Plan (dry run: the recipe is sound, nothing was started)", show_lines=True)
-    sizes = (
-        f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
-    )
-    table.add_row("prepare", f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric}")
+    table.add_row("prepare", rows)
     teacher = recipe.teacher
     trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""
     table.add_row("teacher", f"{teacher.source or 'created from its configuration'}{trained}")
@@ -89,8 +92,15 @@ def overview(recipe: Recipe) -> None:
         table.add_row(f"target {target.name}", f"variants {made}{lost}{away}\ngates {gates}")
     console = Console()
     console.print(table)
-    for warning in splits.warnings:
+    for warning in warnings:
         console.print(f"[yellow]warning[/] {warning}")
+
+
+def rows_shown(task: Task, splits: Splits, about: str) -> str:
+    sizes = (
+        f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
+    )
+    return f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric}"
 
 
 def networks(recipe: Recipe) -> dict[str, Path]:

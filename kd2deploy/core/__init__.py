@@ -13,6 +13,7 @@ from kd2deploy.core.driver import driver_version, nvml
 from kd2deploy.core.session import Feed, Resident, Session, open_session
 from kd2deploy.core.target import Gates, Target, Variant, Workload
 from kd2deploy.core.task import Features, Port, Row, Scores, Task, build_task, known_by_ports
+from kd2deploy.core.trust import trust, trusted
 
 if TYPE_CHECKING:
     from kd2deploy.core.masked_lm import MaskedLm
@@ -88,6 +89,8 @@ __all__ = [
     "open_session",
     "scaled",
     "sha256_of",
+    "trust",
+    "trusted",
     "usable_cores",
 ]
 

@@ -1,15 +1,17 @@
 """A session opens any artifact and maps named arrays to named arrays. The same session is scored and timed."""
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from kd2deploy.core.arguments import bind_arguments
 from kd2deploy.core.artifact import Artifact
 from kd2deploy.core.target import Target
 from kd2deploy.core.task import Task
+from kd2deploy.core.trust import named_in_file
+from kd2deploy.errors import SessionError, TrustError
 
 Feed = Mapping[str, np.ndarray[Any, Any]]
 
@@ -48,11 +50,26 @@ class Resident(Protocol):
 def open_session(artifact: Artifact, task: Task, target: Target, options: Mapping[str, Any] | None = None) -> Session:
     """Open an artifact with the session it names: `opened_by(artifact, task, target, **options)`.
 
-    Raises SessionError if the bytes changed since they were hashed, or if what runs is not what was asked for.
+    Raises TrustError for a session that is neither ours nor trusted, and SessionError if the bytes changed since they
+    were hashed, for options that the session does not take, or if what runs is not what was asked for.
     """
+    known = options_of(artifact.opened_by, options or {})
     artifact.verify()
-    module, _, name = artifact.opened_by.rpartition(".")
-    opener = getattr(importlib.import_module(module), name)
-    session = opener(artifact, task, target, **(options or {}))
-    assert isinstance(session, Session), f"{artifact.opened_by} is not a session"
-    return session
+    return session_named(artifact.opened_by)(artifact, task, target, **known)
+
+
+def options_of(opened_by: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the types that the session takes. Raises TrustError as `session_named`, and SessionError."""
+    opener = session_named(opened_by)
+    known, faults = bind_arguments(opener, options, str(opened_by).rpartition(".")[2], "session", 3)
+    if faults:
+        raise SessionError("; ".join(map(str, faults)))
+    return known
+
+
+def session_named(name: object) -> Callable[..., Session]:
+    """The class that opens an artifact. Raises TrustError for what is none, or neither ours nor trusted."""
+    found = named_in_file("session", name)
+    if not isinstance(found, type) or not issubclass(found, Session):
+        raise TrustError(f"{name} is no session: it is not a class with run() and describe() that can be left")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
+
+from kd2deploy.core.arguments import bind_arguments, one_line
+from kd2deploy.core.trust import HOMES, files_of, named_in_file, short
+from kd2deploy.errors import Fault, ModelError, TrustError
 
 if TYPE_CHECKING:  # a process that runs a deployed file needs the ports of its task alone
     from torch import Tensor, nn
@@ -188,18 +193,28 @@ class Task(ABC):
 
 
 def build_task(spec: Mapping[str, Any]) -> Task:
-    """The task that `Task.spec` describes: `use` names a module of `kd2deploy.tasks`, or is a dotted class name."""
+    """The task that `Task.spec` describes: `use` names a module of `kd2deploy.tasks`, or is a dotted class name.
+
+    Raises TrustError for a class that is neither ours nor trusted, ModelError for arguments that do not fit.
+    """
     arguments = dict(spec)
-    use = str(arguments.pop("use"))
-    if "." in use:
-        module, _, name = use.rpartition(".")
-        task = getattr(importlib.import_module(module), name)
+    use = arguments.pop("use", None)
+    if isinstance(use, str) and "." in use:
+        found = named_in_file("task", use)
     else:
-        found = vars(importlib.import_module(f"kd2deploy.tasks.{use}")).values()
-        task = next(kind for kind in found if isinstance(kind, type) and getattr(kind, "name", None) == use)
-    built = task(**arguments)
-    assert isinstance(built, Task), f"{use} is not a task"
-    return built
+        if use not in files_of("task"):
+            raise TrustError(f"no task is called {short(use)}; known: {', '.join(files_of('task'))}")
+        inside = vars(importlib.import_module(f"{HOMES['task']}.{use}")).values()
+        found = next(kind for kind in inside if isinstance(kind, type) and getattr(kind, "name", None) == use)
+    if not isinstance(found, type) or not issubclass(found, Task) or inspect.isabstract(found):
+        raise TrustError(f"{use} is no task: it is not a class of kd2deploy.core.Task")
+    known, faults = bind_arguments(found, arguments, str(use), "task", 0)
+    try:
+        if not faults:
+            return found(**known)
+    except ValueError as error:
+        faults = [Fault("task", one_line(error))]
+    raise ModelError("; ".join(map(str, faults)))
 
 
 def known_by_ports(spec: Mapping[str, Any], inputs: Sequence[Port], outputs: Sequence[Port]) -> Task:

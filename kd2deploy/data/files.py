@@ -97,7 +97,7 @@ def json_lines(path: Path) -> Iterator[Row]:
         if path.suffix.lower() == ".json":
             try:
                 whole = json.load(stream)
-            except ValueError:
+            except (ValueError, RecursionError):
                 whole = None  # JSON lines under the name .json
             if isinstance(whole, list) and all(isinstance(row, dict) for row in whole):
                 yield from whole
@@ -108,7 +108,7 @@ def json_lines(path: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path} line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path} line {number} is not an object with named fields")

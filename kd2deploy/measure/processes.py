@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kd2deploy import errors
-from kd2deploy.core import Target, build_task, usable_cores
+from kd2deploy.core import Target, build_task, trusted, usable_cores
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.timing import Contender
 
@@ -72,6 +72,7 @@ class WorkerProcess:
             outputs=[asdict(port) for port in task.outputs],
             target=asdict(self.target),
             options=dict(self.contender.options),
+            trusted=trusted(),
         )
 
     def ask(self, do: str, **arguments: Any) -> Reply:

@@ -358,7 +358,7 @@ class Report:
         """The report that `to_json` wrote. Raises RunError with the place of what does not fit."""
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"not a report: {error}; give the report.json of a run") from error
         version = found.get("schema_version") if isinstance(found, dict) else None
         if version != SCHEMA_VERSION:
@@ -369,7 +369,7 @@ class Report:
         try:
             return _parser().validate_json(text)
         except ValidationError as error:
-            faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+            faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5])
             raise RunError("the report was changed by hand: " + "; ".join(faults)) from error
 
     def write(self, path: Path) -> Path:

@@ -41,6 +41,5 @@ def task_use(block: Block) -> tuple[type[Task], dict[str, Any]]:
     faults = [fault for fault in faults if not is_labels_missing(fault)]
     if use is None or faults:
         raise RecipeError(faults)
-    if not isinstance(use.function, type) or not issubclass(use.function, Task):
-        raise RecipeError([Fault("task", f"{use.name} is no task: name a subclass of kd2deploy.core.Task")])
+    assert isinstance(use.function, type)
     return use.function, dict(use.arguments)

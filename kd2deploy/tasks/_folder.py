@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
+from kd2deploy.tasks._config_fields import faults_of
+from kd2deploy.tasks._foreign import refused_as
+from kd2deploy.tasks._size import refuse_too_large
 from kd2deploy.tasks._weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
 
 ADAPTER = "adapter_config.json"
@@ -26,14 +29,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         if (folder / ADAPTER).is_file():
             raise ModelError(f"{folder} is an adapter and no whole network; merge it into its base and save that")
         raise ModelError(f"{folder} has no config.json, so it is not a model that transformers saved")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is not readable JSON ({error}); save the model anew") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise ModelError(f"{path} names no model_type; save the model anew with save_pretrained")
-    if "auto_map" in config:
-        raise ModelError(f"{folder} wants to run code of its own (auto_map in config.json); remote code is not trusted")
+    config = object_of(path, ModelError, "save the model anew")
+    for fault in faults_of(config):
+        raise ModelError(f"{path} {fault}; save the model anew with save_pretrained")
     return config
 
 
@@ -55,13 +53,16 @@ def network(auto: str, folder: Path) -> nn.Module:
     import transformers
 
     check_folder(folder)
-    with quiet():
-        try:
-            net, info = getattr(transformers, auto).from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
-        except (ValueError, RuntimeError, OSError, ImportError) as error:
-            raise ModelError(f"{folder} cannot be loaded by {auto}: {str(error).splitlines()[0]}") from error
+    refuse_too_large(auto, config_in(folder))
+    with quiet(), refused_as(f"{folder} cannot be loaded by {auto}"):
+        net, info = getattr(transformers, auto).from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -72,6 +73,15 @@ def network(auto: str, folder: Path) -> nn.Module:
     assert isinstance(net, nn.Module)
     check_finite(folder, net)
     return net.eval()
+
+
+def config_in(folder: Path) -> Any:
+    """transformers' own configuration of a folder. Raises ModelError."""
+    import transformers
+
+    read_config(folder)
+    with quiet(), refused_as(f"{folder / 'config.json'} is no configuration that transformers reads"):
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -100,15 +110,20 @@ def tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"{folder} has no tokenizer; save it beside the model: tokenizer.save_pretrained({str(folder)!r})"
         )
-    with quiet():
-        try:
-            found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
-        except (ValueError, OSError, KeyError) as error:
-            raise ModelError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    for name in ("tokenizer_config.json", "tokenizer.json"):
+        if (folder / name).is_file():
+            said = object_of(folder / name, ModelError, "save the tokenizer anew")
+            if "auto_map" in said:
+                raise ModelError(f"{folder / name} wants to run code of its own (auto_map); remote code is not trusted")
+    with quiet(), refused_as(f"the tokenizer in {folder} cannot be loaded"):
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, trust_remote_code=False)
     if not found.is_fast:
         raise ModelError(
             f"the tokenizer in {folder} has no fast version (tokenizer.json); convert it and save it there"
         )
+    most = found.model_max_length
+    if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 1:
+        raise ModelError(f"the tokenizer in {folder} sets model_max_length to {most!r}, which must be a number above 0")
     return found
 
 

@@ -1,6 +1,5 @@
 """A model folder's weight files: whole safetensors in full precision, under the network's own names, and finite."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kd2deploy.core.reading import inside, object_of
 from kd2deploy.errors import ModelError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
@@ -29,8 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the weights: one, or the shards that the index names."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [folder / shard for shard in shards]
+        return shards_of(index)
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     pickles = [found.name for pattern in PICKLES for found in sorted(folder.glob(pattern))]
@@ -39,6 +38,15 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} holds {pickles[0]} but no safetensors, and only safetensors are loaded; {REMEDY_PICKLE}"
         )
     raise ModelError(f"{folder} holds no model.safetensors; save the model there with save_pretrained")
+
+
+def shards_of(index: Path) -> list[Path]:
+    """The files that an index of shards names. Raises ModelError for none, TrustError for one outside its folder."""
+    remedy = "copy the model again, or save it anew with save_pretrained"
+    places = object_of(index, ModelError, remedy).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(shard, str) for shard in places.values()):
+        raise ModelError(f"{index} has no weight_map that says where each weight lies; {remedy}")
+    return [inside(index.parent, shard) for shard in sorted(set(places.values()))]
 
 
 def check_weights(file: Path) -> None:

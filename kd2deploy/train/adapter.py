@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.cache import cache_folder
+from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import ADAPTER, quiet
 from kd2deploy.tasks._weights import weight_files
@@ -30,7 +30,7 @@ def merged(folder: Path, locate: Callable[[str], Path]) -> Path:
     Raises ModelError with the lines to do it by hand where peft is not installed, and for what is no LoRA adapter of a
     classifier.
     """
-    described = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    described = object_of(folder / ADAPTER, ModelError, "save the adapter anew")
     base, kind = str(described.get("base_model_name_or_path")), str(described.get("task_type"))
     what = f"{folder} is a {described.get('peft_type', 'PEFT')} adapter of {base} and no whole network"
     if described.get("peft_type") != "LORA" or kind not in AUTO:
@@ -42,6 +42,8 @@ def merged(folder: Path, locate: Callable[[str], Path]) -> Path:
             f"{what}; pip install 'kd2deploy[lora]' and it is merged, or do it yourself: "
             f"{by_hand(folder, base, AUTO[kind])}"
         )
+    if base.startswith("package:"):
+        raise ModelError(f"{what}: a file may not name a package to import; merge it yourself, or give a folder")
     start = (folder / base).resolve() if (folder / base).is_dir() else locate(base)
     out = cache_folder() / "merged" / mark(folder, start)
     if not (out / "config.json").is_file():

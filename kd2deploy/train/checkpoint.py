@@ -1,6 +1,6 @@
 """Model folders: found by name, checked, given a head, or created from an architecture alone."""
 
-import importlib
+import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,12 @@ import torch
 from torch import nn
 
 from kd2deploy.core import Task
+from kd2deploy.core.trust import refusal, short
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import check_folder, quiet, read_config
+from kd2deploy.tasks._config_fields import faults_of
+from kd2deploy.tasks._folder import check_folder, config_in, quiet, read_config
+from kd2deploy.tasks._foreign import refused_as
+from kd2deploy.tasks._size import refuse_too_large
 from kd2deploy.tasks._tokens import pad_of
 from kd2deploy.tasks._weights import check_finite, wrapped_by
 from kd2deploy.train.adapter import is_adapter, merged
@@ -55,8 +59,21 @@ def locate(name: str) -> Path:
 
 
 def packaged(module: str) -> Path:
-    """The folder that a package of model weights names by `get_model_path()`."""
+    """The folder that a package of model weights names by `get_model_path()`.
+
+    It is imported only where its own source says so; Python's own modules never are. Raises ModelError.
+    """
+    if why := refusal(module):
+        raise ModelError(f"package:{short(module)} is no package of a network: {why}")
     try:
+        source = importlib.util.find_spec(module)
+        said = (
+            Path(source.origin).read_text(encoding="utf-8", errors="replace")
+            if source and source.origin
+            else "get_model_path"
+        )
+        if "get_model_path" not in said:
+            raise ModelError(f"package {module} has no get_model_path(), so it does not say where its model lies")
         found = importlib.import_module(module)
     except ImportError as error:
         raise ModelError(f"package:{module} is not installed; pip install {module.replace('_', '-')}") from error
@@ -119,23 +136,23 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = getattr(transformers, task.auto)
-        try:
-            config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+        with refused_as(f"{source} cannot carry a head for {task.name}"):
+            config = config_in(source)
             same = list(config.id2label.values()) == list(getattr(task, "labels", ()))
             config.update(head_config(task))
             if getattr(config, "pad_token_id", None) is None:
                 config.pad_token_id = pad_of(source)
+            refuse_too_large(task.auto, config)
             net, info = kind.from_pretrained(
                 source,
                 config=config,
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=not same,
                 output_loading_info=True,
             )
-        except (ValueError, RuntimeError, OSError, ImportError) as error:
-            raise ModelError(f"{source} cannot carry a head for {task.name}: {str(error).splitlines()[0]}") from error
         body = f"{net.base_model_prefix}."
         # a body saved without its pooler (a sentence encoder, a masked language model) gets a new one with the head
         lacking = [key for key in info["missing_keys"] if key.startswith(body) and ".pooler." not in key]
@@ -158,9 +175,9 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
 
     given = dict(config)
     model_type = given.pop("model_type", None)
-    if model_type not in transformers.CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in transformers.CONFIG_MAPPING:
         raise ModelError(
-            f"create needs a `model_type` that transformers knows (bert, resnet, vit ...), got {model_type!r}"
+            f"create needs a `model_type` that transformers knows (bert, resnet, vit ...), got {short(model_type)}"
         )
     empty = transformers.CONFIG_MAPPING[model_type]()
     unknown = [name for name in given if not knows(empty, name)]
@@ -183,13 +200,14 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         inherited = {name: source[name] for name in shared if source.get(name) is not None}
         inherited.setdefault("pad_token_id", pad_of(inputs_from))
         given = {name: value for name, value in inherited.items() if knows(empty, name)} | given
+    for fault in faults_of({"model_type": model_type, **given}):
+        raise ModelError(f"create {fault}")
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        with refused_as(f"a {model_type} cannot be created so"):
             built = transformers.AutoConfig.for_model(model_type, **given, **head_config(task))
+            refuse_too_large(task.auto, built)
             net = getattr(transformers, task.auto).from_config(built)
-        except (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError) as error:
-            raise ModelError(f"a {model_type} cannot be created so: {str(error).splitlines()[0]}") from error
         saved(net, out, inputs_from=inputs_from)
     task.write_inputs(out)
     return out

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+MOST_EPOCHS, MOST_ROWS = 1_000_000, 1_000_000
+"""Beyond these nothing is trained before the sun goes out, and the numbers of steps overflow."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -50,6 +53,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch", "accumulate"):
             _require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))
+        for name, most in (("epochs", MOST_EPOCHS), ("batch", MOST_ROWS), ("accumulate", MOST_ROWS)):
+            _require(getattr(self, name) <= most, name, f"must be at most {most:,}", getattr(self, name))
         for name in ("weight_decay", "max_grad_norm"):
             _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
         _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1", self.warmup)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import quiet, read_config
+from kd2deploy.tasks._folder import config_in, quiet
 from kd2deploy.tasks._image_processor import processor
 from kd2deploy.train.narrow import Heads
 
@@ -44,18 +44,6 @@ class Shape:
         """What `shrink` is called with."""
         found: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden}
         return found | ({"heads": self.heads, "intermediate": self.intermediate} if self.heads else {})
-
-
-def config_of(folder: Path) -> Any:
-    """The configuration in a folder. Raises ModelError."""
-    import transformers
-
-    read_config(folder)
-    with quiet():
-        try:
-            return transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (ValueError, OSError, KeyError) as error:
-            raise ModelError(f"{folder}: {str(error).splitlines()[0]}") from error
 
 
 def intermediate_of(config: Any) -> int:
@@ -241,7 +229,7 @@ def candidates(
     `layers` then means layers in all, `hidden` the last stage's channels. Raises ModelError for a family that cannot
     be shrunk and where no size fits.
     """
-    config = config_of(teacher)
+    config = config_in(teacher)
     smaller(config)  # raises for a family that cannot be shrunk
     if config.model_type in CONVOLUTIONAL:
         length = processor(teacher.resolve()).out[0]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Task
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import quiet
+from kd2deploy.tasks._size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
 from kd2deploy.train.checkpoint import saved
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
@@ -74,6 +75,7 @@ def shrink(
         raise ModelError(str(error)) from error
     if getattr(source, "layer_types", None) is not None:
         config.layer_types = [source.layer_types[block] for block in maps[0]]
+    refuse_too_large(task.auto, config)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net: nn.Module = getattr(transformers, task.auto).from_config(config)

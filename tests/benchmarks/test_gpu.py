@@ -10,11 +10,13 @@ import gpu
 import pytest
 import torch
 
+from kd2deploy import usable_as
 from kd2deploy.core import Variant
 
 RUN = ("torch-eager-fp32", "ort-fp16", "torch-graph-fp16", "crashing-fp16")
 
 
+@usable_as("converter")
 def crashes(*given: Any) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor, nn
 
-from kd2deploy.core import Artifact, Batch, Features, Observation, Port, Row, Scores, Target, Task, Variant, made
+from kd2deploy.core import Artifact, Batch, Features, Observation, Port, Row, Scores, Target, Task, Variant, made, trust
 from kd2deploy.errors import SessionError
 
 HERE = "measured_sessions"
+trust(HERE)
 CPU = Target(name="here", about="this machine", device="cpu", variants={"plain": Variant()}, threads=1)
 
 

