@@ -27,7 +27,7 @@ def finish(folder: Path, out: Path, watcher: Watcher | None = None, *, trust: Se
     Raises Kd2DeployError for whatever is the user's to fix.
     """
     watcher = watcher or Silent()
-    pack = read_pack(folder, trust=trust)
+    pack = read_pack(folder, out=out, trust=trust)
     run = Run(out, watcher.stage)
     with readable_os_errors(out), run.locked():
         begun = datetime.now(UTC)

@@ -183,8 +183,10 @@ class Manifest:
     splits: PackedSplits
 
 
-def read_pack(folder: Path, *, trust: Sequence[str] = ()) -> Pack:
+def read_pack(folder: Path, *, out: Path | None = None, trust: Sequence[str] = ()) -> Pack:
     """The pack in `folder`, checked byte by byte. It is data: code of others that it names must be in `trust`.
+
+    `out` is where finishing it writes, which may lie in the pack itself.
 
     Raises SessionError, RunError, TrustError.
     """
@@ -192,7 +194,7 @@ def read_pack(folder: Path, *, trust: Sequence[str] = ()) -> Pack:
     path = folder / "pack.json"
     if not path.is_file():
         raise RunError(f"{folder} is not a pack: it has no pack.json; give the folder that `kd2deploy export` wrote")
-    verify_sums(folder, beside=(RESULT,))
+    verify_sums(folder, beside={RESULT, *top_inside(folder, out)})
     said = manifest_of(path)
     if faults := step_faults(said.target, "", as_data=True):
         raise TrustError("; ".join(map(str, faults)))
@@ -220,6 +222,13 @@ def read_pack(folder: Path, *, trust: Sequence[str] = ()) -> Pack:
         chosen_seed=said.chosen_seed,
         facts=Report.read(folder / "report.json"),
     )
+
+
+def top_inside(folder: Path, out: Path | None) -> tuple[str, ...]:
+    """The first part of a path that lies in a folder; none for one that lies elsewhere."""
+    if out is None or not out.resolve().is_relative_to(folder.resolve()):
+        return ()
+    return out.resolve().relative_to(folder.resolve()).parts[:1]
 
 
 def manifest_of(path: Path) -> Manifest:

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from kd2deploy.cli import app
 from kd2deploy.core import Target, Variant
 from kd2deploy.elsewhere import Wanted, export
-from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError
+from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError, TrustError
+from kd2deploy.exporters.bundle import write_sums
 from kd2deploy.finish import finish, trainings_of
 from kd2deploy.pack import (
     device_is_here,
@@ -87,7 +88,7 @@ def finished(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(pack, moved)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "finish.py", "out"], cwd=moved, capture_output=True, text=True, timeout=300, env=environment
+        [sys.executable, "finish.py", "out"], cwd=moved, capture_output=True, text=True, timeout=1200, env=environment
     )
     assert done.returncode in (0, 3), done.stderr[-2000:]
     return moved
@@ -118,6 +119,37 @@ def test_the_report_is_there_where_the_bundle_is_refused(finished: Path, monkeyp
     with pytest.raises(ConvertError, match="answers otherwise"):
         finish(finished, finished / "out")
     assert Report.read(report).verdict is not None
+
+
+def test_a_pack_holds_nothing_that_was_added_but_its_result(pack: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "pack"
+    shutil.copytree(pack, moved)
+    for place in ("result", "out"):
+        (moved / place).mkdir()
+        (moved / place / "file").write_text("made on the device")
+    read_pack(moved, out=moved / "out" / "deeper")
+    with pytest.raises(SessionError, match="is not in SHA256SUMS"):
+        read_pack(moved)
+
+
+def test_a_forged_pack_runs_nothing(pack: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "pack"
+    shutil.copytree(pack, moved)
+    found = json.loads((moved / "pack.json").read_text())
+    sentinel = tmp_path / "it-ran"
+    for change in (
+        {"task": {"use": "subprocess.getoutput", "cmd": f"touch {sentinel}"}},
+        {"target": {**found["target"], "variants": {"a": {"steps": [{"use": "os.system", "command": "x"}]}}}},
+    ):
+        (moved / "pack.json").write_text(json.dumps({**found, **change}))
+        write_sums(moved)
+        with pytest.raises(TrustError, match="Python's own"):
+            finish(moved, tmp_path / "out")
+    (moved / "pack.json").write_text(json.dumps({**found, "networks": [{**found["networks"][0], "folder": "../.."}]}))
+    write_sums(moved)
+    with pytest.raises(TrustError, match="no file inside it"):
+        finish(moved, tmp_path / "out")
+    assert not sentinel.exists()
 
 
 def test_a_pack_holds_every_graph_of_student_and_teacher(pack: Path) -> None:
