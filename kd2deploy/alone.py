@@ -1,7 +1,7 @@
 """Single steps on their own inputs: export a network, time networks side by side, ask a bundle."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.pack import device_is_here, split_steps
 from kd2deploy.pipeline import flat, write
+from kd2deploy.progress import Silent, Watcher, in_hundredths
 from kd2deploy.report import Contender as Shown
 from kd2deploy.report import Report, Speedup
 from kd2deploy.resolve import load_target
@@ -84,6 +85,7 @@ def profile_alone(
     columns: Mapping[str, str | None],
     out: Path | None,
     max_length: int | None = None,
+    watcher: Watcher | None = None,
 ) -> Report:
     """Race networks and bundles on a target; speedups are against the first. Nothing is judged."""
     target = load_target(target_name, "--target")
@@ -96,7 +98,9 @@ def profile_alone(
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
     protocol = replace(full(), in_flight=target.workload.in_flight)
-    timings = race([contender for contender, _ in named.values()], first[1].task.spec(), target, feeds, protocol)
+    contenders = [contender for contender, _ in named.values()]
+    told = in_hundredths(watcher or Silent(), "timing")
+    timings = race(contenders, first[1].task.spec(), target, feeds, protocol, told)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
@@ -135,15 +139,13 @@ def profile_alone(
     return report
 
 
-def predict_alone(folder: Path, given: Sequence[str], other: str | None) -> list[dict[str, Any]]:
-    """The deployed file's answers, one by one as they would be served."""
+def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iterator[dict[str, Any]]:
+    """The deployed file's answers, each as soon as its input is there, one by one as they would be served."""
     bundle = read_bundle(folder)
-    answers = []
     with open_bundle(folder) as session:
         for text in given:
             features = numbered(bundle.task.encode([{**bundle.task.row(text, other), "index": 0}], folder))
-            answers += bundle.task.answer(session.run(bundle.task.feed(features)))
-    return answers
+            yield from bundle.task.answer(session.run(bundle.task.feed(features)))
 
 
 def reading_of(columns: Mapping[str, str | None], max_length: int | None) -> Reading:

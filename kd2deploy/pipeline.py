@@ -91,7 +91,7 @@ def compress(
         started = datetime.now(UTC)
         task, splits, about = prepare(recipe)
         for warning in splits.warnings:
-            watcher.say(f"[yellow]warning[/] {warning}")
+            watcher.warn(warning)
         job = Job(recipe, run, watcher, splits, task, about)
         if recipe.student.plan is None:
             refuse_unfit(job, recipe.student.shrink)

@@ -1,5 +1,6 @@
 """What a run tells of itself while it works: to whoever watches."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -9,11 +10,14 @@ class Watcher(Protocol):
     def stage(self, name: str, state: str) -> None:
         """A stage is `running`, `done` or `reused`."""
 
-    def advance(self, what: str, done: float, total: float) -> None:
-        """`done` of `total` units of the stage's current piece of work."""
+    def advance(self, what: str, done: float, total: float, note: str = "") -> None:
+        """`done` of `total` units of the stage's current piece of work; the note is what is seen of it: its loss."""
 
     def say(self, text: str) -> None:
         """A line worth keeping on the screen."""
+
+    def warn(self, text: str) -> None:
+        """A line that somebody who asked for silence must see too."""
 
 
 class Silent:
@@ -21,6 +25,13 @@ class Silent:
 
     def stage(self, name: str, state: str) -> None: ...
 
-    def advance(self, what: str, done: float, total: float) -> None: ...
+    def advance(self, what: str, done: float, total: float, note: str = "") -> None: ...
 
     def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+def in_hundredths(watcher: Watcher, what: str) -> Callable[[str, float], None]:
+    """A race's progress as the watcher's: in hundredths, with the race's own sentence as the note."""
+    return lambda sentence, share: watcher.advance(what, round(100 * share), 100, sentence)

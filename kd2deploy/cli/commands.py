@@ -1,35 +1,97 @@
-"""The command line. Exit codes: 0 PASS (or done), 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID."""
+"""The commands. Exit codes: 0 PASS (or done), 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID, 70 a fault of ours."""
 
+import dataclasses
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kd2deploy.cli.errors import USER_ERROR, errors_shown
+from kd2deploy.cli.errors import USER_ERROR
+from kd2deploy.cli.options import Json, LogLevel, Quiet, Verbose, asked, command
+from kd2deploy.cli.progress import on_terminal
+from kd2deploy.cli.screen import answer, console, lines, screen, showing
 from kd2deploy.cli.trusting import Trusted
+from kd2deploy.progress import Watcher
+
+if TYPE_CHECKING:
+    from kd2deploy.pipeline import Result
+    from kd2deploy.recipe import Recipe
+    from kd2deploy.report import Report
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="From a big model to a small, fast, deployed one, with proof. "
-    "Exit codes: 0 PASS, 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID.",
+    "Exit codes: 0 PASS, 1 FAIL, 2 user error, 3 INCONCLUSIVE, 4 INVALID, 70 a fault of the program.",
 )
 
+
+def folder(name: str | Path) -> Path:
+    """A folder or file to write to, as it is typed; a default is a path already."""
+    if not str(name).strip():
+        raise typer.BadParameter("it is empty; name a place to write to")
+    return Path(name)
+
+
+def names_of(kind: str) -> list[str]:
+    """For the shell's completion, which must be quick: the names are the files'."""
+    home = Path(__file__).parent.parent
+    files = (home / "methods").glob("[!_]*.py") if kind == "methods" else (home / "profiles").glob("*.yaml")
+    return sorted(file.stem if kind == "methods" else file.stem.replace("_", "-") for file in files)
+
+
+def method_names(incomplete: str) -> list[str]:
+    return [name for name in names_of("methods") if name.startswith(incomplete)]
+
+
+def target_names(incomplete: str) -> list[str]:
+    return [name for name in names_of("targets") if name.startswith(incomplete)]
+
+
 RecipePath = Annotated[Path | None, typer.Argument(help="A recipe; `kd2deploy init` writes one.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The run's folder; by default runs/ and the recipe's name.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(parser=folder, metavar="PATH", help="The run's folder; by default runs/ and the recipe's name."),
+]
 TeacherName = Annotated[str | None, typer.Option(help="Folder, hub id or package:MODULE of the fine-tuned teacher.")]
 Train = Annotated[str | None, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")]
 Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judging alone.")]
 Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]
-TargetName = Annotated[list[str] | None, typer.Option(help="Target by name (`kd2deploy targets`) or YAML file.")]
+TargetName = Annotated[
+    list[str] | None,
+    typer.Option(autocompletion=target_names, help="Target by name (`kd2deploy targets`) or YAML file."),
+]
+OneTarget = Annotated[str, typer.Option(autocompletion=target_names, help="Target by name or YAML file.")]
 
 
-@app.command()
+def version_shown(wanted: bool) -> None:
+    if wanted:
+        from kd2deploy import __version__
+
+        typer.echo(f"kd2deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version_shown, is_eager=True, help="Print the version.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    context.with_resource(showing(asked(json, quiet, verbose, log_level)))
+
+
+@command(app)
 def compress(
     recipe: RecipePath = None,
     teacher: TeacherName = None,
@@ -43,7 +105,10 @@ def compress(
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, absolute: 0.01.")] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
-    method: Annotated[str | None, typer.Option(help="Distillation method (`kd2deploy methods`): logit.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(autocompletion=method_names, help="Distillation method (`kd2deploy methods`): logit."),
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of distillation: 5.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
     out: Out = None,
@@ -65,44 +130,48 @@ def compress(
         "epochs": epochs,
         "seeds": seed,
     }
-    with errors_shown():
+    with on_terminal() as watcher:
         from kd2deploy.cli.flags import recipe_from
 
         found, name = recipe_from(recipe, flags)
         if dry_run:
             from kd2deploy.cli.overview import overview
 
-            overview(found)
-            return
-        carry_out(found, out or Path("runs") / name)
+            planned = overview(found)
+        else:
+            results = carried_out(found, out or Path("runs") / name, watcher)
+    if dry_run:
+        answer(planned.to_json(), planned.print)
+    else:
+        end(results)
 
 
-@app.command()
+@command(app)
 def plan(
     recipe: Annotated[Path, typer.Argument(help="A recipe with `student: {plan: ...}`.")], out: Out = None
 ) -> None:
     """Profile before training: time untrained candidates on the target and show which could pass."""
-    with errors_shown():
-        carry_out(read(recipe), out or default_folder(recipe), "plan")
+    carry_out(recipe, out, "plan")
 
 
-@app.command()
+@command(app)
 def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None) -> None:
     """Train the students (and controls) of a recipe, and stop there."""
-    with errors_shown():
-        carry_out(read(recipe), out or default_folder(recipe), "distill")
+    carry_out(recipe, out, "distill")
 
 
-@app.command()
+@command(app)
 def export(
-    out: Annotated[Path, typer.Option(help="Folder to write to; an empty one for a pack.")],
+    out: Annotated[
+        Path, typer.Option(parser=folder, metavar="PATH", help="Folder to write to; an empty one for a pack.")
+    ],
     model: Annotated[
         str | None, typer.Argument(help="A fine-tuned network: folder, hub id or package:MODULE.", show_default=False)
     ] = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="A finished run's folder or a bundle, instead of a network.")
     ] = None,
-    target: Annotated[str, typer.Option(help="Target by name or YAML file.")] = "cpu",
+    target: OneTarget = "cpu",
     variant: Annotated[list[str] | None, typer.Option(help="Only these variants of the target.")] = None,
     teacher: TeacherName = None,
     train: Train = None,
@@ -123,96 +192,105 @@ def export(
     finish.py builds, measures and judges. A run's folder knows them; so does a bundle, but for a teacher that was
     fine-tuned; for another network give --teacher, --train and --data.
     """
-    with errors_shown():
-        from kd2deploy.cli.progress import on_terminal
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
+    with on_terminal() as watcher:
         from kd2deploy.elsewhere import Wanted
         from kd2deploy.elsewhere import export as write
 
-        columns = {"text": text, "text_pair": text_pair, "label": label}
-        gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
         wanted = Wanted(out, target, variant, teacher, train, data, task, columns, gates, max_length)
-        with on_terminal() as watcher:
-            lines = write(model, source, wanted, watcher)
-        for line in lines:
-            typer.echo(line)
+        written = write(model, source, wanted, watcher)
+    answer({"folder": str(out), "written": written}, lines(written))
 
 
-@app.command()
+@command(app)
 def profile(
     models: Annotated[list[str], typer.Argument(help="Networks or bundles; the first is the baseline.")],
-    target: Annotated[str, typer.Option(help="Target by name or YAML file.")] = "cpu",
+    target: OneTarget = "cpu",
     data: Annotated[str | None, typer.Option(help="Rows to draw real inputs from.")] = None,
     task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
     text: Column = None,
     text_pair: Column = None,
     max_length: MaxLength = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and report.md.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, metavar="PATH", help="Folder for report.json, report.html and report.md."),
+    ] = None,
     trust: Trusted = None,
 ) -> None:
     """Time networks and bundles side by side on a target, with intervals."""
-    with errors_shown():
+    columns = {"text": text, "text_pair": text_pair}
+    with on_terminal() as watcher:
         from kd2deploy.alone import profile_alone
-        from kd2deploy.report import print_report
 
-        columns = {"text": text, "text_pair": text_pair}
-        print_report(profile_alone(models, target, data, task, columns, out, max_length))
+        found = profile_alone(models, target, data, task, columns, out, max_length, watcher)
+    answer_report(found)
 
 
-@app.command()
+@command(app)
 def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")]) -> None:
     """Show a run's verdict again and render its pages anew; exits as the run did."""
-    with errors_shown():
-        from kd2deploy.measure.verdict import EXIT_CODES, Outcome
-        from kd2deploy.pipeline import write
-        from kd2deploy.report import print_report
-        from kd2deploy.report.report import Report
+    from kd2deploy.measure.verdict import EXIT_CODES, Outcome
+    from kd2deploy.pipeline import write
+    from kd2deploy.report.report import Report
 
-        file = run / "report.json" if run.is_dir() else run
-        found = Report.read(file)
+    file = run / "report.json" if run.is_dir() else run
+    found = Report.read(file)
+    answer_report(found)
+    try:
         write(found, file.parent)
-        print_report(found)
-        if found.verdict is not None:
-            raise typer.Exit(EXIT_CODES[Outcome(found.verdict.outcome)])
+    except OSError as error:  # to read is all that was asked for: the pages are as they were
+        typer.echo(f"warning: the pages in {file.parent} are not rendered anew ({error.strerror})", err=True)
+    if found.verdict is not None:
+        raise typer.Exit(EXIT_CODES[Outcome(found.verdict.outcome)])
 
 
-@app.command()
+@command(app, context_settings={"ignore_unknown_options": True})
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     inputs: Annotated[list[str], typer.Argument(help="Texts, or image files; `-` reads lines from standard input.")],
     pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs.")] = None,
     trust: Trusted = None,
 ) -> None:
-    """Answer with the deployed file of a bundle."""
-    with errors_shown():
-        import json
+    """Answer with the deployed file of a bundle: one JSON object per input, at once; with --json one list of them."""
+    import json
 
-        from kd2deploy.alone import predict_alone
+    from kd2deploy.alone import predict_alone
 
-        given = [line.rstrip("\n") for line in sys.stdin] if inputs == ["-"] else inputs
-        for answer in predict_alone(bundle, given, pair):
-            typer.echo(json.dumps(answer, ensure_ascii=False))
+    answers = predict_alone(bundle, typed_lines() if inputs == ["-"] else inputs, pair)
+    if screen().json:
+        answer(list(answers), lines([]))
+        return
+    for one in answers:
+        typer.echo(json.dumps(one, ensure_ascii=False))
 
 
-@app.command()
+def typed_lines() -> Iterator[str]:
+    """Lines of standard input as they come, so that a program that writes them may wait for each answer."""
+    while line := sys.stdin.readline():
+        yield line.rstrip("\n")
+
+
+@command(app)
 def finish(
     pack: Annotated[Path, typer.Argument(help="A pack's folder.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the pack's own `result`.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, metavar="PATH", help="Folder to write to; by default the pack's own `result`."),
+    ] = None,
     trust: Trusted = None,
 ) -> None:
     """Build, measure and judge a pack with the program that is installed here, running nothing that the pack brings."""
-    with errors_shown():
-        from kd2deploy.cli.progress import on_terminal
+    with on_terminal() as watcher:
         from kd2deploy.finish import finish as build
         from kd2deploy.pack import RESULT
-        from kd2deploy.report import print_report
 
-        with on_terminal() as watcher:
-            result = build(pack, out or pack / RESULT, watcher)
-        print_report(result.report)
-        raise typer.Exit(result.exit_code)
+        screen().folder = out or pack / RESULT
+        result = build(pack, out or pack / RESULT, watcher)
+    end([result])
 
 
-@app.command()
+@command(app)
 def sign(
     bundle: Annotated[Path, typer.Argument(help="A bundle's or pack's folder.")],
     key: Annotated[
@@ -220,29 +298,31 @@ def sign(
     ],
 ) -> None:
     """Sign a bundle, so that others can tell that it is yours and unchanged."""
-    with errors_shown():
-        from kd2deploy.signing import sign as signed
+    from kd2deploy.signing import sign as signed
 
-        typer.echo(f"signed {bundle}: {signed(bundle, key, os.environ.get('KD2DEPLOY_KEY_PASSWORD'))}")
+    done = signed(bundle, key, os.environ.get("KD2DEPLOY_KEY_PASSWORD"))
+    answer({"bundle": bundle, "signature": done}, lines([f"signed {bundle}: {done}"]))
 
 
-@app.command()
+@command(app)
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's or pack's folder.")],
     key: Annotated[Path | None, typer.Option(help="The writer's public key in PEM form.", show_default=False)] = None,
 ) -> None:
     """Check that a bundle is whole; with a key, that its holder has signed it as it is."""
-    with errors_shown():
-        from kd2deploy.signing import verify as verified
+    from kd2deploy.signing import verify as verified
 
-        if verified(bundle, key):
-            typer.echo(f"{bundle} is whole, and signed by the holder of {key}")
-        else:
-            typer.echo(f"{bundle} is whole: no file was changed, lost or added since its SHA256SUMS was written")
-            typer.echo("who wrote it was not checked: whoever changes a bundle can write its sums anew; give --key")
+    proven = verified(bundle, key)
+    said = [f"{bundle} is whole, and signed by the holder of {key}"]
+    if not proven:
+        said = [
+            f"{bundle} is whole: no file was changed, lost or added since its SHA256SUMS was written",
+            "who wrote it was not checked: whoever changes a bundle can write its sums anew; give --key",
+        ]
+    answer({"bundle": bundle, "whole": True, "signed": bool(proven)}, lines(said))
 
 
-@app.command()
+@command(app)
 def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")
@@ -250,15 +330,14 @@ def demo(
     out: Out = None,
 ) -> None:
     """The main job on real news text: fine-tune, plan, distill, export, measure, judge."""
-    with errors_shown():
-        from importlib import resources
+    from importlib import resources
 
-        name = "demo_quick" if quick else "demo"
-        file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
-        carry_out(read(file), out or Path("runs") / name)
+    name = "demo_quick" if quick else "demo"
+    file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
+    carry_out(file, out or Path("runs") / name)
 
 
-@app.command()
+@command(app)
 def compare(
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe; by default the committed comparison.", show_default=False)
@@ -274,98 +353,159 @@ def compare(
     out: Out = None,
 ) -> None:
     """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
-    with errors_shown():
-        from importlib import resources
+    from importlib import resources
 
-        from kd2deploy.cli.progress import on_terminal
+    file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
+    folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
+    page = folder / f"comparison-{budget}.html"
+    screen().folder = folder
+    with on_terminal() as watcher:
         from kd2deploy.compare import compare as run
+        from kd2deploy.recipe import Recipe
+
+        seeded = Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
+        found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher)
+
+    def draw() -> None:
         from kd2deploy.report.comparison_pages import print_comparison
 
-        file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
-        seeded = read(file).model_copy(update={"seeds": list(range(seeds))})
-        folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
-        with on_terminal() as watcher:
-            found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher)
-        print_comparison(found)
-        typer.echo(f"comparison  {folder / f'comparison-{budget}.html'}  (also .md, .svg and .json)")
+        print_comparison(found, console())
+        typer.echo(f"comparison  {page}  (also .md, .svg and .json)")
+
+    answer({"page": str(page), "comparison": dataclasses.asdict(found)}, draw)
 
 
-@app.command()
+@command(app)
 def init(
     teacher: Annotated[str, typer.Option(help="Folder, hub id or package:MODULE of the teacher.")],
     train: Annotated[str, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")],
     eval: Annotated[str, typer.Option(help="Evaluation data.")],
-    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The recipe to write.")] = Path(
+        "recipe.yaml"
+    ),
 ) -> None:
     """Write a commented recipe for a teacher and data."""
-    with errors_shown():
-        from kd2deploy.cli.flags import written_recipe
+    from kd2deploy.cli.flags import written_recipe
 
-        if out.exists():
-            from kd2deploy.errors import Fault, RecipeError
+    if out.exists():
+        from kd2deploy.errors import Fault, RecipeError
 
-            raise RecipeError([Fault("--out", f"{out} exists already; name another file")])
-        out.write_text(written_recipe(teacher, train, eval), encoding="utf-8")
-        typer.echo(f"wrote {out}; now: kd2deploy compress {out}")
-
-
-@app.command()
-def methods() -> None:
-    """List the distillation methods with their arguments and sources."""
-    with errors_shown():
-        from kd2deploy.cli.overview import methods_table
-
-        methods_table()
+        raise RecipeError([Fault("--out", f"{out} exists already; name another file")])
+    out.write_text(written_recipe(teacher, train, eval), encoding="utf-8")
+    answer({"recipe": str(out)}, lines([f"wrote {out}; now: kd2deploy compress {out}"]))
 
 
-@app.command()
-def targets() -> None:
-    """List the deployment targets, with what was really run on them."""
-    with errors_shown():
-        from kd2deploy.cli.overview import targets_table
+@command(app)
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=method_names, help="One method, in detail.", show_default=False)
+    ] = None,
+) -> None:
+    """List the distillation methods; one in detail, with its source and arguments."""
+    from kd2deploy.cli import catalogue
 
-        targets_table()
+    if name is None:
+        listed = catalogue.methods()
+        answer([dataclasses.asdict(one) for one in listed], lambda: catalogue.print_methods(listed))
+    else:
+        found = catalogue.method(name)
+        answer(dataclasses.asdict(found), lambda: catalogue.print_method(found))
 
 
-@app.command()
+@command(app)
+def targets(
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=target_names, help="One target or YAML file, in detail.", show_default=False),
+    ] = None,
+) -> None:
+    """List the deployment targets, with what was really run on them; one in detail, with its variants."""
+    from kd2deploy.cli import catalogue
+
+    if name is None:
+        listed = catalogue.targets()
+        answer(listed, lambda: catalogue.print_targets(listed))
+    else:
+        found = catalogue.plain_target(name)
+        answer(found, lambda: catalogue.print_target(found))
+
+
+@command(app)
 def doctor() -> None:
     """What is installed, which runtimes really work here, and what this machine can do, in about five seconds."""
-    with errors_shown():
-        from kd2deploy.cli.doctor import examine
+    from kd2deploy.cli import doctor as examine
 
-        raise typer.Exit(0 if examine() else USER_ERROR)
+    facts, checks = examine.machine_facts(), examine.runtime_checks()
+    works = all(good for good, _, _ in checks)
+    runtimes = [{"name": name, "works": good, "found": said} for good, name, said in checks]
+    found = {"works": works, "machine": facts, "runtimes": runtimes}
+    answer(found, lambda: examine.print_findings(facts, checks))
+    raise typer.Exit(0 if works else USER_ERROR)
 
 
-def carry_out(recipe: Any, folder: Path, until: Literal["plan", "distill", "export", "bundle"] = "bundle") -> None:
-    """Run a recipe under progress bars, show the report, and leave with the verdict's exit code."""
-    from kd2deploy.cli.progress import on_terminal
+# what the commands share ------------------------------------------------------------------------------------
+
+Until = Literal["plan", "distill", "export", "bundle"]
+
+
+def carry_out(recipe: Path, out: Path | None, until: Until = "bundle") -> None:
+    """Run a recipe, show what it came to, and leave with the verdict's exit code."""
+    with on_terminal() as watcher:
+        from kd2deploy.recipe import Recipe
+
+        results = carried_out(Recipe.read(recipe), out or Path("runs") / recipe.stem, watcher, until)
+    end(results, until)
+
+
+def carried_out(recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle") -> "list[Result]":
     from kd2deploy.pipeline import compress as run
+
+    screen().folder = folder
+    return run(recipe, folder, watcher, until)
+
+
+def end(results: "Sequence[Result]", until: Until = "bundle") -> None:
+    """Show the results and leave with the worst verdict's exit code."""
     from kd2deploy.pipeline import worst
     from kd2deploy.report import print_report
 
-    with on_terminal() as watcher:
-        results = run(recipe, folder, watcher, until)
-    for result in results:
-        print_report(result.report)
-        pages = result.folder
-        typer.echo(f"report  {pages / 'report.html'}  (also .md and .json)")
-        for student in result.students if until == "distill" else ():
-            typer.echo(f"student {student}")
-        if result.bundle is not None:
-            typer.echo(f"bundle  {result.bundle}")
-        if result.pack is not None:
-            typer.echo(f"pack    {result.pack}  (no such device is here: run its finish.py there)")
+    def draw() -> None:
+        for result in results:
+            print_report(result.report, console())
+            typer.echo(f"report  {result.folder / 'report.html'}  (also .md and .json)")
+            for student in result.students if until == "distill" else ():
+                typer.echo(f"student {student}")
+            if result.bundle is not None:
+                typer.echo(f"bundle  {result.bundle}")
+            if result.pack is not None:
+                typer.echo(f"pack    {result.pack}  (no such device is here: run its finish.py there)")
+
+    answer({"exit_code": worst(results), "targets": [plain_result(result) for result in results]}, draw)
     raise typer.Exit(worst(results))
 
 
-def read(recipe: Path) -> Any:
-    from kd2deploy.recipe import Recipe
+def plain_result(result: "Result") -> dict[str, Any]:
+    """What one target came to: the verdict, and where everything lies. The report's JSON has all figures."""
+    report = result.report
+    return {
+        "target": result.target,
+        "outcome": result.outcome,
+        "verdict": dataclasses.asdict(report.verdict) if report.verdict else None,
+        "report": result.folder / "report.json",
+        "page": result.folder / "report.html",
+        "bundle": result.bundle,
+        "pack": result.pack,
+        "students": list(result.students),
+    }
 
-    return Recipe.read(recipe)
 
+def answer_report(found: "Report") -> None:
+    """A report as tables, or its JSON."""
+    import json
 
-def default_folder(recipe: Path) -> Path:
-    return Path("runs") / recipe.stem
+    from kd2deploy.report import print_report
+
+    answer(json.loads(found.to_json()), lambda: print_report(found, console()))
 
 
 def main() -> None:

@@ -1,46 +1,57 @@
 """doctor: what is installed, which runtimes really work here, and what this machine can do."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from kd2deploy.cli.screen import console
 from kd2deploy.core import driver_version, nvml
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._tensorrt_api import INSTALL, LibraryName, load
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gflops
+from kd2deploy.report.tables import Cell, Table
+from kd2deploy.report.terminal import print_table
 
 Check = tuple[bool, str, str]
 
 
-def examine() -> bool:
-    """Print what was found; False where something that is installed does not work."""
-    console = Console()
+def machine_facts() -> dict[str, str]:
+    """What this machine is and can do; two products and a copy are timed for it."""
     machine = describe_machine()
-    table = Table("", "", title="This machine", show_header=False)
-    table.add_row("processor", f"{machine.cpu}, {machine.cores} cores usable of {machine.cores_in_all}")
-    table.add_row("instructions", " ".join(machine.isa) or "none of those that speed up inference")
-    table.add_row("memory", f"{machine.memory_gb:.0f} GB")
-    table.add_row("system", f"{machine.system}, Python {machine.python}")
-    for gpu in machine.gpus:
-        table.add_row("GPU", f"{gpu['name']}, {gpu['memory_gb']:.0f} GB, compute capability {gpu['compute']}")
-    table.add_row("NVIDIA driver", machine.driver or "none")
-    table.add_row("matrix product", f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {machine.cores} threads")
-    table.add_row("memory copy", f"{copy_gb_per_s(seconds=0.5):.1f} GB/s")
-    for name, version in machine.packages.items():
-        table.add_row(name, version)
-    console.print(table)
+    return {
+        "processor": f"{machine.cpu}, {machine.cores} cores usable of {machine.cores_in_all}",
+        "instructions": " ".join(machine.isa) or "none of those that speed up inference",
+        "memory": f"{machine.memory_gb:.0f} GB",
+        "system": f"{machine.system}, Python {machine.python}",
+        **{
+            f"GPU {at}": f"{gpu['name']}, {gpu['memory_gb']:.0f} GB, compute capability {gpu['compute']}"
+            for at, gpu in enumerate(machine.gpus)
+        },
+        "NVIDIA driver": machine.driver or "none",
+        "matrix product": f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {machine.cores} threads",
+        "memory copy": f"{copy_gb_per_s(seconds=0.5):.1f} GB/s",
+        **machine.packages,
+    }
+
+
+def runtime_checks() -> list[Check]:
+    """Whether each runtime works, its name, and what was found."""
     checks = (onnxruntime_builds, *provider_checks(), openvino_works, cuda_works, *tensorrt_checks(), nvml_answers)
-    results = [check() for check in checks]
-    shown = Table("check", "found", title="Runtimes")
-    for good, name, found in results:
-        shown.add_row(f"[green]ok[/]   {name}" if good else f"[red]FAIL[/] {name}", found)
-    console.print(shown)
-    return all(good for good, _, _ in results)
+    return [check() for check in checks]
+
+
+def print_findings(facts: Mapping[str, str], checks: Sequence[Check]) -> None:
+    shown = console()
+    rows = tuple((Cell(name), Cell(value)) for name, value in facts.items())
+    print_table(Table("This machine", ("", ""), rows), shown)
+    found = tuple(
+        (Cell("ok" if good else "FAIL", tone="pass" if good else "fail"), Cell(name), Cell(said))
+        for good, name, said in checks
+    )
+    print_table(Table("Runtimes", ("", "check", "found"), found), shown)
 
 
 def onnxruntime_builds() -> Check:

@@ -1,14 +1,12 @@
-"""What there is, as tables on the terminal: methods, targets, and what a recipe would do."""
+"""The dry run: what a recipe would do, once all that it needs is known to be there and to fit."""
 
 import dataclasses
-import importlib
-import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from kd2deploy.cli.screen import console
 from kd2deploy.core import Target, Task
 from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
@@ -16,7 +14,9 @@ from kd2deploy.exporters.combinations import refusal
 from kd2deploy.pack import device_is_here
 from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe, method_uses
-from kd2deploy.resolve import is_of_others, known, load_target, locate, target_files
+from kd2deploy.report.tables import Cell, Table
+from kd2deploy.report.terminal import print_table, print_text
+from kd2deploy.resolve import is_of_others
 from kd2deploy.run import Run
 from kd2deploy.stages.export import missing
 from kd2deploy.stages.job import Job
@@ -24,29 +24,29 @@ from kd2deploy.train.checkpoint import locate as locate_network
 from kd2deploy.train.pair import check_pair
 
 
-def methods_table() -> None:
-    table = Table(
-        "method", "arguments and defaults", "what it is", "source", title="Distillation methods", show_lines=True
-    )
-    for name in known("method"):
-        function = locate("method", name)
-        module = importlib.import_module(function.__module__)
-        lines = (inspect.getdoc(module) or "").splitlines()
-        source = next((line.removeprefix("Source: ") for line in lines if line.startswith("Source:")), "")
-        arguments = ", ".join(str(parameter) for parameter in inspect.signature(function).parameters.values())
-        table.add_row(name, arguments, lines[0] if lines else "", source)
-    Console().print(table)
+@dataclass(frozen=True)
+class Overview:
+    """A sound recipe's stages in words, and what is doubtful about its data."""
+
+    stages: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def print(self) -> None:
+        rows = tuple(
+            (Cell(name if at == 0 else ""), Cell(line))
+            for name, what in self.stages.items()
+            for at, line in enumerate(what.splitlines())
+        )
+        caption = "Plan (dry run: the recipe is sound, nothing was started)"
+        print_table(Table(caption, ("stage", "what"), rows), console())
+        for warning in self.warnings:
+            print_text(f"warning: {warning}", console())
 
 
-def targets_table() -> None:
-    table = Table("target", "about", "variants", "what was run", title="Deployment targets", show_lines=True)
-    for name in target_files():
-        target: Target = load_target(name)
-        table.add_row(name, target.about, "\n".join(target.variants), target.measured)
-    Console().print(table)
-
-
-def overview(recipe: Recipe) -> None:
+def overview(recipe: Recipe) -> Overview:
     """What a run would do, and how large the data is, once all that a run needs is known to be there and to fit.
 
     Networks and runtimes are looked at before the data, which may take minutes to read; methods are bound to the
@@ -69,31 +69,26 @@ def overview(recipe: Recipe) -> None:
                 refuse_unfit(Job(recipe, Run(Path(scratch)), Silent(), splits, task, about), recipe.student.shrink)
         elif "teacher" in found and recipe.teacher.fine_tune is None:
             check_pair(task, found["teacher"], found["teacher"])
-    table = Table("stage", "what", title="Plan (dry run: the recipe is sound, nothing was started)", show_lines=True)
-    table.add_row("prepare", rows)
-    teacher = recipe.teacher
+    stages = {"prepare": rows}
+    teacher, student = recipe.teacher, recipe.student
     trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""
-    table.add_row("teacher", f"{teacher.source or 'created from its configuration'}{trained}")
-    student = recipe.student
-    table.add_row("plan", "candidates are timed untrained" if student.plan else "the recipe names the student")
-    for entry in recipe.distill:
-        names = " + ".join(use.name for use, _ in method_uses(entry.method, "")[0])
-        table.add_row("distill", f"{names}, {entry.settings.epochs:g} epochs, seeds {recipe.seeds}")
-    table.add_row(
-        "control", "the same student, as long, without a teacher" if recipe.control else "none (control: false)"
+    stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
+    stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"
+    stages["distill"] = "\n".join(
+        f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, {entry.settings.epochs:g} epochs, "
+        f"seeds {', '.join(map(str, recipe.seeds))}"
+        for entry in recipe.distill
     )
+    stages["control"] = "the same student, as long, without a teacher" if recipe.control else "none (control: false)"
     for target in recipe.resolved_targets().values():
         limits = {key: value for key, value in dataclasses.asdict(target.gates).items() if value is not None}
-        gates = ", ".join(f"{key} {value}" for key, value in limits.items())
         reasons = runtimes[target.name]
-        made = ", ".join(name for name in target.variants if name not in reasons)
-        lost = "".join(f"\nleft out {name}: {reason}" for name, reason in reasons.items())
-        away = "" if device_is_here(target) else "\nno such device is here: a pack is written for it"
-        table.add_row(f"target {target.name}", f"variants {made}{lost}{away}\ngates {gates}")
-    console = Console()
-    console.print(table)
-    for warning in warnings:
-        console.print(f"[yellow]warning[/] {warning}")
+        said = [f"variants {', '.join(name for name in target.variants if name not in reasons)}"]
+        said += [f"left out {name}: {reason}" for name, reason in reasons.items()]
+        said += [] if device_is_here(target) else ["no such device is here: a pack is written for it"]
+        said += [f"gates {', '.join(f'{key} {value}' for key, value in limits.items())}"]
+        stages[f"target {target.name}"] = "\n".join(said)
+    return Overview(stages, tuple(warnings))
 
 
 def rows_shown(task: Task, splits: Splits, about: str) -> str:

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from kd2deploy.report import comparison_text as text
 from kd2deploy.report import html, markdown
 from kd2deploy.report.comparison import Comparison
 from kd2deploy.report.comparison_plot import CAPTION, render_svg, title
-from kd2deploy.report.terminal import drawn
+from kd2deploy.report.terminal import print_table, print_text
 
 
 def render_comparison_html(found: Comparison) -> str:
@@ -54,11 +53,11 @@ def render_comparison_markdown(found: Comparison, plot: str = "") -> str:
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
     """The table and what it says; the caveats stand in the pages."""
     console = console or Console()
-    console.print(drawn(text.standings(found)))
+    print_table(text.standings(found), console)
     for line in (*text.conclusions(found), *found.warnings):
-        console.print(Text(f"- {line}"))
+        print_text(f"- {line}", console)
     for name, reason in found.left_out.items():
-        console.print(Text(f"- left out: {name} ({reason})"))
+        print_text(f"- left out: {name} ({reason})", console)
 
 
 def write_comparison(found: Comparison, folder: Path) -> dict[str, Path]:

@@ -1,4 +1,8 @@
-"""The end of a run in the terminal: the verdict, the gates and the contenders."""
+"""The end of a run in the terminal: the verdict, the gates and the contenders.
+
+On a terminal tables are drawn as wide as it is, and what is too long goes on in the next line: no name is ever cut. In
+a pipe or a file there is one line per row, as long as it takes, to be searched and cut by other programs.
+"""
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -16,18 +20,47 @@ LEFT_OUT = frozenset(
     {"sha256", "Spread (CV)", "In words", "Runtime", "Lowest recall", "P90", "Size", "s.d. over seeds", "Trained"}
 )
 """Columns that the page has and a terminal has no room for."""
+NAME_WIDTH = 32
+"""As much of a name as stands in one line, if the terminal is wide enough for anything else."""
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the verdict panel, the gates, the contenders and what to know; text is never read as markup."""
     console = console or Console()
     if report.verdict:
-        console.print(_verdict(report))
+        print_verdict(report, console)
     for table in (gates(report), contenders(report)):
         if table:
-            console.print(drawn(table))
+            print_table(table, console)
     for note in diagnosis(report).notes:
-        console.print(Text(f"- {note}"))
+        print_text(f"- {note}", console)
+
+
+def print_table(one: Table, console: Console) -> None:
+    """A table as a person or as another program reads it."""
+    if one.caption:
+        console.print(Text(one.caption, style="dim"))
+    if console.is_terminal:
+        console.print(drawn(one))
+        return
+    for line in plain(one):
+        print_text(line, console)
+
+
+def print_text(text: str, console: Console) -> None:
+    """Text that is never read as markup; wrapped at words on a terminal alone."""
+    console.print(Text(text), soft_wrap=not console.is_terminal)
+
+
+def print_verdict(report: Report, console: Console) -> None:
+    if console.is_terminal:
+        console.print(_verdict(report))
+        return
+    assert report.verdict is not None
+    first = f"{outcome(report.verdict.outcome)}  {report.title}"
+    for line in (first, report.verdict.sentence, *report.verdict.reasons):
+        print_text(line, console)
+    print_text("   ".join(f"{fact.value} {fact.label}" for fact in facts(report)), console)
 
 
 def _verdict(report: Report) -> Panel:
@@ -46,13 +79,33 @@ def _verdict(report: Report) -> Panel:
 
 def drawn(one: Table) -> RichTable:
     """A table for the terminal, without the columns that it has no room for."""
-    kept = [place for place, name in enumerate(one.head) if name not in LEFT_OUT]
-    shown = RichTable(title=Text(one.caption), title_justify="left", title_style="dim", header_style="bold")
+    kept = _kept(one)
+    shown = RichTable(header_style="bold", show_header=any(one.head))
     for place in kept:
-        shown.add_column(Text(one.head[place]), justify="right" if place in one.numbers else "left")
+        longest = max((len(row[place].text) for row in one.rows), default=0)
+        shown.add_column(
+            Text(one.head[place]),
+            justify="right" if place in one.numbers else "left",
+            overflow="fold",
+            min_width=min(longest, NAME_WIDTH) if place == kept[0] else None,
+        )
     for row, cells in enumerate(one.rows):
         shown.add_row(*(_cell(cells[place]) for place in kept), style="bold" if row in one.strong else "")
     return shown
+
+
+def plain(one: Table) -> list[str]:
+    """A line per row, columns below each other, nothing wrapped and nothing behind the last one."""
+    kept = _kept(one)
+    head = [[one.head[place] for place in kept]] if any(one.head) else []
+    rows = head + [[" ".join(f"{row[at].text} {row[at].under}".split()) for at in kept] for row in one.rows]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(kept))] if rows else []
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*lines, ""]
+
+
+def _kept(one: Table) -> list[int]:
+    return [place for place, name in enumerate(one.head) if name not in LEFT_OUT]
 
 
 def _cell(cell: Cell) -> Text:

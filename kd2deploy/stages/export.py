@@ -21,6 +21,7 @@ from kd2deploy.measure.accuracy import by_length, score, timing_feeds
 from kd2deploy.measure.latency import race
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
+from kd2deploy.progress import in_hundredths
 from kd2deploy.resolve import bind
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled
@@ -128,7 +129,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     made: dict[str, Exported] = {}
     left_out: dict[str, str] = {}
     for at, (name, each) in enumerate(variants.items()):
-        job.watcher.advance("variants", at, len(variants))
+        job.watcher.advance("variants", at, len(variants), name)
         if reasons[name]:
             left_out[name] = reasons[name]
             continue
@@ -143,9 +144,9 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     if not made:
         said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConvertError(f"no variant of target {target.name} could be made: {said}")
-    job.watcher.advance("quick timing", 0, 1)
     feeds = timing_feeds(student.task, features, target.workload.batch, 32)
-    timings = race([one.contender for one in made.values()], student.task.spec(), target, feeds, quick())
+    contenders = [one.contender for one in made.values()]
+    timings = race(contenders, student.task.spec(), target, feeds, quick(), in_hundredths(job.watcher, "quick timing"))
     for name, timing in timings.items():
         if timing.failure:
             left_out[name] = timing.failure

@@ -19,6 +19,7 @@ from kd2deploy.measure.latency import contradiction, race
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.progress import in_hundredths
 from kd2deploy.report import Role
 from kd2deploy.run import read_json, write_json
 from kd2deploy.stages.export import Exported
@@ -135,7 +136,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         target,
         requests(job, student, target),
         protocol,
-        lambda sentence, share: job.watcher.advance("timing", round(100 * share), 100),
+        in_hundredths(job.watcher, "timing"),
     )
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
@@ -170,6 +171,7 @@ def scored(job: Job, entries: list[Entry], target: Target, folder: Path) -> dict
             failures[entry.name] = str(error)
         np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **outputs)
 
+    job.watcher.advance("scoring", 0, len(entries))
     with ThreadPoolExecutor(usable_cores()) as pool:
         for done, _ in enumerate(pool.map(one, range(len(entries))), start=1):
             job.watcher.advance("scoring", done, len(entries))

@@ -19,6 +19,7 @@ from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.progress import in_hundredths
 from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain, estimate
 from kd2deploy.stages.export import convert, missing
@@ -106,8 +107,7 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
         if len(contenders) > 1:
             break
     failed |= refused
-    job.watcher.advance("timing", 0, 1)
-    timings = race(contenders, teacher.task.spec(), target, feeds, quick())
+    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), in_hundredths(job.watcher, "timing"))
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
     chosen = None
@@ -139,7 +139,7 @@ def exported(
     ]
     refused: dict[str, str] = {}
     for at, (name, model) in enumerate(models.items()):
-        job.watcher.advance("candidates", at, len(models))
+        job.watcher.advance("candidates", at, len(models), name)
         try:
             one = convert(model, target, variant, how, folder, samples)
             contenders.append(Contender(name, one.artifact, one.session))

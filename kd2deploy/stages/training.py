@@ -13,11 +13,11 @@ DONE = "done.json"
 WEIGHTS = ("model.safetensors", "config.json")
 
 
-def watched(watcher: Watcher, what: str) -> Callable[[int, int, float, float], None]:
+def watched(watcher: Watcher, what: str) -> Callable[[int, int, float, float | None], None]:
     """The engine's progress as the watcher's."""
 
-    def tell(step: int, steps: int, epoch: float, loss: float) -> None:
-        watcher.advance(f"{what}, epoch {epoch:.1f}, loss {loss:.3f}" if step == steps else what, step, steps)
+    def tell(step: int, steps: int, epoch: float, loss: float | None) -> None:
+        watcher.advance(what, step, steps, "" if loss is None else f"loss {loss:.3f}")
 
     return tell
 

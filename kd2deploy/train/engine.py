@@ -37,7 +37,7 @@ __all__ = ["Trained", "distill"]
 STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
 
 Score = Callable[[nn.Module], float]
-OnProgress = Callable[[int, int, float, float], None]
+OnProgress = Callable[[int, int, float, float | None], None]
 
 
 def distill(
@@ -59,7 +59,8 @@ def distill(
     """Train `student` under `method`; the kept student is left in it and saved in `folder`.
 
     `method` comes unbound, and is bound when this returns. `score(student)` is the validation score, higher is better;
-    the student is in eval mode and torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`.
+    the student is in eval mode and torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`
+    is called after every step; its loss is the mean over the last few, None before there is one.
     The same call on the same folder continues from the last whole checkpoint, or returns a finished training at once;
     on a CPU the result is the same to the bit as without the interruption. Raises ValueError where method, networks and
     settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
@@ -216,9 +217,12 @@ class Engine(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         self.read_losses()
         super().log({**logs, **self.means}, start_time)
+
+    def tell(self) -> None:
+        """How far the training is."""
         if self.on_progress and self.is_world_process_zero():
-            steps = self.state.max_steps
-            self.on_progress(self.state.global_step, steps, float(self.state.epoch or 0.0), self.means.get("loss", 0.0))
+            state = self.state
+            self.on_progress(state.global_step, state.max_steps, float(state.epoch or 0.0), self.means.get("loss"))
 
     def read_losses(self) -> None:
         """Fetch the losses of the steps since the last call, in one transfer. TrainError if one is not finite."""
@@ -367,12 +371,14 @@ class Rounds(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.engine.clock.start()
+        self.engine.tell()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.engine.order.epoch = state.global_step // self.engine.steps_per_epoch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         settings, step = self.engine.settings, state.global_step
+        self.engine.tell()
         last = step >= state.max_steps
         if last or self._due(settings.score_every, step):
             self.engine.close_round()

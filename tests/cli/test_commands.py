@@ -1,17 +1,19 @@
 """The command line as a user meets it: help, lists, single steps, and errors without tracebacks."""
 
+import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import typer
 from recipes.small_run import recipe, written
+from typer.testing import CliRunner
 
-from kd2deploy.cli import errors_shown
+from kd2deploy import __version__
+from kd2deploy.cli import app
+from kd2deploy.report import Report
+from tests.report.example import example as passed
 
-COMMAND = [sys.executable, "-m", "kd2deploy"]
 COMMANDS = (
     "compress",
     "plan",
@@ -28,8 +30,11 @@ COMMANDS = (
 )
 
 
-def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+def run(*arguments: str, cwd: Path | None = None, given: str | None = None) -> SimpleNamespace:
+    """The command in this process, off a terminal; an error that is not caught is exit code 1 here."""
+    with contextlib.chdir(cwd or Path.cwd()):
+        done = CliRunner().invoke(app, list(arguments), input=given)
+    return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:
@@ -82,20 +87,80 @@ def test_a_recipe_and_flags_that_say_the_same_are_refused(tmp_path: Path) -> Non
     assert "--method" in done.stderr
 
 
-def test_methods_and_targets_are_listed() -> None:
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout == f"kd2deploy {__version__}\n"
+
+
+def test_methods_and_targets_are_listed_with_whole_names_in_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
     done = run("methods")
     assert done.returncode == 0, done.stderr
-    assert "rail_kd" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("logit_standardization")]
+    assert line.endswith("logit scale.")
     done = run("targets")
     assert done.returncode == 0, done.stderr
-    assert "cpu" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("cpu")] == ["cpu", "cpu-2core"]
 
 
-def test_what_the_system_refuses_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as caught, errors_shown():
-        Path("no/such/folder/recipe.yaml").write_text("")
-    assert caught.value.exit_code == 2
-    assert "no/such/folder/recipe.yaml: No such file or directory" in capsys.readouterr().err
+def test_one_method_and_one_target_are_told_in_detail() -> None:
+    shown = run("methods", "rail_kd").stdout
+    assert "arXiv:2109.10164" in shown
+    assert "temperature  float = 4.0" in shown
+    shown = run("targets", "cpu").stdout
+    assert "onnx_from_torch, opset 20 -> fused_from_onnx" in shown
+    assert run("methods", "rial_kd").stderr.endswith("did you mean 'rail_kd'?\n")
+    assert run("targets", "gpu").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("methods",), {"name", "about", "source", "departs", "arguments", "text"}),
+        (("methods", "dkd"), {"name", "about", "source", "departs", "arguments", "text"}),
+        (("targets",), {"name", "variants", "gates", "workload", "file"}),
+        (("targets", "cpu"), {"name", "variants", "gates", "workload", "file"}),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_json_is_one_document_wherever_it_is_asked_for(
+    arguments: tuple[str, ...], names: set[str], before: bool
+) -> None:
+    done = run(*(("--json", *arguments) if before else (*arguments, "--json")))
+    found = json.loads(done.stdout)
+    assert names <= set(found[0] if isinstance(found, list) else found)
+
+
+def test_an_error_is_a_document_too_where_json_is_asked_for() -> None:
+    done = run("methods", "rial_kd", "--json")
+    found = json.loads(done.stdout)
+    assert found["exit_code"] == done.returncode == 2
+    assert found["faults"] == [{"path": "NAME", "message": "no method is called 'rial_kd'; did you mean 'rail_kd'?"}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("demo",), ("compress", "r.yaml"), ("profile", "m"), ("export", "m"), ("compare",), ("distill", "r.yaml")],
+)
+def test_an_empty_folder_to_write_to_is_refused(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--out", "")
+    assert done.returncode == 2
+    assert "it is empty; name a place to write to" in done.stderr
+
+
+def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.json").write_text(passed().to_json(), encoding="utf-8")
+
+    def refuse(report: Report, folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder / "report.html"))
+
+    monkeypatch.setattr("kd2deploy.pipeline.write", refuse)
+    done = run("report", str(tmp_path))
+    assert done.returncode == 0
+    assert passed().verdict.sentence in done.stdout
+    assert "not rendered anew (Permission denied)" in done.stderr
+    assert json.loads(run("report", str(tmp_path), "--json").stdout)["verdict"]["outcome"] == "PASS"
 
 
 @pytest.mark.recipe

@@ -51,7 +51,7 @@ def test_variants_that_cannot_be_made_here_are_named(
     variants = {"here": {}, "there": {"requires": "no_such_runtime"}}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"name": "mine", "about": "", "device": "cpu", "variants": variants}))
-    overview(Recipe.parse(recipe(folder, targets=[str(file)], variants=None)))
+    overview(Recipe.parse(recipe(folder, targets=[str(file)], variants=None))).print()
     told = capsys.readouterr().out
     assert "left out there: no_such_runtime is not installed" in told
     with pytest.raises(RecipeError, match="mine, there: no_such_runtime is not installed"):

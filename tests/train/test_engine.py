@@ -367,8 +367,9 @@ def test_progress_is_reported_and_nothing_is_printed(tmp_path, capfd):
     verbosity = transformers_logging.get_verbosity()
     settings = dataclasses.replace(PLAIN, epochs=6)
     train(tmp_path, settings=settings, on_progress=lambda *found: seen.append(found))
-    assert [(step, steps) for step, steps, _, _ in seen][:2] == [(10, 24), (20, 24)]
-    assert all(0 < loss < 10 for _, _, _, loss in seen)
+    assert [(step, steps) for step, steps, _, _ in seen] == [(step, 24) for step in range(25)]
+    assert [loss for _, _, _, loss in seen[:11]] == [None] * 11
+    assert all(0 < loss < 10 for _, _, _, loss in seen[11:])
     assert capfd.readouterr() == ("", "")
     assert transformers_logging.get_verbosity() == verbosity
 
