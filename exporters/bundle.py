@@ -2,8 +2,8 @@
 
 config.json, model.safetensors, tokenizer or preprocessor files     transformers
 onnx/model.onnx, model_quantized.onnx, ...                          optimum, transformers.js
-onnxruntime/, openvino/, torch/                                     what only that runtime can open
-triton/                                                             a model repository of NVIDIA Triton
+ort/, openvino/, torch/                                             what only that runtime can open
+triton_models/                                                      a model repository of NVIDIA Triton
 bundle.json                                                         which file is deployed, and how to open it
 SHA256SUMS                                                          `sha256sum -c SHA256SUMS`
 """
@@ -12,38 +12,32 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kd2deploy.core import Artifact, Port, Session, Target, Task, build_task, open_session, sha256_of
+from kd2deploy.core import Artifact, Session, Target, Task, build_task, open_session, sha256_of
 from kd2deploy.core import trust as trust_names
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.core.reading import inside, leads_out, object_of, text_of
 from kd2deploy.core.session import options_of
 from kd2deploy.core.trust import short
 from kd2deploy.errors import ConvertError, SessionError, TrustError
-from kd2deploy.exporters._cpu import intra_op_threads
+from kd2deploy.exporters._triton import copy, write_triton
 
 MANIFEST, SUMS, ENGINE = "bundle.json", "SHA256SUMS", "tensorrt/model.engine"
 SIGNATURE = "model.sig"
 """A signature of every other file, by the name that OpenSSF's model signing gives it."""
 KEPT_BESIDE = frozenset({".git", ".gitattributes", ".gitignore", ".cache"})
 """What git and the hub's downloads keep at the top beside a repository's files; nothing is read from it."""
-FORMAT = 1
-"""Of `bundle.json`; a reader refuses another."""
+FORMAT = 2
+"""Of `bundle.json`. 1 had a folder `onnxruntime/`, which optimum took for `onnx/`, and the tokenizer files of the
+training; it is still read."""
+READ = frozenset({1, FORMAT})
 TRAINING_FILES = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt", "trainer_state.json", SIDECAR})
-TRITON_TYPES = {
-    "int64": "TYPE_INT64",
-    "int32": "TYPE_INT32",
-    "float32": "TYPE_FP32",
-    "float16": "TYPE_FP16",
-    "uint8": "TYPE_UINT8",
-    "bool": "TYPE_BOOL",
-}
 
 
 @dataclass(frozen=True)
@@ -83,21 +77,22 @@ def write_bundle(
             f"{folder} is not empty; a bundle is written into an empty folder so that it holds nothing else"
         )
     copy_network(student, folder)
+    task.write_as_judged(folder)
     places: dict[str, str] = {}
     for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not _is_torch(one))]:
         place = place_in_bundle(artifact)
         if place not in places.values() and artifact.sha256 not in places:
             artifact.verify()
-            _copy(artifact.path, folder / place)
+            copy(artifact.path, folder / place)
             places[artifact.sha256] = place
     for name, content in extra_files.items():
         to = folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
-            _copy(content, to)
+            copy(content, to)
         else:
             to.write_text(content, encoding="utf-8")
-    _write_triton(folder / "triton", deployed, [deployed, *artifacts.values(), *sources], task, target)
+    write_triton(folder, [deployed, *artifacts.values(), *sources], task, target)
     manifest = {
         "format": FORMAT,
         "task": task.spec(),
@@ -149,8 +144,11 @@ class Manifest:
 def manifest_of(path: Path) -> Manifest:
     """Raises SessionError for a manifest that this program has not written, or another version of it."""
     found = object_of(path, SessionError, "copy the bundle again")
-    if found.get("format") != FORMAT:
-        raise SessionError(f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}")
+    if found.get("format") not in READ:
+        raise SessionError(
+            f"{path} has format {short(found.get('format'))}, and this version reads {min(READ)} to {FORMAT}; "
+            "open it with the version of kd2deploy that its report names"
+        )
     try:
         return TypeAdapter(Manifest).validate_python(found)
     except ValidationError as error:
@@ -245,7 +243,10 @@ def _is_torch(artifact: Artifact) -> bool:
 
 
 def place_in_bundle(artifact: Artifact) -> str:
-    """Where an artifact stands in the bundle. The names under onnx/ are those that optimum and transformers.js read."""
+    """Where an artifact stands in the bundle. The names under onnx/ are those that optimum and transformers.js read.
+
+    No other folder has "onnx" in its name: optimum searches whole paths for it.
+    """
     session = artifact.opened_by.rpartition(".")[2]
     if session == "TensorRTSession":
         return ENGINE
@@ -257,65 +258,10 @@ def place_in_bundle(artifact: Artifact) -> str:
         if artifact.details.get("layout") == "tensorrt":
             suffix = "_int8_tensorrt"
     portable = artifact.details.get("domains", ["ai.onnx"]) == ["ai.onnx"]
-    return f"{'onnx' if portable else 'onnxruntime'}/model{suffix}.onnx"
-
-
-def _copy(source: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, to, ignore=shutil.ignore_patterns(SIDECAR))
-    else:
-        shutil.copyfile(source, to)
+    return f"{'onnx' if portable else 'ort'}/model{suffix}.onnx"
 
 
 def write_sums(folder: Path) -> None:
     """Write `SHA256SUMS` of every file in a folder, for `verify_sums` and for `sha256sum -c`."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in sorted(_present(folder))]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-# NVIDIA Triton ----------------------------------------------------------------------------------------------
-
-
-def _write_triton(folder: Path, deployed: Artifact, artifacts: list[Artifact], task: Task, target: Target) -> None:
-    """A model repository with the deployed artifact, or with the plain ONNX file where Triton cannot open that one."""
-    served = next((one for one in [deployed, *artifacts] if _backend(one)), None)
-    if served is None:
-        return
-    backend, model = _backend(served), folder / "student"
-    if backend == "openvino":
-        for file in sorted(served.path.iterdir()):
-            if file.suffix in (".xml", ".bin"):
-                _copy(file, model / "1" / f"model{file.suffix}")
-    else:
-        _copy(served.path, model / "1" / "model.onnx")
-    (model / "config.pbtxt").write_text(triton_config(backend, task, target), encoding="utf-8")
-
-
-def _backend(artifact: Artifact) -> str:
-    session = artifact.opened_by.rpartition(".")[2]
-    return {"OnnxSession": "onnxruntime", "OpenVinoSession": "openvino"}.get(session, "")
-
-
-def triton_config(backend: str, task: Task, target: Target) -> str:
-    """`config.pbtxt`: Triton adds the batch axis in front of `dims`, batches what waits, and runs one instance."""
-    kind = "KIND_GPU" if target.device == "cuda" else "KIND_CPU"
-    threads = {"onnxruntime": "intra_op_thread_count", "openvino": "INFERENCE_NUM_THREADS"}[backend]
-    parts = [
-        'name: "student"',
-        f'backend: "{backend}"',
-        f"max_batch_size: {max(8, target.workload.batch)}",
-        *(_triton_ports("input", task.inputs)),
-        *(_triton_ports("output", task.outputs)),
-        f"instance_group [ {{ kind: {kind} count: 1 }} ]",
-        "dynamic_batching { }",
-    ]
-    if target.device == "cpu":
-        parts.append(f'parameters {{ key: "{threads}" value: {{ string_value: "{intra_op_threads(target)}" }} }}')
-    return "\n".join(parts) + "\n"
-
-
-def _triton_ports(field: str, ports: tuple[Port, ...]) -> Iterator[str]:
-    for port in ports:
-        dims = ", ".join(str(axis) if isinstance(axis, int) else "-1" for axis in port.axes[1:])
-        yield f'{field} [ {{ name: "{port.name}" data_type: {TRITON_TYPES[port.dtype]} dims: [ {dims} ] }} ]'

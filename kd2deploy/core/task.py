@@ -60,6 +60,17 @@ class Scores:
         return {label: float(hits.mean()) for label, hits in self.hits.items()}
 
 
+@dataclass(frozen=True)
+class ServerReader:
+    """A python model of NVIDIA Triton that makes a task's `inputs` of the strings that clients send."""
+
+    fields: tuple[str, ...]
+    """Names of the strings of one row."""
+    code: str
+    files: tuple[str, ...]
+    """The bundle's files that it opens beside itself."""
+
+
 class Task(ABC):
     """What is to be done, with everything that depends on the modality.
 
@@ -69,6 +80,8 @@ class Task(ABC):
     name: ClassVar[str]
     auto: ClassVar[str]
     """Name of the transformers auto class that loads a network for it."""
+    pipeline: ClassVar[str] = ""
+    """What a model hub calls it: `text-classification`; empty where it has no name there."""
     shares: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are shares of one and written in percent; the others are plain numbers."""
     metric: str
@@ -117,6 +130,9 @@ class Task(ABC):
 
     def write_inputs(self, folder: Path) -> None:  # noqa: B027 (most networks come with their tokenizer)
         """Say in a new network's folder how its inputs are read, where nothing there says so yet."""
+
+    def write_as_judged(self, folder: Path) -> None:  # noqa: B027 (a task of one's own may have nothing to say)
+        """Say in a bundle's files how its inputs are read, so that every client reads them as they were judged."""
 
     @abstractmethod
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
@@ -183,6 +199,10 @@ class Task(ABC):
     @abstractmethod
     def row(self, given: str, other: str | None = None) -> Row:
         """One unlabelled row out of what a person typed: a text (and the second of a pair), or a file's path."""
+
+    def server_reader(self) -> ServerReader | None:
+        """What reads rows on an inference server; None where clients send `inputs` themselves."""
+        return None
 
     @abstractmethod
     def snippet(self, file: str, folder: Path) -> str:

@@ -1,8 +1,7 @@
 """Plain Python that serves a deployed file without this package: its runtime, and how texts and pictures are read."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import PurePath
 
 from kd2deploy.tasks._image_processor import Processor
 from kd2deploy.tasks._images import MODES
@@ -71,9 +70,7 @@ TOKENIZERS = """\
 import numpy
 from tokenizers import Tokenizer
 
-tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation({longest}, direction={cut!r})
-tokenizer.enable_padding(pad_id={pad_id}, pad_token={pad!r})
+tokenizer = Tokenizer.from_file("tokenizer.json")  # cuts and pads as it was judged
 
 
 def encoded({texts}):
@@ -84,18 +81,6 @@ def encoded({texts}):
         "token_type_ids": [one.type_ids for one in found],
     }}
     return {{name: numpy.array(arrays[name], dtype="int64") for name in {inputs}}}
-
-"""
-
-TRANSFORMERS = """\
-from transformers import AutoTokenizer  # this one has no tokenizer.json, which `tokenizers` alone could read
-
-tokenizer = AutoTokenizer.from_pretrained(".")
-
-
-def encoded({texts}):
-    found = tokenizer({texts}, padding=True, truncation=True, max_length={longest}, return_tensors="np")
-    return {{name: found[name].astype("int64") for name in {inputs}}}
 
 """
 
@@ -154,18 +139,10 @@ def picture_code(reader: Processor, channels: int) -> str:
     )
 
 
-def reading_code(reader: Any, folder: Path, texts: str, longest: int, inputs: Sequence[str]) -> str:
-    """Code that defines `encoded(texts) -> {input: array}` as the tokenizer `reader` in `folder` reads them."""
-    code = TOKENIZERS if (folder / "tokenizer.json").is_file() else TRANSFORMERS
-    return code.format(
-        longest=longest,
-        cut=reader.truncation_side,
-        pad_id=reader.pad_token_id,
-        pad=reader.pad_token,
-        texts=texts,
-        batch=f"list(zip({texts}))" if "," in texts else texts,
-        inputs=list(inputs),
-    )
+def reading_code(texts: str, inputs: Sequence[str]) -> str:
+    """Code that defines `encoded(texts) -> {input: array}` as the bundle's tokenizer.json reads them."""
+    batch = f"list(zip({texts}))" if "," in texts else texts
+    return TOKENIZERS.format(texts=texts, batch=batch, inputs=list(inputs))
 
 
 def runtime_code(file: str, auto: str) -> str:

@@ -45,6 +45,11 @@ def longest(folder: Path) -> int:
     return int(positions) - before
 
 
+def read_length(reader: Any, folder: Path, max_length: int) -> int:
+    """How many tokens are read of a text, special ones included: what the task, the network and its tokenizer allow."""
+    return min(max_length, longest(folder), int(reader.model_max_length))
+
+
 def read_alike(one: Path, other: Path) -> bool:
     """Equal vocabularies, and equal pieces, special tokens and token types for texts and pairs.
 

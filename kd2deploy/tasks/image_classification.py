@@ -28,6 +28,7 @@ from kd2deploy.tasks._classification import (
 from kd2deploy.tasks._folder import arguments_of, network, read_config
 from kd2deploy.tasks._image_processor import FILE, processor, read_alike, save_processor
 from kd2deploy.tasks._images import pixels, unreadable
+from kd2deploy.tasks._served_pictures import write_processor
 from kd2deploy.tasks._snippets import picture_code, runtime_code
 
 
@@ -60,6 +61,7 @@ class ImageClassification(Task):
 
     name: ClassVar[str] = "image_classification"
     auto: ClassVar[str] = "AutoModelForImageClassification"
+    pipeline: ClassVar[str] = "image-classification"
     shares: ClassVar[frozenset[str]] = SHARES
 
     def __init__(
@@ -119,6 +121,9 @@ class ImageClassification(Task):
     def write_inputs(self, folder: Path) -> None:
         if not (folder / FILE).is_file():
             save_processor(folder, self.channels, self.height, self.width)
+
+    def write_as_judged(self, folder: Path) -> None:
+        write_processor(folder, self.channels)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config

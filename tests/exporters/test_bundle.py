@@ -10,7 +10,7 @@ from conftest import Case
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters.bundle import copy_network, open_bundle, read_bundle, triton_config, write_bundle
+from kd2deploy.exporters.bundle import copy_network, open_bundle, read_bundle, write_bundle, write_sums
 from kd2deploy.exporters.openvino import openvino_from_onnx
 from kd2deploy.exporters.quantize import int8_from_onnx
 
@@ -41,11 +41,31 @@ def bundle(text: Case, artifacts: dict[str, Artifact], tmp_path: Path) -> Path:
 def test_every_file_stands_where_its_reader_looks(bundle: Path) -> None:
     for name in (
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-        *("onnx/model.onnx", "onnx/model_quantized.onnx", "onnxruntime/model.onnx", "onnxruntime/model_quantized.onnx"),
-        *("triton/student/config.pbtxt", "triton/student/1/model.onnx"),
+        *("onnx/model.onnx", "onnx/model_quantized.onnx", "ort/model.onnx", "ort/model_quantized.onnx"),
+        *("triton_models/student/config.pbtxt", "triton_models/student/1/model.onnx"),
         *("README.md", "recipe.yaml", "bundle.json", "SHA256SUMS"),
     ):
         assert (bundle / name).is_file(), name
+
+
+def test_no_folder_is_taken_for_the_one_that_optimum_searches(bundle: Path) -> None:
+    """optimum looks for "onnx" in whole paths, and then opens the file of the wanted name that it meets first."""
+    named = {file.relative_to(bundle).parts[0] for file in bundle.rglob("*.onnx")}
+    assert {name for name in named if "onnx" in name} == {"onnx"}
+
+
+@pytest.mark.parametrize(("version", "read"), [(1, True), (2, True), (3, False)])
+def test_older_bundles_are_read_and_newer_ones_refused(bundle: Path, version: int, read: bool) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "ort").rename(bundle / "onnxruntime")  # where the first format had it
+    manifest["format"], manifest["deployed"]["path"] = version, "onnxruntime/model_quantized.onnx"
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    write_sums(bundle)
+    if read:
+        assert read_bundle(bundle).artifact.path == bundle / "onnxruntime/model_quantized.onnx"
+    else:
+        with pytest.raises(SessionError, match="has format 3, and this version reads 1 to 2"):
+            read_bundle(bundle)
 
 
 def test_transformers_reads_it(text: Case, bundle: Path) -> None:
@@ -59,7 +79,7 @@ def test_transformers_reads_it(text: Case, bundle: Path) -> None:
 def test_predict_uses_the_deployed_file(text: Case, artifacts: dict[str, Artifact], bundle: Path) -> None:
     found = read_bundle(bundle)
     assert found.artifact.sha256 == artifacts["onnx-fused-int8"].sha256
-    assert found.artifact.path == bundle / "onnxruntime/model_quantized.onnx"
+    assert found.artifact.path == bundle / "ort/model_quantized.onnx"
     assert found.task.spec() == text.task.spec()
     assert found.target.threads == 1
     rows = [{"text": "a good film", "label": None}]
@@ -76,7 +96,7 @@ def test_sums_are_those_of_sha256sum(bundle: Path) -> None:
     assert checked.stdout.count(": OK") == sum(file.is_file() for file in bundle.rglob("*")) - 1
 
 
-@pytest.mark.parametrize("name", ["onnxruntime/model_quantized.onnx", "tokenizer.json", "bundle.json"])
+@pytest.mark.parametrize("name", ["ort/model_quantized.onnx", "tokenizer.json", "bundle.json"])
 def test_a_changed_byte_is_refused(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -121,7 +141,7 @@ def test_the_network_itself_can_be_deployed(text: Case, tmp_path: Path) -> None:
     )
     with open_bundle(folder) as session:
         assert np.isfinite(session.run(text.samples[0])["logits"]).all()
-    assert not (folder / "triton").exists()
+    assert not (folder / "triton_models").exists()
 
 
 def test_openvino_gets_its_own_triton_backend(text: Case, plain: Artifact, tmp_path: Path) -> None:
@@ -136,8 +156,8 @@ def test_openvino_gets_its_own_triton_backend(text: Case, plain: Artifact, tmp_p
         extra_files={},
         artifacts={"onnx": plain},
     )
-    assert 'backend: "openvino"' in (folder / "triton/student/config.pbtxt").read_text()
-    assert (folder / "triton/student/1/model.bin").is_file()
+    assert 'backend: "openvino"' in (folder / "triton_models/student/config.pbtxt").read_text()
+    assert (folder / "triton_models/student/1/model.bin").is_file()
     assert json.loads((folder / "bundle.json").read_text())["deployed"]["path"] == "openvino"
     with open_bundle(folder) as session:
         assert np.isfinite(session.run(text.samples[0])["logits"]).all()
@@ -163,7 +183,7 @@ def test_an_engine_comes_with_the_graphs_that_it_is_built_anew_from(
     )
     for name in ("tensorrt/model.engine", "onnx/model.onnx", "onnx/model_int8_tensorrt.onnx"):
         assert (folder / name).is_file(), name
-    assert (folder / "triton/student/1/model.onnx").read_bytes() == plain.path.read_bytes()
+    assert (folder / "triton_models/student/1/model.onnx").read_bytes() == plain.path.read_bytes()
     assert json.loads((folder / "bundle.json").read_text())["variants"] == {"tensorrt-int8": "tensorrt/model.engine"}
 
 
@@ -172,14 +192,6 @@ def test_the_network_of_a_bundle_is_copied_without_the_bundle(text: Case, bundle
     copy_network(bundle, tmp_path / "copy")
     names = {file.name for file in (tmp_path / "copy").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
-    assert not names & {"bundle.json", "SHA256SUMS", "onnx", "triton"}
+    assert not names & {"bundle.json", "SHA256SUMS", "onnx", "triton_models"}
     with pytest.raises(ConvertError, match=r"has no config\.json"):
-        copy_network(bundle / "triton", tmp_path)
-
-
-def test_triton_learns_types_and_sizes_without_the_batch_axis(image: Case) -> None:
-    config = triton_config("onnxruntime", image.task, image.target)
-    assert 'input [ { name: "pixel_values" data_type: TYPE_FP32 dims: [ 1, 32, 32 ] } ]' in config
-    assert 'output [ { name: "logits" data_type: TYPE_FP32 dims: [ 3 ] } ]' in config
-    assert config.count("{") == config.count("}")
-    assert 'key: "intra_op_thread_count" value: { string_value: "1" }' in config
+        copy_network(bundle / "triton_models", tmp_path)

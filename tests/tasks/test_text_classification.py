@@ -12,7 +12,8 @@ from kd2deploy.core import build_task
 from kd2deploy.core.step import clean_look
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.tasks._classification import cross_entropy, macro_f1, matthews, pearson, spearman, squared_error
-from kd2deploy.tasks.text_classification import TextClassification, ports_of
+from kd2deploy.tasks._text import ports_of
+from kd2deploy.tasks.text_classification import TextClassification
 
 LABELS = ["neg", "pos"]
 ROWS = [
@@ -269,6 +270,7 @@ def test_snippet_serves_the_deployed_file(pair: bool, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     task = TextClassification(LABELS, pair=pair)
     names: dict[str, Any] = {}
+    task.write_as_judged(tmp_path)
     exec(task.snippet("model.onnx", tmp_path), names)
     given = (["a good film"], ["fine"]) if pair else (["a good film"],)
     assert names["answer"](*given) == ["pos"]
@@ -281,15 +283,3 @@ def test_snippet_serves_the_deployed_file(pair: bool, tmp_path: Path, monkeypatc
     (features,) = task.encode([row], tmp_path)
     found = names["run"](task.feed([features]))
     assert found["logits"][0, 1] == pytest.approx(features["input_ids"].mean())
-
-
-def test_snippet_reads_with_transformers_where_tokenizers_alone_cannot(tmp_path: Path) -> None:
-    from kd2deploy.tasks._folder import tokenizer
-    from kd2deploy.tasks._snippets import reading_code
-
-    save_tokenizer(tmp_path)
-    reader = tokenizer(tmp_path.resolve())
-    inputs = ["input_ids", "attention_mask"]
-    assert "transformers" not in reading_code(reader, tmp_path, "texts", 16, inputs)
-    (tmp_path / "tokenizer.json").unlink()
-    assert "max_length=16" in reading_code(reader, tmp_path, "texts", 16, inputs)
