@@ -323,6 +323,20 @@ def verify(
 
 
 @command(app)
+def push(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    name: Annotated[str, typer.Argument(help="Where to, on the Hugging Face hub: user/name.")],
+    public: Annotated[bool, typer.Option("--public", help="For everyone to see; private if not given.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be uploaded; needs no network.")] = False,
+) -> None:
+    """Upload a bundle to the Hugging Face hub, private unless --public is given."""
+    from kd2deploy.push import push as upload
+
+    said = upload(bundle, name, public=public, dry_run=dry_run)
+    answer({"bundle": bundle, "name": name, "public": public, "uploaded": not dry_run, "lines": said}, lines(said))
+
+
+@command(app)
 def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")

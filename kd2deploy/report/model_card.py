@@ -1,17 +1,29 @@
 """The README of a deployed bundle: what it is, its measured figures and how to call it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kd2deploy.report.formats import ICONS, metric_unit, moment, size, with_interval
+from kd2deploy.report.front_matter import front_matter, shown_command, without_places
 from kd2deploy.report.markdown import environment, tidy
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables import drop_chain, facts, gates, pairs, speedups
 
 
 def model_card(
-    report: Report, snippet: str, *, name: str = "", license: str = "", files: Mapping[str, str] | None = None
+    report: Report,
+    snippet: str,
+    *,
+    name: str = "",
+    license: str = "",
+    pipeline: str = "",
+    requirements: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> str:
-    """Markdown for the bundle's README. `snippet` is Python code that serves it; `files` says what each file is."""
+    """Markdown for the bundle's README, with the YAML that a model hub reads at its top.
+
+    `snippet` is Python code that serves it and `requirements` is what that needs; `pipeline` is the hub's name of what
+    it does; `files` says what each file is.
+    """
     shipped = report.deployed
     unit, _, suffix = metric_unit(report.task)
     measured: dict[str, str] = {}
@@ -50,6 +62,10 @@ def model_card(
             files=pairs("In this folder", dict(files or {})),
             when=moment(report.finished or report.started),
             snippet=snippet,
+            install=f"pip install {' '.join(requirements)}" if requirements else "",
+            source=without_places(report.data.source) if report.data else "",
+            command=shown_command(report.command),
         )
     )
-    return tidy(text)
+    title = name or report.title
+    return front_matter(report, name=title, pipeline=pipeline, license=license) + "\n" + tidy(text)

@@ -1,6 +1,10 @@
 """bundle: the student alone, with all that is needed to serve it, checked by opening it again."""
 
+import ast
 import shutil
+import sys
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,8 @@ CHECKED_ROWS = 16
 def bundle(job: Job, report: Report, student: Distilled, exports: Exports, target: Target, place: Path) -> Path:
     """`place/bundle`, written aside and put in its place when it has answered as the student does."""
     deployed = exports.variants[exports.chosen]
+    code = snippet(student, deployed.artifact)
+    needed = requirements(code)
     aside, folder = place / ".bundle.new", place / "bundle"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -33,9 +39,12 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
         task=student.model.task,
         target=target,
         extra_files={
-            "README.md": model_card(report, snippet(student, deployed.artifact), name=report.title),
+            "README.md": model_card(
+                report, code, name=report.title, pipeline=student.model.task.pipeline, requirements=needed
+            ),
             "recipe.yaml": job.recipe.to_yaml(),
-            "requirements.txt": "".join(f"{name}=={version}\n" for name, version in versions().items()),
+            "requirements.txt": lines(needed),
+            "versions.txt": lines(f"{name}=={version}" for name, version in versions().items()),
             "report.json": report.to_json(),
         },
         artifacts={name: one.artifact for name, one in exports.variants.items()},
@@ -79,3 +88,28 @@ def snippet(student: Distilled, artifact: Artifact) -> str:
     place = place_in_bundle(artifact)
     inside = next((file.name for file in files_of(artifact.path) if file.suffix == ".xml"), "")
     return student.model.task.snippet(f"{place}/{inside}" if inside else place, student.model.folder)
+
+
+def requirements(code: str) -> list[str]:
+    """What `pip` must install for `code`: the packages that it imports, in the versions that were measured."""
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).partition(".")[0])
+    brought_by = metadata.packages_distributions()
+    packages = {name for module in imported - sys.stdlib_module_names for name in brought_by.get(module, [module])}
+    return [pinned(name) for name in sorted(packages)]
+
+
+def pinned(package: str) -> str:
+    """`NAME==VERSION`, without the mark of a build that no index holds (`+cpu`); the name alone if it is not here."""
+    try:
+        return f"{package}=={metadata.version(package).partition('+')[0]}"
+    except metadata.PackageNotFoundError:
+        return package
+
+
+def lines(found: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in found)

@@ -136,13 +136,57 @@ def test_the_model_card_holds_the_snippet_the_files_and_the_hash() -> None:
     card = model_card(
         example(), "session = open()\n", name="tickets", license="apache-2.0", files={"model.onnx": "net"}
     )
-    assert card.startswith("# tickets\n")
+    assert card.split("---\n\n", 1)[1].startswith("# tickets\n")
     assert "```python\nsession = open()\n```" in card
     assert "apache\\-2.0" in card or "apache-2.0" in card
     assert "model.onnx" in card
     deployed = example().deployed
     assert deployed is not None
     assert deployed.sha256 in card
+
+
+def test_the_model_cards_front_matter_is_what_a_hub_reads() -> None:
+    from huggingface_hub import ModelCard
+
+    told = model_card(example(), "pass", name="tickets", license="apache-2.0", pipeline="text-classification")
+    data = ModelCard(told).data
+    (result,) = data.eval_results
+    shipped = example().deployed
+    assert (data.license, data.pipeline_tag, data.library_name) == ("apache-2.0", "text-classification", "transformers")
+    assert shipped is not None
+    assert shipped.metric is not None
+    assert (result.task_type, result.metric_type) == ("text-classification", "accuracy")
+    assert result.metric_value == pytest.approx(shipped.metric.value)
+    assert ModelCard(model_card(Report("empty"), "pass")).data.eval_results is None
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (
+            "/home/ann/venv/bin/kd2deploy compress /home/ann/secret/r.yaml --out /data/x",
+            "kd2deploy compress r.yaml --out x",
+        ),
+        ("/srv/lib/kd2deploy/__main__.py demo", "kd2deploy demo"),
+        ("kd2deploy compress ~/mine/r.yaml", "kd2deploy compress r.yaml"),
+        ("kd2deploy compress runs/r.yaml --seed 1", "kd2deploy compress runs/r.yaml --seed 1"),
+        ("kd2deploy compress 'C:\\Users\\ann\\r.yaml'", "kd2deploy compress 'r.yaml'"),
+    ],
+)
+def test_the_model_card_names_no_place_of_the_machine(command: str, shown: str) -> None:
+    report = example()
+    assert report.data is not None
+    data = replace(report.data, source="train: /home/ann/secret/train.csv, eval: https://example.org/a/b.csv")
+    card = model_card(replace(report, command=command, data=data), "pass")
+    assert f"```sh\n{shown}\n```" in card
+    assert "ann" not in card
+    assert "https://example.org/a/b.csv" in card.replace("\\", "")
+
+
+def test_the_model_card_says_what_to_install() -> None:
+    assert "```sh\npip install numpy==2 tokenizers==1\n```" in model_card(
+        example(), "pass", requirements=["numpy==2", "tokenizers==1"]
+    )
 
 
 def test_lineage_puts_every_artifact_under_its_parent_and_cuts_circles() -> None:
