@@ -18,7 +18,7 @@ def push(folder: Path, name: str, *, public: bool = False, dry_run: bool = False
     where the hub cannot be reached or refuses, and SessionError for a bundle that was changed.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} is not a bundle: it has no {MANIFEST}; give the folder that a run wrote")
@@ -56,7 +56,7 @@ def uploaded(folder: Path, name: str, public: bool) -> str:
     """The address of the model. Tokens are the hub library's own: `hf auth login`, or HF_TOKEN."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     try:
         hub = HfApi()
