@@ -44,6 +44,10 @@ class TrainError(Kd2DeployError):
     """Training that cannot go on, such as a loss that is no longer finite."""
 
 
+class TrackError(Kd2DeployError):
+    """A tracker that cannot be told: not reachable, not logged in, or without room."""
+
+
 class ConvertError(Kd2DeployError):
     """A converter that cannot turn one artifact into the next."""
 

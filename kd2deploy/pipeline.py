@@ -32,6 +32,7 @@ from kd2deploy.stages.prepare import prepare
 from kd2deploy.stages.protocol import how
 from kd2deploy.stages.student import Started, start
 from kd2deploy.stages.teacher import Taught, teach
+from kd2deploy.stages.track import tell_verdict
 
 Until = Literal["plan", "distill", "export", "bundle"]
 Sign = Callable[[Report], Report]
@@ -105,6 +106,7 @@ def compress(
             result = compress_for(job, taught, target, place, until, signed)
             report = signed(result.report)
             write(report, place)
+            tell_verdict(job.trackers, report, place)
             results.append(replace(result, report=report))
         forget_cache(folder)
     return results

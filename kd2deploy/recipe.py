@@ -18,6 +18,7 @@ from kd2deploy.core.target import Gates, Target
 from kd2deploy.core.trust import is_trusted
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, short, suggestion
+from kd2deploy.trackers import absent
 from kd2deploy.train.settings import Settings
 from kd2deploy.yaml_text import parsed, text_of
 
@@ -167,6 +168,8 @@ class Recipe(pydantic.BaseModel):
     """Keep this many labels; the other training rows stay, unlabelled, for the methods that need none."""
     missing: Literal["error", "drop"] = "error"
     """What to do with rows that lack their text or label."""
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = pydantic.Field(default_factory=list)
+    """Trackers that are told the losses, the validation scores and the verdict."""
 
     @pydantic.field_validator("seeds")
     @classmethod
@@ -219,6 +222,8 @@ class Recipe(pydantic.BaseModel):
         faults += block_faults(found, as_data)
         faults += find_targets(found.get("targets"), found.get("variants"), as_data)[1]
         faults += package_faults(found) if as_data else []
+        reasons = {at: absent(tracker) for at, tracker in enumerate(recipe.report_to if recipe else ())}
+        faults += [Fault(f"report_to[{at}]", reason) for at, reason in reasons.items() if reason]
         if recipe is not None and not faults:
             faults = recipe.method_faults()
         if faults or recipe is None:

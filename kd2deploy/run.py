@@ -27,6 +27,7 @@ from kd2deploy.errors import RunError
 
 STAGES = "stages"
 RECORD = "stage.json"
+PARTIAL = ".partial"
 VERSIONED = (
     "kd2deploy",
     "torch",
@@ -106,7 +107,7 @@ class Run:
         """
         mark = fingerprint(name, spec, parents)
         folder = self.folder / STAGES / f"{name}-{mark[:12]}"
-        partial = folder.with_name(f".{folder.name}.partial")
+        partial = folder.with_name(f".{folder.name}{PARTIAL}")
         reused = (folder / RECORD).is_file()
         if reused:
             record = self.reuse(name, folder)
@@ -240,6 +241,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def stage_of(folder: Path) -> str:
+    """The name of the stage that a folder belongs to, its mark included, while it is worked on and after."""
+    return folder.name.removeprefix(".").removesuffix(PARTIAL)
 
 
 def rename(old: Path, new: Path) -> None:

@@ -14,6 +14,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import epochs_for, steps_of
 from kd2deploy.stages.job import Job, Model, encoded, model_at, numbered, validation_score
+from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, distill
 from kd2deploy.train.generator import STEPS, MaskedLms
@@ -116,21 +117,24 @@ def work(
         if cache is not None:
             setup[CACHE] = cache.seconds
         written = None if net is None else generators_of(job, teacher, net, task, features, seed)
+        name = "training" if len(entries) == 1 else f"training {at + 1}"
         try:
-            trained = distill(
-                task,
-                student,
-                method,
-                teacher=net,
-                features=features,
-                settings=settings,
-                folder=folder / f"training-{at}",
-                seed=seed,
-                score=lambda net: validation_score(net, task, validation, job.splits.validation),
-                cache=cache,
-                masked_lm=written,
-                on_progress=watched(job.watcher, "training" if len(entries) == 1 else f"training {at + 1}"),
-            )
+            with tracked(job, folder, entry.method, settings, name if len(entries) > 1 else "") as told:
+                trained = distill(
+                    task,
+                    student,
+                    method,
+                    teacher=net,
+                    features=features,
+                    settings=settings,
+                    folder=folder / f"training-{at}",
+                    seed=seed,
+                    score=lambda net: validation_score(net, task, validation, job.splits.validation),
+                    cache=cache,
+                    masked_lm=written,
+                    on_progress=watched(job.watcher, name),
+                    on_figures=told,
+                )
         except ValueError as error:
             raise RecipeError([Fault(f"distill[{at}].method", str(error))]) from error
         trainings.append(trained)

@@ -18,6 +18,7 @@ from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
+from kd2deploy.trackers import Trackers
 
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
 AnyRow = TypeVar("AnyRow", bound=Row)
@@ -36,6 +37,11 @@ class Job:
     """The data in words."""
     graphs: Path | None = None
     """Conversions that a pack brought, as `convert` keeps them; none of these is made again."""
+
+    @property
+    def trackers(self) -> Trackers:
+        """Who is told of losses, validation scores and verdicts."""
+        return Trackers(tuple(self.recipe.report_to), self.run.folder)
 
     @property
     def task_info(self) -> TaskInfo:

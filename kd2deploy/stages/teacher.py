@@ -9,6 +9,7 @@ from kd2deploy.errors import ModelError
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import Teacher
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
 from kd2deploy.train.engine import Trained, distill
@@ -54,17 +55,19 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
     if not rows:
         raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
     validation = encoded(task, job.splits.validation, start)
-    trained = distill(
-        task,
-        net,
-        task_only(),
-        features=encoded(task, rows, start),
-        settings=teacher.fine_tune,
-        folder=folder / "training",
-        seed=seed,
-        score=lambda net: validation_score(net, task, validation, job.splits.validation),
-        on_progress=watched(job.watcher, "training"),
-    )
+    with tracked(job, folder, "task_only", teacher.fine_tune) as told:
+        trained = distill(
+            task,
+            net,
+            task_only(),
+            features=encoded(task, rows, start),
+            settings=teacher.fine_tune,
+            folder=folder / "training",
+            seed=seed,
+            score=lambda net: validation_score(net, task, validation, job.splits.validation),
+            on_progress=watched(job.watcher, "training"),
+            on_figures=told,
+        )
     result = {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
     return keep_only(folder, trained.student, start, "teacher", result)
 

@@ -42,7 +42,7 @@ def training_arguments(
         fp16=settings.precision == "fp16" and not on_cpu,
         use_cpu=on_cpu,
         seed=seed,
-        report_to=list(settings.report_to),
+        report_to=[],
         logging_steps=LOG_EVERY,
         logging_nan_inf_filter=False,
         save_strategy="no",

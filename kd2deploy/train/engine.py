@@ -36,8 +36,13 @@ __all__ = ["Trained", "distill"]
 
 STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
 
+VALIDATION = "validation"
+TOLD = frozenset({"learning_rate", "grad_norm", "epoch"})
+"""What the Trainer logs that a tracker is told, beside the losses."""
+
 Score = Callable[[nn.Module], float]
 OnProgress = Callable[[int, int, float, float | None], None]
+OnFigures = Callable[[int, Mapping[str, float]], None]
 
 
 def distill(
@@ -53,6 +58,7 @@ def distill(
     cache: TeacherCache | None = None,
     score: Score | None = None,
     on_progress: OnProgress | None = None,
+    on_figures: OnFigures | None = None,
     masked_lm: Callable[[str | None], MaskedLm] | None = None,
     device: Literal["cpu", "cuda"] | None = None,
 ) -> Trained:
@@ -61,6 +67,7 @@ def distill(
     `method` comes unbound, and is bound when this returns. `score(student)` is the validation score, higher is better;
     the student is in eval mode and torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`
     is called after every step; its loss is the mean over the last few, None before there is one.
+    `on_figures(step, figures)` is told losses, terms, learning rate and validation score as they come, for trackers.
     The same call on the same folder continues from the last whole checkpoint, or returns a finished training at once;
     on a CPU the result is the same to the bit as without the interruption. Raises ValueError where method, networks and
     settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
@@ -81,7 +88,7 @@ def distill(
         if teacher is not None:
             teacher.to(arguments.device)
         distiller = Distiller(task, student, method, teacher, cache)
-        engine = Engine(distiller, arguments, features, settings, folder, Ledger(run), score, on_progress)
+        engine = Engine(distiller, arguments, features, settings, folder, Ledger(run), score, on_progress, on_figures)
         checkpoint = last_whole(folder) if folder.exists() else None
         engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return engine.finish()
@@ -156,9 +163,10 @@ class Engine(Trainer):
         ledger: Ledger,
         score: Score | None,
         on_progress: OnProgress | None,
+        on_figures: OnFigures | None,
     ) -> None:
         self.distiller, self.settings, self.ledger = distiller, settings, ledger
-        self.score, self.on_progress = score, on_progress
+        self.score, self.on_progress, self.on_figures = score, on_progress, on_figures
         lengths = [distiller.task.length(row) for row in features] if settings.group_by_length else None
         self.order = Order(lengths, len(features), settings.batch, arguments.seed)
         self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
@@ -217,12 +225,18 @@ class Engine(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         self.read_losses()
         super().log({**logs, **self.means}, start_time)
+        self.show({**{name: value for name, value in logs.items() if name in TOLD}, **self.means})
 
     def tell(self) -> None:
         """How far the training is."""
         if self.on_progress and self.is_world_process_zero():
             state = self.state
             self.on_progress(state.global_step, state.max_steps, float(state.epoch or 0.0), self.means.get("loss"))
+
+    def show(self, figures: Mapping[str, float]) -> None:
+        """Figures of this step, for trackers."""
+        if self.on_figures and figures and self.is_world_process_zero():
+            self.on_figures(self.state.global_step, figures)
 
     def read_losses(self) -> None:
         """Fetch the losses of the steps since the last call, in one transfer. TrainError if one is not finite."""
@@ -268,6 +282,7 @@ class Engine(Trainer):
             return
         with self.clock.scoring():
             entry["score"] = found = self.scored(self.score)
+        self.show({VALIDATION: found})
         if ledger.best is None or found > ledger.best:
             ledger.best, ledger.since_best = found, 0
             if self.settings.keep == "best":

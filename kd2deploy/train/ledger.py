@@ -90,7 +90,7 @@ class Clock:
 def identity(settings: Settings, seed: int, method: Method, rows: int, processes: int) -> dict[str, Any]:
     """What must be equal for a training to be continued, as JSON gives it back."""
     return {
-        "settings": {**asdict(settings), "report_to": list(settings.report_to)},
+        "settings": asdict(settings),
         "seed": seed,
         "terms": sorted(method.terms),
         "rows": rows,

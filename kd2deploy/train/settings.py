@@ -47,8 +47,6 @@ class Settings:
     """Stop after so many scores in a row without a better one; None never stops early."""
     checkpoint_every: int | Literal["epoch"] = "epoch"
     """Optimizer steps between two checkpoints; an interrupted run continues from the last one."""
-    report_to: tuple[str, ...] = ()
-    """Trackers that transformers knows: tensorboard, wandb, mlflow."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch", "accumulate"):
