@@ -83,6 +83,7 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("targets",), ["cpu", "cpu"], "targets[1]", "as one before it"),
         (("targets",), ["a" * 300], "targets[0]", "name too long"),
         (("targets",), ["a\0b"], "targets[0]", "no target is called"),
+        (("distill", 0, "epochs"), 1e300, "distill[0]", "epochs must be at most"),
         (("gates", "min_speedup"), 0, "gates", "min_speedup must be positive"),
         (("gates", "baseline"), "fastest", "gates.baseline", "same_runtime"),
         (("data", "use"), ".files", "data.use", "not a dotted name"),
@@ -168,6 +169,7 @@ def written_target(file: Path, **changes: Any) -> str:
     ("changes", "word"),
     [
         ({"name": "a/b"}, "is no name"),
+        ({"name": "a" * 300}, "longer than the 60 bytes"),
         ({"variants": {"": {}}}, "is no name"),
         ({"variants": {"eager": {}}}, "another contender"),
         ({"variants": {}}, "at least one variant"),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,35 @@ def test_changed_outputs_are_refused(tmp_path: Path) -> None:
         (stage.folder / "marks").write_text("forged")
         with pytest.raises(RunError, match="was changed after"):
             run.stage("one", {}, {}, count)
+
+
+def test_a_forged_record_is_refused(tmp_path: Path) -> None:
+    """It says what opens the stage's files, so it is checked as they are."""
+    run = Run(tmp_path)
+    with run.locked():
+        stage = run.stage("one", {}, {}, count)
+        file = stage.folder / "stage.json"
+        found = json.loads(file.read_text())
+        for changed in ({"result": {**found["result"], "opened_by": "subprocess.getoutput"}}, {"seconds": 0}, {"a": 1}):
+            file.write_text(json.dumps({**found, **changed}))
+            with pytest.raises(RunError, match="was changed after"):
+                run.stage("one", {}, {}, count)
+        file.write_text(json.dumps({key: value for key, value in found.items() if key != "record_sha256"}))
+        with pytest.raises(RunError, match="was changed after"):
+            run.stage("one", {}, {}, count)
+
+
+def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    with pytest.raises(RunError, match="no name in UTF-8"), Run(folder).locked():
+        raise AssertionError("it was held")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: you tried")])
+def test_used_up_memory_is_one_line(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(RunError, match="ran out of memory"), Run(tmp_path).locked():
+        raise error
 
 
 def test_a_damaged_record_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 NAME = re.compile(r"\w[\w.+-]*")
 """What targets and variants may be called: their names become names of folders and of contenders."""
+LONGEST_NAME = 60
+"""Characters: names of stages' folders are made of one of each, and a file system takes 255 bytes."""
 CAPABILITY = re.compile(r"(\d+\.\d+)?")
 CONTENDERS = frozenset({"teacher", "student", "control", "eager"})
 """Who is measured beside the variants; `eager` is how the networks themselves run."""
@@ -97,6 +99,8 @@ class Target:
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.variants):
+            if len(name.encode(errors="replace")) > LONGEST_NAME:
+                raise ValueError(f"{name[:20]}... is longer than the {LONGEST_NAME} bytes that a name may have")
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name; use letters, digits, `-`, `_`, `.` and `+`")
         taken = sorted(CONTENDERS & set(self.variants))
