@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,13 @@ def test_a_configuration_that_cannot_be_is_one_line(folder: Path, fields: dict[s
     assert "\n" not in str(caught.value)
 
 
+def read(folder: Path) -> None:
+    """The network and its tokenizer, as a run reads them."""
+    locate(str(folder))
+    TASK.load(folder)
+    TASK.encode([{"text": "a", "label": None}], folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize(
     "data",
@@ -64,8 +70,7 @@ def test_a_file_that_is_no_object_is_one_line(folder: Path, name: str, data: byt
     (folder / name).write_bytes(data)
     tokenizer.cache_clear()
     with pytest.raises(Kd2DeployError) as caught:
-        TASK.load(folder)
-        TASK.encode([{"text": "a", "label": None}], folder)
+        read(folder)
     assert name in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -88,21 +93,15 @@ def test_a_tokenizers_own_code_is_not_run(folder: Path) -> None:
         tokenizer(folder)
 
 
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    pipe(folder / name)
+    os.mkfifo(folder / name)
     tokenizer.cache_clear()
     with pytest.raises(Kd2DeployError):
-        locate(str(folder))
-        tokenizer(folder)
+        read(folder)
 
 
-Break = Callable[[Path], object]
 INDEXES: dict[str, tuple[str, type[Kd2DeployError], str]] = {
     "no weight_map": ("{}", ModelError, "has no weight_map"),
     "an empty one": ('{"weight_map": {}}', ModelError, "has no weight_map"),
