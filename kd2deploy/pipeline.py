@@ -33,6 +33,7 @@ from kd2deploy.stages.protocol import how
 from kd2deploy.stages.student import Started, start
 from kd2deploy.stages.teacher import Taught, teach
 from kd2deploy.stages.track import tell_verdict
+from kd2deploy.train.threads import keep_to_granted_cores
 
 Until = Literal["plan", "distill", "export", "bundle"]
 Sign = Callable[[Report], Report]
@@ -81,6 +82,7 @@ def compress(
     Raises Kd2DeployError for whatever is the user's to fix; everything finished by then is kept.
     """
     watcher = watcher or Silent()
+    keep_to_granted_cores()
     targets = recipe.resolved_targets()
     refuse_hopeless(targets.values())
     absent = [name for name, target in targets.items() if not device_is_here(target)]
