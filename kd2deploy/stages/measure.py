@@ -126,7 +126,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
     before = state()
     checked = preflight(target, before)
     for note in checked.notes:  # early: whoever sees it may still do something about it
-        job.watcher.say(f"[yellow]warning[/] {note}")
+        job.watcher.warn(note)
     failures = scored(job, entries, target, folder)
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = next(entry.model for entry in entries if entry.role == "student")
