@@ -27,7 +27,7 @@ from kd2deploy.report import Report, Speedup
 from kd2deploy.resolve import load_target
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.export import convert
-from kd2deploy.stages.job import Model, model_at, numbered
+from kd2deploy.stages.job import Model, encoded, model_at
 from kd2deploy.stages.judge import plain, shown, timing_shown, weights_mb
 from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.checkpoint import locate
@@ -144,7 +144,7 @@ def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iter
     bundle = read_bundle(folder)
     with open_bundle(folder) as session:
         for text in given:
-            features = numbered(bundle.task.encode([{**bundle.task.row(text, other), "index": 0}], folder))
+            features = encoded(bundle.task, [{**bundle.task.row(text, other), "index": 0}], folder)
             yield from bundle.task.answer(session.run(bundle.task.feed(features)))
 
 
@@ -202,12 +202,12 @@ def samples_hash(samples: Sequence[Feed], versions: Mapping[str, str]) -> str:
     return whole.hexdigest()
 
 
-def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> list[Features]:
+def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> Sequence[Features]:
     rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
     unlabelled = [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
-    return numbered(task.encode(unlabelled, folder))
+    return encoded(task, unlabelled, folder)
 
 
 def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kd2deploy.core.task import Features, Port, Row, Scores, ServerReader, Task,
 from kd2deploy.core.trust import trust, trusted
 
 if TYPE_CHECKING:
+    from kd2deploy.core.features import Ragged, Selection, Table
     from kd2deploy.core.masked_lm import MaskedLm
     from kd2deploy.core.parts import (
         Method,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         counted_logits,
     )
 
-NEED_TORCH = ("step", "parts", "masked_lm")
+NEED_TORCH = ("step", "parts", "masked_lm", "features")
 
 __all__ = [
     "TEACHER_PREFIX",
@@ -62,13 +63,16 @@ __all__ = [
     "Port",
     "Progress",
     "Quota",
+    "Ragged",
     "Resident",
     "Row",
     "Scores",
+    "Selection",
     "ServerReader",
     "Session",
     "Sizes",
     "Step",
+    "Table",
     "Target",
     "Task",
     "TaskLoss",

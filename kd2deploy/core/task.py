@@ -153,8 +153,11 @@ class Task(ABC):
     # data ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
-        """Rows as the network in `folder` reads them (its tokenizer or image processor lies there too)."""
+    def encode(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
+        """Rows as the network in `folder` reads them (its tokenizer or image processor lies there too).
+
+        They are kept for as long as they are trained on: in a `Table` where they are many and small.
+        """
 
     @abstractmethod
     def collate(self, features: Sequence[Features]) -> Batch:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from torch import nn
 
-from kd2deploy.core import Features, Method, Row, Task
+from kd2deploy.core import Features, Method, Row, Selection, Task
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import epochs_for, steps_of
-from kd2deploy.stages.job import Job, Model, encoded, model_at, numbered, validation_score
+from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, distill
@@ -155,15 +155,19 @@ def work(
     return keep_only(folder, last, start.folder, role, result)
 
 
-def labelled(rows: Sequence[Row], features: list[Features], settings: Settings) -> tuple[list[Features], Settings]:
+def labelled(
+    rows: Sequence[Row], features: Sequence[Features], settings: Settings
+) -> tuple[Sequence[Features], Settings]:
     """What a training without a teacher gets: the labelled rows alone, for as many optimizer steps.
 
     An unlabelled row teaches it nothing, and batches of few labels would make it a weak control.
     """
-    kept = [feature for row, feature in zip(rows, features, strict=True) if not unlabelled(row)]
+    kept = [place for place, row in enumerate(rows) if not unlabelled(row)]
     if len(kept) == len(features):
         return features, settings
-    return numbered(kept), replace(settings, epochs=epochs_for(steps_of(settings, len(rows)), settings, len(kept)))
+    return Selection(features, kept), replace(
+        settings, epochs=epochs_for(steps_of(settings, len(rows)), settings, len(kept))
+    )
 
 
 def unlabelled(row: Row) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kd2deploy.core import TEACHER_PREFIX, Artifact, Features, Row, Target, Task, made
+from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.machine import describe_machine
@@ -67,15 +67,12 @@ def model_at(folder: Path, task: Task) -> Model:
     return Model(folder, made(folder, TORCH_SESSION).sha256, task.at(folder))
 
 
-def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> list[Features]:
-    """Rows as the student reads them; where the teacher reads other inputs, its own stand beside them."""
-    features = numbered(task.encode(rows, student))
+def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> Sequence[Features]:
+    """Rows as the student reads them, numbered; where the teacher reads other inputs, its own stand beside them."""
+    own = task.encode(rows, student)
     if teacher is None or task.reads_alike(student, teacher):
-        return features
-    return [
-        {**own, **{TEACHER_PREFIX + name: value for name, value in other.items() if name not in ("labels", "index")}}
-        for own, other in zip(features, task.encode(rows, teacher), strict=True)
-    ]
+        return Selection(own)
+    return Selection(own, teacher=task.encode(rows, teacher))
 
 
 def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:
@@ -87,11 +84,6 @@ def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:
         return list(rows)
     places = np.random.default_rng(SEED).choice(len(rows), count, replace=False)
     return [rows[place] for place in sorted(places)]
-
-
-def numbered(features: Sequence[Features]) -> list[Features]:
-    """Features whose `index` is their place in this very list."""
-    return [{**row, "index": place} for place, row in enumerate(features)]
 
 
 class Live:

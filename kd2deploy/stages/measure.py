@@ -155,7 +155,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
 def scored(job: Job, entries: list[Entry], target: Target, folder: Path) -> dict[str, str]:
     """Write all outputs on the evaluation set; the failures by name. Several at a time: nothing is timed here."""
     failures: dict[str, str] = {}
-    read: dict[Path, list[Features]] = {}
+    read: dict[Path, Sequence[Features]] = {}
     for entry in entries:
         model = entry.model
         if model.folder not in read:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, ServerReader
+from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, ServerReader, Table
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._classification import observed_embedding
+from kd2deploy.tasks._encoding import token_columns
 from kd2deploy.tasks._folder import arguments_of, network, read_config, tokenizer
 from kd2deploy.tasks._served_texts import server_code
 from kd2deploy.tasks._served_tokens import write_tokenizer
@@ -88,30 +89,17 @@ class Texts:
     def fields(self) -> tuple[str, ...]:
         return ("text", "text_pair") if self.pair else ("text",)
 
-    def encode(self, rows: Sequence[Row], folder: Path) -> list[dict[str, Any]]:
+    def encode(self, rows: Sequence[Row], folder: Path) -> Table:
         """Token ids by the tokenizer in `folder`, and `index`; what a task learns from is its own to add."""
         if not rows:
-            return []
+            return Table({}, {}, 0)
         reader, pad = tokenizer(folder.resolve()), pad_of(folder)
         if pad is None:
             raise ModelError(f"the tokenizer in {folder} has no padding token; set one and save it there")
-        texts = [self.of(row) for row in rows]
-        known = reader(
-            [text for text, _ in texts],
-            [other for _, other in texts] if self.pair else None,
-            truncation=True,
-            max_length=read_length(reader, folder, self.max_length),
-            return_attention_mask=False,
-        )
-        names = [name for name in ("input_ids", "token_type_ids") if name in known]
-        return [
-            {
-                **{name: np.asarray(known[name][place], dtype=np.int64) for name in names},
-                "pad_id": pad,
-                "index": int(row.get("index", place)),
-            }
-            for place, row in enumerate(rows)
-        ]
+        length = read_length(reader, folder, self.max_length)
+        columns = token_columns(reader, [self.of(row) for row in rows], self.pair, length)
+        index = np.array([int(row.get("index", place)) for place, row in enumerate(rows)])
+        return Table({**columns, "index": index}, {"pad_id": pad}, len(rows))
 
     def of(self, row: Row) -> tuple[str, str]:
         """The row's text and its pair's. Raises DataError where one is missing or not a text."""

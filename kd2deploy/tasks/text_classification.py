@@ -127,10 +127,9 @@ class TextClassification(Task):
 
     # data ---------------------------------------------------------------------------------------------------
 
-    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
-        read = self.texts.encode(rows, folder)
+    def encode(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
         labels = [label_index(row, self.labels) if self.labels else target_value(row) for row in rows]
-        return [{**features, "labels": label} for features, label in zip(read, labels, strict=True)]
+        return self.texts.encode(rows, folder).having(labels=np.array(labels))
 
     def collate(self, features: Sequence[Features]) -> Batch:
         batch = batched(features)

@@ -1,0 +1,111 @@
+"""Encoded rows kept compactly: columns of numbers, out of which a row is made when it is asked for.
+
+A million texts as dictionaries of int64 arrays take gigabytes, the numbers in them a tenth of that.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, final, overload
+
+import numpy as np
+
+from kd2deploy.core.step import TEACHER_PREFIX
+from kd2deploy.core.task import Array, Features
+
+OWN = ("labels", "index")
+"""What a row has once, whichever network reads it."""
+
+
+class Lazy(Sequence[Features]):
+    """Rows that are made one by one, each time anew; a slice is a list of them."""
+
+    @abstractmethod
+    def row(self, place: int) -> Features:
+        """The row at a place in 0..len-1."""
+
+    @overload
+    def __getitem__(self, place: int) -> Features: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Features]: ...
+    def __getitem__(self, place: int | slice) -> Features | list[Features]:
+        if isinstance(place, slice):
+            return [self.row(each) for each in range(*place.indices(len(self)))]
+        return self.row(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Features]:
+        return (self.row(place) for place in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Whole numbers of rows of different lengths, one row behind the other; each is read as int64."""
+
+    flat: Array
+    ends: Array
+    """[N + 1]: where each row begins, and where the last one ends."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], largest: int) -> "Ragged":
+        """In the smallest unsigned type that holds `largest`."""
+        lengths = [len(row) for row in rows]
+        flat = np.fromiter(chain.from_iterable(rows), np.min_scalar_type(largest), sum(lengths))
+        return cls(flat, np.cumsum([0, *lengths]))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        lengths = np.concatenate([np.diff(part.ends) for part in parts])
+        return cls(np.concatenate([part.flat for part in parts]), np.cumsum([0, *lengths]))
+
+    def __getitem__(self, place: int) -> Array:
+        return self.flat[self.ends[place] : self.ends[place + 1]].astype(np.int64)
+
+
+@final
+class Table(Lazy):
+    """Rows out of columns: [N, ...] arrays and ragged ones; `same` stands in every row."""
+
+    def __init__(self, columns: Mapping[str, Ragged | Array], same: Mapping[str, Any], rows: int) -> None:
+        self.columns, self.same, self.rows = dict(columns), dict(same), rows
+
+    def having(self, **columns: Ragged | Array) -> "Table":
+        """The same rows with more columns; what both hold is shared."""
+        return Table({**self.columns, **columns}, self.same, self.rows)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def row(self, place: int) -> Features:
+        return {**{name: plain(column[place]) for name, column in self.columns.items()}, **self.same}
+
+
+@final
+class Selection(Lazy):
+    """Rows of another sequence at `places`, all without them, their `index` being their place here.
+
+    Where the `teacher` reads other inputs out of the same rows, these stand beside the student's own.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Features],
+        places: Sequence[int] | None = None,
+        teacher: Sequence[Features] | None = None,
+    ) -> None:
+        self.rows, self.teacher = rows, teacher
+        self.places = range(len(rows)) if places is None else np.asarray(places, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def row(self, place: int) -> Features:
+        at = int(self.places[place])
+        other = {} if self.teacher is None else self.teacher[at]
+        beside = {TEACHER_PREFIX + name: value for name, value in other.items() if name not in OWN}
+        return {**self.rows[at], **beside, "index": place}
+
+
+def plain(value: Any) -> Any:
+    """A number of a column as Python's own; arrays stay."""
+    return value.item() if isinstance(value, np.generic) else value
