@@ -140,12 +140,16 @@ def profile_alone(
 
 
 def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iterator[dict[str, Any]]:
-    """The deployed file's answers, each as soon as its input is there, one by one as they would be served."""
+    """The deployed file's answers, each as soon as its input is there, one by one as they would be served; `notes` say
+    where little of the input was read."""
     bundle = read_bundle(folder)
     with open_bundle(folder) as session:
         for text in given:
-            features = encoded(bundle.task, [{**bundle.task.row(text, other), "index": 0}], folder)
-            yield from bundle.task.answer(session.run(bundle.task.feed(features)))
+            row = {**bundle.task.row(text, other), "index": 0}
+            doubts = bundle.task.reading([row], folder).doubts
+            noted = {"notes": list(doubts)} if doubts else {}
+            found = bundle.task.answer(session.run(bundle.task.feed(encoded(bundle.task, [row], folder))))
+            yield from ({**answer, **noted} for answer in found)
 
 
 def reading_of(columns: Mapping[str, str | None], max_length: int | None) -> Reading:

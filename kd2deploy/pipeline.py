@@ -26,6 +26,7 @@ from kd2deploy.stages.distill import Distilled, best, forget_cache, train
 from kd2deploy.stages.export import Exports, export, export_one
 from kd2deploy.stages.fit import refuse_unfit
 from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.look import look
 from kd2deploy.stages.measure import Entry, Measured, links, measure
 from kd2deploy.stages.plan import Planned, plan
 from kd2deploy.stages.prepare import prepare
@@ -93,16 +94,17 @@ def compress(
     with readable_os_errors(folder), run.locked():
         started = datetime.now(UTC)
         task, splits, about = prepare(recipe)
-        for warning in splits.warnings:
-            watcher.warn(warning)
         job = Job(recipe, run, watcher, splits, task, about)
         if recipe.student.plan is None:
             refuse_unfit(job, recipe.student.shrink)
+        job = look(job)
+        for warning in job.splits.warnings:
+            watcher.warn(warning)
         taught = teach(job)
         signed = partial(sign, run=run, command=command, began=started)
         results = []
         for target in targets.values():
-            run.done = [stage for stage in run.done if stage.name == "teacher"]
+            run.done = [stage for stage in run.done if stage.name in ("look", "teacher")]
             place = folder if len(targets) == 1 else folder / target.name
             place.mkdir(exist_ok=True)
             result = compress_for(job, taught, target, place, until, signed)
@@ -296,7 +298,7 @@ def described(job: Job, target: Target, planned: Planned | None) -> Report:
             eval_rows=len(splits.eval),
             overlap=splits.overlap,
             sha256=splits.sha256,
-            details={"validation rows": len(splits.validation)},
+            details={"validation rows": len(splits.validation), **splits.details},
             warnings=tuple(splits.warnings),
         ),
         candidates=candidates,

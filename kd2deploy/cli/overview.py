@@ -55,6 +55,7 @@ def overview(recipe: Recipe) -> Overview:
     Raises RecipeError, ModelError, DataError.
     """
     from kd2deploy.stages.fit import refuse_unfit
+    from kd2deploy.stages.look import look
     from kd2deploy.stages.prepare import prepare
 
     found = networks(recipe)
@@ -63,12 +64,14 @@ def overview(recipe: Recipe) -> Overview:
     warnings: tuple[str, ...] = ()
     if not is_of_others("data", recipe.data):
         task, splits, about = prepare(recipe)
+        with TemporaryDirectory() as scratch, Run(Path(scratch)).locked() as run:
+            job = Job(recipe, run, Silent(), splits, task, about)
+            if recipe.student.plan is None:
+                refuse_unfit(job, recipe.student.shrink)
+            elif "teacher" in found and recipe.teacher.fine_tune is None:
+                check_pair(task, found["teacher"], found["teacher"])
+            splits = look(job).splits
         rows, warnings = rows_shown(task, splits, about), splits.warnings
-        if recipe.student.plan is None:
-            with TemporaryDirectory() as scratch:
-                refuse_unfit(Job(recipe, Run(Path(scratch)), Silent(), splits, task, about), recipe.student.shrink)
-        elif "teacher" in found and recipe.teacher.fine_tune is None:
-            check_pair(task, found["teacher"], found["teacher"])
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
     trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""

@@ -12,7 +12,7 @@ from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
 from kd2deploy.core.driver import driver_version, nvml
 from kd2deploy.core.session import Feed, Resident, Session, open_session
 from kd2deploy.core.target import Gates, Target, Variant, Workload
-from kd2deploy.core.task import Features, Port, Row, Scores, ServerReader, Task, build_task, known_by_ports
+from kd2deploy.core.task import Features, Port, Reading, Row, Scores, ServerReader, Task, build_task, known_by_ports
 from kd2deploy.core.trust import trust, trusted
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ __all__ = [
     "Progress",
     "Quota",
     "Ragged",
+    "Reading",
     "Resident",
     "Row",
     "Scores",

@@ -71,6 +71,14 @@ class ServerReader:
     """The bundle's files that it opens beside itself."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How much of some rows a network reads, for a person: figures by name, and a sentence for each that is too low."""
+
+    figures: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+
 class Task(ABC):
     """What is to be done, with everything that depends on the modality.
 
@@ -158,6 +166,10 @@ class Task(ABC):
 
         They are kept for as long as they are trained on: in a `Table` where they are many and small.
         """
+
+    def reading(self, rows: Sequence[Row], folder: Path) -> Reading:
+        """How much of the rows the network in `folder` reads: of many before a training, of one before its answer."""
+        return Reading()
 
     @abstractmethod
     def collate(self, features: Sequence[Features]) -> Batch:

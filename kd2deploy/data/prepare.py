@@ -4,6 +4,7 @@ Rows come out with the task's fields, `label` as a class index (a number for reg
 `index`, their place in their split.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -42,6 +43,8 @@ class Splits:
     """Evaluation rows whose input also stands in the training or validation rows."""
     sha256: str
     """Hash of all rows in their order."""
+    details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What else a person may want to know of the rows, by name."""
 
 
 def prepare(

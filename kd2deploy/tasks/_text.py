@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Row, ServerReader, Table
+from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Observation, Port, Reading, Row, ServerReader, Table
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._classification import observed_embedding
 from kd2deploy.tasks._encoding import token_columns
 from kd2deploy.tasks._folder import arguments_of, network, read_config, tokenizer
+from kd2deploy.tasks._reading import counted, reading_of
 from kd2deploy.tasks._served_texts import server_code
 from kd2deploy.tasks._served_tokens import write_tokenizer
 from kd2deploy.tasks._snippets import reading_code, runtime_code
@@ -101,12 +102,29 @@ class Texts:
         index = np.array([int(row.get("index", place)) for place, row in enumerate(rows)])
         return Table({**columns, "index": index}, {"pad_id": pad}, len(rows))
 
+    def reading(self, rows: Sequence[Row], folder: Path) -> Reading:
+        """What is cut off the rows, and what of them the tokenizer in `folder` does not know."""
+        reader = tokenizer(folder.resolve())
+        length = read_length(reader, folder, self.max_length)
+        return reading_of(counted(reader, [self.of(row) for row in rows], self.pair, length), length)
+
     def of(self, row: Row) -> tuple[str, str]:
         """The row's text and its pair's. Raises DataError where one is missing or not a text."""
         for name in self.fields:
             if not isinstance(row.get(name), str):
                 raise DataError(f"row {row.get('index', '?')}: {name} is {row.get(name)!r}, and must be a text")
         return row["text"], row["text_pair"] if self.pair else ""
+
+    @staticmethod
+    def flaw(value: Any) -> str:
+        """Why a value is no text that a tokenizer reads; empty for one."""
+        if not isinstance(value, str):
+            return f"{value!r} is no text"
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return f"it holds half of a surrogate pair ({value[error.start]!r}, character {error.start + 1})"
+        return ""
 
     def row(self, given: str, other: str | None) -> Row:
         """One unlabelled row."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import Batch, Features, Observation, Port, Row, Scores, ServerReader, Task
+from kd2deploy.core import Batch, Features, Observation, Port, Reading, Row, Scores, ServerReader, Task
 from kd2deploy.tasks._classification import (
     METRICS,
     SHARES,
@@ -88,7 +88,7 @@ class TextClassification(Task):
 
     @classmethod
     def flaw(cls, value: Any) -> str:
-        return "" if isinstance(value, str) else f"{value!r} is no text"
+        return Texts.flaw(value)
 
     # networks -----------------------------------------------------------------------------------------------
 
@@ -130,6 +130,9 @@ class TextClassification(Task):
     def encode(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
         labels = [label_index(row, self.labels) if self.labels else target_value(row) for row in rows]
         return self.texts.encode(rows, folder).having(labels=np.array(labels))
+
+    def reading(self, rows: Sequence[Row], folder: Path) -> Reading:
+        return self.texts.reading(rows, folder)
 
     def collate(self, features: Sequence[Features]) -> Batch:
         batch = batched(features)
