@@ -71,7 +71,8 @@ def overview(recipe: Recipe) -> Overview:
             elif "teacher" in found and recipe.teacher.fine_tune is None:
                 check_pair(task, found["teacher"], found["teacher"])
             splits = look(job).splits
-        rows, warnings = rows_shown(task, splits, about), splits.warnings
+        shown = [rows_shown(task, splits, about), *(f"{name}: {value}" for name, value in splits.details.items())]
+        rows, warnings = "\n".join(shown), splits.warnings
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
     trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""

@@ -53,6 +53,7 @@ def test_variants_that_cannot_be_made_here_are_named(
     file.write_text(yaml.safe_dump({"name": "mine", "about": "", "device": "cpu", "variants": variants}))
     overview(Recipe.parse(recipe(folder, targets=[str(file)], variants=None))).print()
     told = capsys.readouterr().out
+    assert "evaluation: rows cut at 16 tokens: 0.0 %" in told
     assert "left out there: no_such_runtime is not installed" in told
     with pytest.raises(RecipeError, match="mine, there: no_such_runtime is not installed"):
         left_out(Target("mine", "", "cpu", {"there": Variant(requires="no_such_runtime")}))
