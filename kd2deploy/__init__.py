@@ -34,3 +34,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What is public, also before it is imported."""
+    return sorted({*globals(), *__all__})

@@ -1,22 +1,18 @@
 """Finish on the device what was packed elsewhere: build, measure, judge, and write the same report and bundle."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from kd2deploy.errors import Kd2DeployError, RunError
+from kd2deploy.errors import RunError
 from kd2deploy.pack import Network, Pack, read_pack
 from kd2deploy.pipeline import Result, Trainings, deploy, sign
 from kd2deploy.progress import Silent, Watcher
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.job import Job
-
-WRONG_INPUT = 2
-"""Exit code of an error that is the user's to fix; the verdicts have 0, 1, 3 and 4."""
 
 
 def finish(folder: Path, out: Path, watcher: Watcher | None = None, *, trust: Sequence[str] = ()) -> Result:
@@ -55,15 +51,19 @@ def trained(one: Network) -> Distilled:
 
 
 def main(folder: Path, out: Path) -> int:
-    """What finish.py runs: the verdict's exit code, or 2 with one clear message."""
+    """What finish.py runs: the verdict's exit code, or that of an error, with one clear message."""
+    import typer
+
+    from kd2deploy.cli.errors import errors_shown
     from kd2deploy.cli.progress import on_terminal
+    from kd2deploy.cli.screen import Screen, console, showing
     from kd2deploy.report import print_report
 
+    screen = Screen(folder=out)
     try:
-        with on_terminal() as watcher:
+        with showing(screen), errors_shown(), on_terminal() as watcher:
             result = finish(folder, out, watcher)
-    except Kd2DeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    print_report(result.report)
+    except typer.Exit as end:
+        return end.exit_code
+    print_report(result.report, console())
     return result.exit_code

@@ -298,12 +298,16 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(folder) from error
         place = error.filename or folder
+        inside = Path(os.fsdecode(place)).absolute().is_relative_to(folder.absolute())
+        remedy = (
+            "choose another folder with --out"
+            if inside
+            else "set the variable that names it (KD2DEPLOY_CACHE, HF_HOME)"
+        )
         if error.errno == errno.EROFS:
-            raise RunError(f"{place} cannot be written; choose another folder with --out") from error
+            raise RunError(f"{place} cannot be written; {remedy}") from error
         if error.errno in UNUSABLE:
-            raise RunError(
-                f"{place} cannot be used ({error.strerror}); mend its rights, or choose another folder with --out"
-            ) from error
+            raise RunError(f"{place} cannot be used ({error.strerror}); mend its rights, or {remedy}") from error
         raise
     except (SafetensorError, RuntimeError) as error:
         if any(words in str(error) for words in WRITE_FAILED):

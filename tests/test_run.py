@@ -173,6 +173,15 @@ def test_the_systems_refusals_become_readable(tmp_path: Path, number: int, word:
         raise OSError(number, "no", str(tmp_path))
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_cannot_be_written_does_not_ask_for_another_out(tmp_path: Path, number: int) -> None:
+    with pytest.raises(RunError) as caught, readable_os_errors(tmp_path / "run"):
+        raise OSError(number, "no", str(tmp_path / "cache" / "reuters"))
+    assert str(tmp_path / "cache") in str(caught.value)
+    assert "KD2DEPLOY_CACHE" in str(caught.value)
+    assert "--out" not in str(caught.value)
+
+
 @pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "unexpected pos 64 vs 0"])
 def test_writers_that_raise_their_own_errors_are_read_too(tmp_path: Path, words: str) -> None:
     with pytest.raises(RunError, match="is full"), readable_os_errors(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,6 +162,38 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
     assert passed().verdict.sentence in done.stdout
     assert "not rendered anew (Permission denied)" in done.stderr
     assert json.loads(run("report", str(tmp_path), "--json").stdout)["verdict"]["outcome"] == "PASS"
+
+
+def answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions that say what they were asked."""
+
+    def echo(bundle: Path, given: Iterable[str], pair: str | None) -> Iterator[dict[str, str]]:
+        for text in given:
+            yield {"text": text}
+
+    monkeypatch.setattr("kd2deploy.alone.predict_alone", echo)
+
+
+@pytest.mark.parametrize("typed", [("-5",), ("--", "-5"), ("-1.5 degrees",)])
+def test_a_text_may_begin_with_a_minus(typed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch)
+    done = run("predict", "bundle", *typed)
+    assert json.loads(done.stdout) == {"text": typed[-1]}, done.stderr
+
+
+def test_lines_of_standard_input_are_answered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch)
+    done = run("predict", "bundle", "-", given="one\n\ntwo")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["one", "", "two"]
+    done = run("predict", "bundle", "-", "--json", given="one\ntwo\n")
+    assert json.loads(done.stdout) == [{"text": "one"}, {"text": "two"}]
+
+
+def test_the_package_lists_its_public_names() -> None:
+    import kd2deploy
+
+    assert set(kd2deploy.__all__) <= set(dir(kd2deploy))
+    assert all(getattr(kd2deploy, name).__doc__ for name in kd2deploy.__all__)
 
 
 @pytest.mark.recipe
