@@ -503,7 +503,7 @@ def plain_result(result: "Result") -> dict[str, Any]:
     report = result.report
     return {
         "target": result.target,
-        "outcome": result.outcome,
+        "outcome": result.outcome.value if result.outcome else None,
         "verdict": dataclasses.asdict(report.verdict) if report.verdict else None,
         "report": result.folder / "report.json",
         "page": result.folder / "report.html",

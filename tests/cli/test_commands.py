@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 from recipes.small_run import recipe, written
 from typer.testing import CliRunner
 
@@ -162,6 +163,20 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
     assert passed().verdict.sentence in done.stdout
     assert "not rendered anew (Permission denied)" in done.stderr
     assert json.loads(run("report", str(tmp_path), "--json").stdout)["verdict"]["outcome"] == "PASS"
+
+
+def test_a_runs_document_names_the_verdict_as_the_report_does(capsys: pytest.CaptureFixture[str]) -> None:
+    from kd2deploy.cli.commands import end
+    from kd2deploy.cli.screen import Screen, showing
+    from kd2deploy.pipeline import Result
+
+    result = Result("cpu", passed("FAIL"), Path("run"), None)
+    with pytest.raises(typer.Exit) as caught, showing(Screen(json=True)):
+        end([result])
+    found = json.loads(capsys.readouterr().out)
+    assert found["exit_code"] == caught.value.exit_code == 1
+    assert found["targets"][0]["outcome"] == found["targets"][0]["verdict"]["outcome"] == "FAIL"
+    assert found["targets"][0]["report"] == "run/report.json"
 
 
 def answered(monkeypatch: pytest.MonkeyPatch) -> None:
