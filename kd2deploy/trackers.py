@@ -184,9 +184,10 @@ def asked(tracker: str) -> Iterator[None]:
     """One line for whatever a tracker refuses, and none of its own on the terminal, which belongs to the bars."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    refusals: tuple[type[Exception], ...] = (OSError, *own_errors(tracker))
     try:
         yield
-    except (OSError, *own_errors(tracker)) as error:
+    except refusals as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise TrackError(
             f"the tracker {tracker} failed: {line}; see to it, or leave it out of `report_to`, and run the same "
