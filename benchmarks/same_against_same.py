@@ -12,8 +12,10 @@ of them in that state; a race that would not end within `--minutes`, judged by t
 
 import argparse
 import json
-import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +32,7 @@ from kd2deploy.core import Artifact, Feed, Target, build_task, made
 from kd2deploy.exporters.onnx import onnx_from_torch
 from kd2deploy.measure.latency import race
 from kd2deploy.measure.machine import describe_machine
-from kd2deploy.measure.neighbours import at_work, in_use
+from kd2deploy.measure.neighbours import in_use
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe import Measurement
@@ -111,20 +113,13 @@ def one_race(graph: Artifact, name: str, copies: int, state: str, folder: Path) 
 
 @contextmanager
 def neighbour() -> Iterator[None]:
-    """Somebody else's process, which spins on one core."""
-    spinning = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
-    spinning.start()
+    """Somebody else's process, which spins on one core as long as this one lives."""
+    spinning = subprocess.Popen([sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"])
     try:
-        at_work()  # it is there before the race begins
         yield
     finally:
         spinning.kill()
-        spinning.join()
-
-
-def spin() -> None:
-    while True:
-        pass
+        spinning.wait()
 
 
 def target() -> Target:
