@@ -22,6 +22,7 @@ from kd2deploy.recipe import Recipe
 from kd2deploy.report import Distillation, Report
 from kd2deploy.resolve import load_target
 from kd2deploy.run import STAGES, Run, readable_os_errors
+from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.job import Job, model_at
 from kd2deploy.stages.plan import plan
@@ -137,6 +138,7 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         student = model_at(locate(name), task)
         student.task.load(student.folder)  # refused here, before anything is written
         check_pair(task, teacher.folder, student.folder)
+        student = chosen_for(job, "student", student)
         one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})
         target = only_target(recipe)
         facts = sign(described(job, target, None), run, "", began)

@@ -113,7 +113,7 @@ def write_pack(
         folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ConvertError(f"{folder} is not empty; a pack is written into an empty folder")
-    packed = [replace(one, model=_copied(one, folder / "networks", job.task)) for one in networks]
+    packed = [replace(one, model=_copied(one, folder / "networks")) for one in networks]
     student = next(one for one in packed if one.role == "student" and one.seed == chosen_seed)
     teacher = next(one for one in packed if one.role == "teacher")
     left_out = refusals(target)
@@ -136,7 +136,10 @@ def write_pack(
         "graphs": graphs,
         "recipe": job.recipe.spec(),
         "about": job.about,
-        "networks": [{"role": one.role, "seed": one.seed, "folder": one.model.folder.name} for one in packed],
+        "networks": [
+            {"role": one.role, "seed": one.seed, "folder": one.model.folder.name, "task": one.model.task.spec()}
+            for one in packed
+        ],
         "chosen_seed": chosen_seed,
         "splits": {name: getattr(splits, name) for name in ("labels", "warnings", "overlap", "sha256")},
     }
@@ -157,6 +160,8 @@ class PackedNetwork:
     role: str
     seed: int
     folder: str
+    task: dict[str, Any] | None = None
+    """As this network reads it; the pack's where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,11 @@ def read_pack(folder: Path, *, out: Path | None = None, trust: Sequence[str] = (
         ),
         about=said.about,
         networks=tuple(
-            Network(one.role, one.seed, model_at(inside(folder, f"networks/{one.folder}"), task))
+            Network(
+                one.role,
+                one.seed,
+                model_at(inside(folder, f"networks/{one.folder}"), build_task(one.task) if one.task else task),
+            )
             for one in said.networks
         ),
         chosen_seed=said.chosen_seed,
@@ -262,11 +271,11 @@ def graph_places(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def _copied(one: Network, to: Path, task: Task) -> Model:
+def _copied(one: Network, to: Path) -> Model:
     place = to / (one.role if one.role == "teacher" else f"{one.role}-{one.seed}")
     place.mkdir(parents=True)
     copy_network(one.model.folder, place)
-    return model_at(place, task)
+    return model_at(place, one.model.task)
 
 
 def without(target: Target, names: Mapping[str, str]) -> Target:
@@ -366,7 +375,7 @@ def _packed(value: Any, name: str, folder: Path, place: int) -> Any:
         to = f"{place:06d}-{name}{Path(value).suffix}"
         shutil.copyfile(value, folder / to)
         return {"file": to}
-    if isinstance(value, str):
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, int) for one in value)):
         return value
     to = f"{place:06d}-{name}.npy"
     np.save(folder / to, np.asarray(value), allow_pickle=False)

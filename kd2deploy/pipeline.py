@@ -273,9 +273,21 @@ def full_report(
         protocol={
             "deployed": f"{exports.chosen}: {exports.why}",
             "seed of the deployed student": trainings.chosen.seed,
+            **choices_of(entries, names),
             **how(job.recipe, target, measured.timings.get(names.deployed)),
         },
     )
+
+
+def choices_of(entries: Sequence[Entry], names: judge.Names) -> dict[str, float]:
+    """What the task chose for teacher and deployed student on the validation rows, such as a threshold."""
+    return {
+        f"{choice} of the {who}": value
+        for who, name in (("teacher", names.teacher), ("student", names.deployed))
+        for entry in entries
+        if entry.name == name
+        for choice, value in entry.model.task.choices().items()
+    }
 
 
 def is_eager(entry: Entry) -> bool:

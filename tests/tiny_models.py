@@ -1,5 +1,6 @@
 """Tiny random encoders and image classifiers, saved as a user's folders are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,31 @@ def save_encoder(folder: Path, family: str = "bert", *, seed: int = 0, **sizes: 
     condition(net)
     net.save_pretrained(folder)
     save_tokenizer(folder, token_types=family in ("bert", "electra"))
+    return folder
+
+
+SEVERAL = ("plot", "fun", "slow")
+"""Labels that do not exclude each other."""
+
+
+def save_several(
+    folder: Path,
+    problem_type: str | None = "multi_label_classification",
+    labels: Sequence[str] = SEVERAL,
+    *,
+    seed: int = 0,
+    **sizes: Any,
+) -> Path:
+    """A random BERT that answers each label by itself, or what else `problem_type` says."""
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    config = encoder_config(labels=list(labels), **sizes)
+    config.problem_type = problem_type
+    net = AutoModelForSequenceClassification.from_config(config)
+    condition(net)
+    net.save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
 
 

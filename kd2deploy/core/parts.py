@@ -38,6 +38,9 @@ class Sizes:
     positions: int = 0
     """Positions of the last hidden state in the probe (equal where they can be compared one by one)."""
 
+    per_label: bool = False
+    """Whether the logits are no and yes of labels that do not exclude each other."""
+
     @property
     def blocks(self) -> int:
         return len(self.hidden) - 1

@@ -21,7 +21,8 @@ class Observation:
     """One network's answer to one batch. What no part asked for (`Part.needs`) is left empty."""
 
     logits: Tensor
-    """[B, ..., C]; regression [B, 1]; restoration the image [B, 3, H, W] in 0..1."""
+    """[B, ..., C]; regression [B, 1]; restoration the image [B, 3, H, W] in 0..1; [B, K, 2], no and yes, for K labels
+    that do not exclude each other."""
     hidden: tuple[Tensor, ...] = ()
     """The embedding's output first, then one per block: each [B, L, D]; feature maps are flattened to [B, H*W, D]."""
     attentions: tuple[Tensor, ...] = ()
@@ -32,6 +33,9 @@ class Observation:
     """[B, L] bool, True where a position counts; None when all do."""
     loss: Tensor | None = None
     """The task's own loss, scalar; None when the look has no labels."""
+    per_label: bool = False
+    """True where the logits' second axis is labels that do not exclude each other: no positions, also where they are
+    as many as the mask's."""
     extras: Mapping[str, Tensor] = field(default_factory=lambda: EMPTY)
     """What one modality alone has; detection: `boxes` [B, Q, 4], cx cy w h in 0..1."""
 
@@ -90,9 +94,12 @@ class Step:
 def counted_logits(seen: Observation) -> Float[Tensor, "N C"]:
     """[B, ..., C] -> [N, C] float32; where there is one answer per position, those outside the mask are left out."""
     logits = seen.logits.float()
-    if seen.mask is not None and logits.shape[:-1] == seen.mask.shape:
-        return logits[seen.mask]
-    return logits.flatten(0, -2)
+    return logits[seen.mask] if seen.mask is not None and answers_positions(seen) else logits.flatten(0, -2)
+
+
+def answers_positions(seen: Observation) -> bool:
+    """Whether the logits hold one answer per position of the mask."""
+    return seen.mask is not None and not seen.per_label and seen.logits.shape[:-1] == seen.mask.shape
 
 
 def clean_look(batch: Batch) -> Look:

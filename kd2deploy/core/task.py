@@ -54,6 +54,9 @@ class Scores:
     """Where there are classes, for each that occurs in the truth: of its rows, in their order, 1 where it was answered
     and 0 where it was not. Two artifacts are compared class by class in these pairs."""
 
+    f1: Mapping[str, float] = field(default_factory=dict)
+    """F1 per label, 0..1, where a row may have several: the recall alone of a label that is always answered is 1."""
+
     @property
     def classes(self) -> dict[str, float]:
         """Recall per class, 0..1."""
@@ -94,6 +97,11 @@ class Task(ABC):
     """Metrics that are shares of one and written in percent; the others are plain numbers."""
     metric: str
     """The headline metric, a key of `Scores.metrics`; higher is better."""
+    problem_type: ClassVar[str] = "single_label_classification"
+    """What transformers calls it in a classifier's configuration; the labels of `multi_label_classification` do not
+    exclude each other, and a row's label is then a set of them."""
+    chooses: bool = False
+    """Whether `tuned` chooses anything for a network."""
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What a row's fields are usually called in files, so that columns that nobody named are found."""
     binary: bool
@@ -202,6 +210,14 @@ class Task(ABC):
     @abstractmethod
     def headline(self, truth: Array, predictions: Array) -> float:
         """The headline metric of any subset of examples: what the paired bootstrap calls."""
+
+    def tuned(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Task:
+        """The same task with what is chosen for one network by its outputs on the validation rows."""
+        return self
+
+    def choices(self) -> Mapping[str, float]:
+        """What was chosen, under names for a person."""
+        return {}
 
     @abstractmethod
     def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:

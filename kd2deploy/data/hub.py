@@ -54,7 +54,8 @@ def hub(
 
 
 def class_names(split: Any, column: str) -> tuple[str, ...] | None:
-    names = getattr(split.features.get(column), "names", None)
+    kind = split.features.get(column)
+    names = getattr(getattr(kind, "feature", kind), "names", None)  # a list of classes is named by its elements
     return None if names is None else tuple(names)
 
 

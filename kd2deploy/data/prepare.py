@@ -1,14 +1,13 @@
 """From what a source returned to splits that can be trained on and judged by, with every doubt raised before training.
 
-Rows come out with the task's fields, `label` as a class index (a number for regression, None for unlabelled rows) and
-`index`, their place in their split.
+Rows come out with the task's fields, `label` as a class index (one 0 or 1 for each label where a row may have several;
+a number for regression; None for unlabelled rows) and `index`, their place in their split.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,22 @@ import numpy as np
 
 from kd2deploy.core import Task
 from kd2deploy.data._columns import columns_in, suggestion
+from kd2deploy.data._labels import (
+    check_classes,
+    class_names,
+    is_missing,
+    places,
+    refuse_several,
+    with_indices,
+    with_numbers,
+)
+from kd2deploy.data._sets import gathered, rarest, with_sets
 from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
-SHOWN = 5
-"""Rows named in a message."""
-SEVERAL = (list, tuple, set, dict, np.ndarray)
+SEVERAL_LABELS = "multi_label_classification"
+"""`Task.problem_type` of a task whose rows may have several labels."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ def prepare(
     labelled = {
         split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
     }
+    several = task.problem_type == SEVERAL_LABELS
+    if several:
+        labelled = {split: gathered(rows, arguments, tables.name(split)) for split, rows in labelled.items()}
     kept: dict[str, list[Row]] = {}
     for split, rows in labelled.items():
         kept[split] = complete(rows, [*inputs, "label"] if inputs else [], tables.name(split), missing, warnings)
@@ -80,7 +91,9 @@ def prepare(
     check_values(free, inputs, task, tables.name("unlabelled"))
 
     names: tuple[str, ...] = ()
-    if inputs and labels is not None and not labels:
+    if several:
+        names, kept = with_sets(kept, labels or arguments.get("label_columns"), tables, warnings)
+    elif inputs and labels is not None and not labels:
         for split, rows in kept.items():
             kept[split] = with_numbers(rows, tables.name(split))
     elif inputs:
@@ -157,23 +170,6 @@ def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], n
             raise DataError(f"{name}: {places(list(flaws))} {field} that cannot be read: {first}; mend or remove it")
 
 
-def is_missing(value: Any) -> bool:
-    """None, not-a-number, or a text of nothing but white space."""
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    )
-
-
-def places(rows: Sequence[int]) -> str:
-    """`row 3 has` or `rows 3, 5, 8 ... (12 in all) have`, counted from 1."""
-    shown = ", ".join(str(row + 1) for row in rows[:SHOWN])
-    if len(rows) == 1:
-        return f"row {shown} has"
-    return f"rows {shown}{f' ... ({len(rows)} in all)' if len(rows) > SHOWN else ''} have"
-
-
 def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
     """Rows with their place as `index`, and nothing but the fields that the task reads."""
     return [
@@ -182,128 +178,14 @@ def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
     ]
 
 
-# labels ---------------------------------------------------------------------------------------------------------
-
-
-def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The labels that occur, sorted; whole numbers by size, and two ways of writing one (1 and 1.0) are one class.
-
-    This order is the one idea of it: of a file, of a folder of pictures, of a network that names no classes.
-    """
-    found = {label_name(row["label"]) for row in rows}
-    numbers = {whole_number(name) for name in found}
-    if None in numbers:
-        return tuple(sorted(found))
-    shortest = {whole_number(name): name for name in sorted(found, key=len, reverse=True)}
-    return tuple(shortest[number] for number in sorted(number for number in numbers if number is not None))
-
-
-def label_name(label: Any) -> str:
-    """1.0 as a file of numbers reads a class called 1."""
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    return str(label).strip()
-
-
-def whole_number(name: str) -> int | None:
-    """What `1`, `-1` and `1.0` say; None for what is no whole number, or is written in digits of another script."""
-    return int(name.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", name) else None
-
-
-def refuse_several(rows: Sequence[Row], split: str) -> None:
-    """Raises DataError for labels that are lists or other things that name no one class."""
-    several = [place for place, row in enumerate(rows) if isinstance(row["label"], SEVERAL)]
-    if several:
-        label = rows[several[0]]["label"]
-        kind = "dictionary" if isinstance(label, dict) else "list"
-        raise DataError(
-            f"{split}: {places(several)} a {kind} as label ({label!r:.60}), and this task "
-            "takes one class a row; keep one of them, or choose a task that takes several"
-        )
-
-
-def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, split: str) -> list[Row]:
-    """Rows with the class's place among `names`. Where the source names its classes, numbers are places already."""
-    known = places_of(names)
-    own = tables.labels or ()
-    found, strange = [], []
-    for place, row in enumerate(rows):
-        label = row["label"]
-        if own and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(own):
-            label = own[label]
-        name = label_name(label)
-        at = known.get(name, known.get(whole_number(name)))
-        if at is not None:
-            found.append({**row, "label": at})
-        else:
-            strange.append((place, name))
-    if strange:
-        odd = sorted({label for _, label in strange})
-        raise DataError(
-            f"{split}: {places([place for place, _ in strange])} a label that is not among the classes "
-            f"({', '.join(map(repr, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
-            "or from `labels` of the task"
-        )
-    return found
-
-
-def places_of(names: Sequence[str]) -> dict[str | int | None, int]:
-    """The places of classes by their name, and by the whole number that one name alone says: one file may hold 1 where
-    the other has 1.0."""
-    numbers = [whole_number(name) for name in names]
-    found: dict[str | int | None, int] = {name: place for place, name in enumerate(names)}
-    found |= {
-        number: place for place, number in enumerate(numbers) if number is not None and numbers.count(number) == 1
-    }
-    return found
-
-
-def check_classes(kept: Mapping[str, Sequence[Row]], names: Sequence[str], tables: Tables, warnings: list[str]) -> None:
-    """Raises DataError for a single class, and for classes that are judged and were never trained."""
-    trained = {row["label"] for row in kept["train"]}
-    if len(trained) < 2:
-        only = names[next(iter(trained))]
-        raise DataError(f"{tables.name('train')}: every row has the label {only!r}; a classifier needs two classes")
-    for split, rows in kept.items():
-        unseen = sorted({row["label"] for row in rows} - trained)
-        if unseen:
-            raise DataError(
-                f"{tables.name(split)}: the class {names[unseen[0]]!r} has no training row, and can only be answered "
-                "wrongly; add rows to the training split or leave the class out"
-            )
-    idle = [name for place, name in enumerate(names) if place not in trained]
-    if idle:
-        warnings.append(f"no row at all has the class {', '.join(map(repr, idle[:SHOWN]))}")
-
-
-def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
-    """Rows with the label as a number. Raises DataError for what is none."""
-    found, strange = [], []
-    for place, row in enumerate(rows):
-        try:
-            value = float(row["label"])
-        except (TypeError, ValueError):
-            value = math.nan
-        if math.isfinite(value):
-            found.append({**row, "label": value})
-        else:
-            strange.append(place)
-    if strange:
-        raise DataError(
-            f"{split}: {places(strange)} a label that is not a finite number ({rows[strange[0]]['label']!r}), as "
-            "regression needs; name the task's `labels` to classify"
-        )
-    return found
-
-
 # drawing --------------------------------------------------------------------------------------------------------
 
 
 def by_class(rows: Sequence[Row]) -> dict[Any, list[int]]:
-    """Places of the rows of each class; all in one where labels are not classes."""
+    """Places of the rows of each class, or of each rarest label of a set; all in one where labels are neither."""
     found: dict[Any, list[int]] = {}
-    for place, row in enumerate(rows):
-        label = row.get("label")
+    sets = rows and isinstance(rows[0].get("label"), list)
+    for place, label in enumerate(rarest(rows) if sets else [row.get("label") for row in rows]):
         found.setdefault(label if isinstance(label, int) else None, []).append(place)
     return {label: found[label] for label in sorted(found, key=lambda label: (label is None, label or 0))}
 

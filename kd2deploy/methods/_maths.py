@@ -161,3 +161,12 @@ def need_one_answer_per_row(nets: Networks, method: str) -> None:
         raise ValueError(
             f"{method} needs one label per row, and this task's logits have the axes {list(axes)}; use logit or dist"
         )
+
+
+def need_exclusive_classes(nets: Networks, method: str) -> None:
+    """An error where each label is a yes or no of its own, so that there is no distribution over classes."""
+    if nets.student_sizes.per_label:
+        raise ValueError(
+            f"{method} compares classes that exclude each other, and a row of this task may have several labels; use "
+            "logit, which softens each label by itself, or continuation_kd, mix_kd or hidden"
+        )

@@ -11,7 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import need_classes, need_equal_classes, need_positive, need_weight, pearson
+from kd2deploy.methods._maths import (
+    need_classes,
+    need_equal_classes,
+    need_exclusive_classes,
+    need_positive,
+    need_weight,
+    pearson,
+)
 
 
 def relation_loss(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -30,6 +37,7 @@ class Relations(Term):
         self.temperature, self.by_class = temperature, by_class
 
     def bind(self, nets: Networks) -> None:
+        need_exclusive_classes(nets, "dist")
         need_equal_classes(nets, "dist")
         need_classes(nets, "dist", least=2)
 

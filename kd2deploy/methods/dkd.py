@@ -13,6 +13,7 @@ from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Wei
 from kd2deploy.methods._maths import (
     need_classes,
     need_equal_classes,
+    need_exclusive_classes,
     need_one_answer_per_row,
     need_positive,
     need_share,
@@ -49,6 +50,7 @@ class Decoupled(Term):
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
 
     def bind(self, nets: Networks) -> None:
+        need_exclusive_classes(nets, "dkd")
         need_equal_classes(nets, "dkd")
         need_classes(nets, "dkd", least=2)
         need_one_answer_per_row(nets, "dkd")

@@ -41,20 +41,25 @@ def mixed(
 
 
 def mixed_label_loss(
-    logits: Float[Tensor, "B C"], labels: Tensor, kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
+    logits: Float[Tensor, "B *K C"], labels: Tensor, kept: Float[Tensor, "B"], partner: Int64[Tensor, "B"]
 ) -> Float[Tensor, ""]:
     """Cross-entropy (nats) with the mixed labels; for real-valued labels the squared error. Mean over the rows that are
-    labelled and have a labelled partner; 0, still in the graph, where there are none."""
+    labelled and have a labelled partner, and over a row's K labels where it has several; 0, still in the graph, where
+    there are none."""
     if labels.is_floating_point():
         known = ~labels.isnan()
         each = (logits.squeeze(-1) - mixed(labels.nan_to_num().to(logits.dtype), kept, partner)).square()
     else:
-        known = labels >= 0
-        own = F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
-        other = F.cross_entropy(logits, labels.clamp(min=0)[partner], reduction="none")
-        each = kept * own + (1 - kept) * other
+        known, truth = labels >= 0, labels.clamp(min=0)
+        own, other = (cross_entropy_of(logits, wanted) for wanted in (truth, truth[partner]))
+        share = kept.reshape(-1, *(1 for _ in labels.shape[1:]))
+        each = share * own + (1 - share) * other
     both = known & known[partner]
     return (each * both).sum() / both.sum().clamp(min=1)
+
+
+def cross_entropy_of(logits: Float[Tensor, "*B C"], labels: Int64[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").reshape(labels.shape)
 
 
 class InputMixup(View):

@@ -164,6 +164,8 @@ class Contender:
     """Recall per class, 0..1, by label."""
     worst_class: str = ""
     """The label of the lowest recall."""
+    f1: Mapping[str, float] = field(default_factory=dict)
+    """F1 per label, 0..1, where a row may have several."""
     timing: Timing | None = None
     deployed: bool = False
     session: Mapping[str, str] = field(default_factory=dict)

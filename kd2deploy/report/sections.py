@@ -86,7 +86,7 @@ def comparison(report: Report) -> Section:
         "Accuracy and speed",
         figures=("accuracy_latency",),
         tables=_there(tables.contenders(report), tables.speedups(report)),
-        folded=_there(tables.metrics(report), tables.classes(report)),
+        folded=_there(tables.metrics(report), tables.classes(report), tables.f1(report)),
     )
 
 

@@ -260,6 +260,11 @@ def classes(report: Report) -> Table | None:
     return _by_name("Recall per class", [(one, one.classes) for one in report.contenders if one.classes])
 
 
+def f1(report: Report) -> Table | None:
+    """F1 per label, by contender: a label that is always answered has a recall of one, and is of no use."""
+    return _by_name("F1 per label", [(one, one.f1) for one in report.contenders if one.f1])
+
+
 def _names(groups: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 

@@ -13,6 +13,7 @@ from kd2deploy.core import Features, Method, Row, Selection, Task
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import epochs_for, steps_of
+from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
@@ -83,7 +84,7 @@ def train_by(
     return Distilled(
         role,
         seed,
-        model_at(stage.path(role), job.task),
+        chosen_for(job, f"{name}-seed{seed}", model_at(stage.path(role), job.task)),
         tuple(Trained.from_json(one) for one in stage.result["trained"]),
         stage.result["layer_maps"],
         stage.result["generator"],

@@ -11,7 +11,7 @@ from torch import nn
 
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
 from kd2deploy.data.prepare import Splits
-from kd2deploy.measure.accuracy import score_open
+from kd2deploy.measure.accuracy import outputs_of
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.measure.verdict import MetricUnit
 from kd2deploy.progress import Watcher
@@ -113,10 +113,10 @@ def validation_score(net: nn.Module, task: Task, features: Sequence[Features], r
     training = net.training
     net.eval()
     try:
-        scores = score_open(Live(net, task), task, features, rows).scores
+        outputs = outputs_of(Live(net, task), task, features)
     finally:
         net.train(training)
-    return scores.metrics[task.metric]
+    return task.tuned(outputs, rows).score(outputs, rows).metrics[task.metric]
 
 
 def for_target(target: Target) -> dict[str, Any]:

@@ -211,6 +211,7 @@ def contenders(job: Job, measured: Measured, entries: Sequence[Entry], names: Na
                 metric=metric_of(job, scores) if scores else None,
                 metrics=dict(scores.metrics) if scores else {},
                 classes=dict(scores.classes) if scores else {},
+                f1=dict(scores.f1) if scores else {},
                 worst_class=min(scores.classes, key=scores.classes.__getitem__) if scores and scores.classes else "",
                 timing=timing_shown(timing) if timing is not None and not timing.failure else None,
                 deployed=entry.name == names.deployed,

@@ -8,6 +8,7 @@ from typing import Any
 from kd2deploy.errors import ModelError
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import Teacher
+from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
@@ -30,13 +31,13 @@ def teach(job: Job) -> Taught:
         assert source is not None
         job.task.check_inputs(source)
         job.task.at(source).load(source)  # refused here, before anything else starts
-        return Taught(model_at(source, job.task), None)
+        return Taught(chosen_for(job, "teacher", model_at(source, job.task)), None)
     spec = {"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]}
     parents = {"data": job.splits.sha256}
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
     stage = job.run.stage("teacher", spec, parents, lambda folder: fine_tune(job, teacher, source, folder))
-    model = model_at(stage.path("teacher"), job.task)
+    model = chosen_for(job, "teacher", model_at(stage.path("teacher"), job.task))
     return Taught(model, Trained.from_json(stage.result["trained"]))
 
 

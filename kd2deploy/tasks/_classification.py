@@ -19,6 +19,17 @@ CLASS_METRICS = ("accuracy", "macro_f1", "matthews")
 VALUE_METRICS = ("spearman", "pearson")
 SHARES = frozenset({"accuracy", "macro_f1"})
 """Metrics that are shares of one; the others are correlations, -1..1."""
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+"""What transformers calls classes that exclude each other, and labels that do not, in a configuration."""
+WAYS = {
+    SINGLE: "where one class excludes the others (softmax)",
+    MULTI: "where each label is answered by itself (sigmoid)",
+    "regression": "where a number is answered",
+}
+REMEDIES = {
+    SINGLE: "for texts use `task: text_multilabel`",
+    MULTI: "use `task: text_classification`, or give a teacher trained on sets of labels",
+}
 
 
 def cross_entropy(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -176,9 +187,15 @@ def agreement_of(one: Array, other: Array) -> dict[str, float]:
         one, other = one.T, other.T
     else:
         same = one.argmax(-1) == other.argmax(-1)
+    return {"top1": float(same.mean()), "cosine": float(cosine_of(one, other).mean())}
+
+
+def cosine_of(one: Array, other: Array) -> Array:
+    """Cosine over the last axis, -1..1, in float64."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
     lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    cosine = (one * other).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    return {"top1": float(same.mean()), "cosine": float(cosine.mean())}
+    cosine: Array = (one * other).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return cosine
 
 
 def answers_of(logits: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -193,14 +210,57 @@ def answers_of(logits: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def check_labels(config: Any, labels: Sequence[str], folder: object) -> None:
-    """Raises ModelError where a network answers another number of classes than the task has."""
-    wanted = len(labels) or 1
+def check_labels(config: Any, labels: Sequence[str], folder: object, problem_type: str) -> None:
+    """Raises ModelError where a network answers another number of classes than the task has, or in another way: each
+    label by itself where the task's exclude each other, or the other way round."""
+    said, wanted = config.problem_type, len(labels) or 1
+    if MULTI in (said, problem_type) and said not in (None, problem_type) and labels:
+        raise ModelError(
+            f"{folder} is trained for {said} (problem_type in config.json), {WAYS[said]}, and the task is one of "
+            f"{problem_type}; {REMEDIES[problem_type]}"
+        )
     if config.num_labels != wanted:
         raise ModelError(
             f"{folder} answers {config.num_labels} classes ({', '.join(map(str, config.id2label.values()))}), and the "
             f"task has {wanted} ({', '.join(labels) or 'regression'}); name the labels in the network's order"
         )
+
+
+def score_names(config: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """The two classes that a network of one output answers, by its configuration, in the order of its two logits.
+
+    Its one score is how likely the second class is; the first, where the score is named as that. Empty for a network
+    that is none of these, a regression's among them, and for a task of other than two classes.
+    """
+    names = labels_of(config)
+    alone = len(names) == 1 or (not names and config.get("num_labels") == 1)
+    if not alone or len(labels) != 2 or config.get("problem_type") == "regression":
+        return []
+    return list(labels)
+
+
+def with_two_outputs(net: nn.Module, labels: Sequence[str]) -> nn.Module:
+    """The same network, where it has one output and the task two classes, with the two logits (0, z): their softmax is
+    the sigmoid of z."""
+    config: Any = net.config
+    if not score_names(config.to_dict(), labels):
+        return net
+    head = head_of(net, 1)
+    first = labels_of(config.to_dict()) == [labels[0]]
+    wide = nn.Linear(head.in_features, 2, bias=head.bias is not None).to(head.weight.device, head.weight.dtype)
+    with torch.no_grad():
+        for old, new in ((head.weight, wide.weight), (head.bias, wide.bias)):
+            if old is not None:
+                new.zero_()
+                new[0 if first else 1] = old[0]
+    place = next(name for name, module in net.named_modules() if module is head)
+    net.set_submodule(place, wide)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: place for place, label in enumerate(labels)}
+    config.problem_type = SINGLE
+    if hasattr(net, "num_labels"):
+        net.num_labels = 2
+    return net
 
 
 def observed_embedding(head: nn.Module, seen: list[Tensor]) -> "torch.utils.hooks.RemovableHandle":

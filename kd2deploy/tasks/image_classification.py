@@ -24,6 +24,7 @@ from kd2deploy.tasks._classification import (
     observed_embedding,
     resolve_metric,
     score_classes,
+    with_two_outputs,
 )
 from kd2deploy.tasks._folder import arguments_of, network, read_config
 from kd2deploy.tasks._image_processor import FILE, processor, read_alike, save_processor
@@ -112,7 +113,8 @@ class ImageClassification(Task):
 
     def load(self, folder: Path) -> nn.Module:
         net = network(self.auto, folder)
-        check_labels(net.config, self.labels, folder)
+        net = with_two_outputs(net, self.labels)
+        check_labels(net.config, self.labels, folder, self.problem_type)
         return net
 
     def fresh(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from kd2deploy.tasks._classification import (
     score_values,
     squared_error,
     target_value,
+    with_two_outputs,
 )
 from kd2deploy.tasks._text import (
     COLUMNS,
@@ -94,7 +95,8 @@ class TextClassification(Task):
 
     def load(self, folder: Path) -> nn.Module:
         net = encoder(self.auto, folder)
-        check_labels(net.config, self.labels, folder)
+        net = with_two_outputs(net, self.labels)
+        check_labels(net.config, self.labels, folder, self.problem_type)
         return net
 
     def check_inputs(self, folder: Path) -> None:

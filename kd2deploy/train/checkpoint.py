@@ -119,7 +119,7 @@ def head_config(task: Task) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: place for place, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
+        "problem_type": task.problem_type,
     }
 
 

@@ -192,6 +192,7 @@ def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
         embedding=0 if seen.embedding is None else seen.embedding.shape[-1],
         heads=tuple(attention.shape[1] for attention in seen.attentions),
         positions=seen.hidden[-1].shape[1] if seen.hidden else 0,
+        per_label=seen.per_label,
     )
 
 

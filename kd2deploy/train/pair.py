@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._classification import labels_of
+from kd2deploy.tasks._classification import labels_of, score_names
 from kd2deploy.tasks._folder import check_folder
 
 
@@ -15,7 +15,8 @@ def check_pair(task: Task, teacher: Path, student: Path) -> None:
     """
     wanted = list(getattr(task, "labels", ()))
     for who, folder in (("teacher", teacher), ("student", student)):
-        found = labels_of(check_folder(folder))
+        config = check_folder(folder)
+        found = score_names(config, wanted) or labels_of(config)
         if not wanted:
             if len(found) > 1:
                 raise ModelError(

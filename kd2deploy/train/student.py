@@ -22,7 +22,7 @@ from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import quiet
 from kd2deploy.tasks._size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
-from kd2deploy.train.checkpoint import saved
+from kd2deploy.train.checkpoint import head_config, saved
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
 from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
 
@@ -69,6 +69,7 @@ def shrink(
     whole = task.load(teacher)
     source: Any = whole.config
     config = smaller(source, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
+    config.update(head_config(task))
     try:
         maps = block_maps(source, config, keep)
     except ValueError as error:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, clean_look
+from kd2deploy.core.step import answers_positions
 from kd2deploy.errors import TrainError
 from kd2deploy.train.resume import write_json
 
@@ -184,7 +185,7 @@ def reserved(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
 
 def answers_of(seen: Observation) -> dict[str, Array]:
     """What is kept of an observation. Raises TrainError where answers are given per position of a padded row."""
-    if seen.mask is not None and seen.logits.shape[:-1] == seen.mask.shape:
+    if answers_positions(seen):
         raise TrainError("a teacher that answers every position cannot be cached; train without the teacher cache")
     kept = {"logits": seen.logits, **{EXTRA + name: value for name, value in seen.extras.items()}}
     if seen.embedding is not None:
