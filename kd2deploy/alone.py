@@ -28,7 +28,9 @@ from kd2deploy.resolve import load_target
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.export import convert
 from kd2deploy.stages.job import Model, encoded, model_at
-from kd2deploy.stages.judge import plain, shown, timing_shown, weights_mb
+from kd2deploy.stages.judge import weights_mb
+from kd2deploy.stages.origin import plain
+from kd2deploy.stages.told import shown, timing_shown
 from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.checkpoint import locate
 

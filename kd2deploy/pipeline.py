@@ -20,10 +20,11 @@ from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Candidate, DataInfo, Report, StageTime, Verdict, render_html, render_markdown
 from kd2deploy.run import Run, readable_os_errors, versions
-from kd2deploy.stages import judge
+from kd2deploy.stages import brought, judge, origin, told
 from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.distill import Distilled, best, forget_cache, train
 from kd2deploy.stages.export import Exports, export, export_one
+from kd2deploy.stages.findings import findings
 from kd2deploy.stages.fit import refuse_unfit
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.look import look
@@ -171,9 +172,9 @@ def sign(report: Report, run: Run, command: str, began: datetime, before: Sequen
 def with_training(facts: Report, taught: Taught, started: Started, trainings: Trainings) -> Report:
     return replace(
         facts,
-        curves=judge.curves(taught.trained, (*trainings.students, *trainings.controls)),
+        curves=origin.curves(taught.trained, (*trainings.students, *trainings.controls)),
         generator=trainings.chosen.generator,
-        layer_map=judge.layer_map(started, trainings.chosen),
+        layer_map=origin.layer_map(started, trainings.chosen),
         warnings=(*facts.warnings, *started.notes),
     )
 
@@ -248,24 +249,24 @@ def full_report(
 ) -> Report:
     deployed = exports.variants[exports.chosen].artifact
     made = (trainings.chosen.model.artifact, *exports.variants[exports.chosen].chain)
-    chain = judge.drop_chain(job, measured, names, measured.scores)
+    chain = told.drop_chain(job, measured, names, measured.scores)
     order = {one.seed: one for one in trainings.students}
     students = [entry for seed in order for entry in entries if entry.model is order[seed].model and is_eager(entry)]
     controls = [entry for one in trainings.controls for entry in entries if entry.model is one.model]
-    gap = judge.gap_over_seeds_or_examples(job, measured, names, names.deployed, students, controls)
+    gap = brought.gap_over_seeds_or_examples(job, measured, names, names.deployed, students, controls)
     judged = judge.decide(job, measured, names, made, target, gap)
     methods = facts.distillation.method if facts.distillation else methods_of(job.recipe)
-    findings = judge.findings(measured, names, target, deployed)
     return replace(
         facts,
-        verdict=judge.verdict_shown(judged.verdict, job.task_info),
-        contenders=judge.contenders(job, measured, entries, names),
-        speedups=judged.speedups,
+        verdict=told.verdict_shown(judged.verdict),
+        contenders=told.contenders(job, measured, entries, names),
+        speedups=told.speedups(judged),
         drop_chain=chain,
-        distillation=judge.distillation(job, methods, measured, names, students, controls),
-        lineage=judge.lineage(entries, exports, names),
-        findings=findings,
-        warnings=(*facts.warnings, *measured.notes, judge.drop_sentence(chain, job.task_info)),
+        class_drops=told.class_drops(judged),
+        distillation=brought.distillation(job, methods, measured, names, students, controls),
+        lineage=origin.lineage(entries, exports, names),
+        findings=findings(measured, judged, names, target, deployed, job.recipe.measurement.cap_s),
+        warnings=(*facts.warnings, *measured.notes, told.drop_sentence(job, measured, names, chain)),
         left_out={**facts.left_out, **names.unmade, **measured.failures},
         machine=flat(measured.machine),
         machine_before=flat(measured.before),
@@ -346,7 +347,7 @@ def method_name(method: object) -> str:
 
 
 def flat(found: Mapping[str, object]) -> dict[str, str | int | float | bool | None]:
-    return {key: judge.plain(value) for key, value in found.items() if value not in (None, (), [], {}, "")}
+    return {key: origin.plain(value) for key, value in found.items() if value not in (None, (), [], {}, "")}
 
 
 def write(report: Report, folder: Path) -> None:

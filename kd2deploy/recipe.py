@@ -124,6 +124,7 @@ class Limits(pydantic.BaseModel):
 
     model_config = STRICT
     max_drop: float | None = None
+    max_class_drop: float | None = None
     min_retention: float | None = None
     min_gap_closed: float | None = None
     min_speedup: float | None = None

@@ -104,6 +104,9 @@ def compress(
     target: TargetName = None,
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, absolute: 0.01.")] = None,
+    max_class_drop: Annotated[
+        float | None, typer.Option(help="Largest loss of any class's recall, absolute: 0.05.")
+    ] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
     method: Annotated[
         str | None,
@@ -125,7 +128,12 @@ def compress(
         "task": task,
         "columns": {"text": text, "text_pair": text_pair, "label": label},
         "targets": target,
-        "gates": {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms},
+        "gates": {
+            "min_speedup": speedup,
+            "max_drop": max_drop,
+            "max_class_drop": max_class_drop,
+            "p99_ms": p99_ms,
+        },
         "method": method,
         "epochs": epochs,
         "seeds": seed,
@@ -183,6 +191,9 @@ def export(
     max_length: MaxLength = None,
     speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher, in a pack.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in a pack: 0.01.")] = None,
+    max_class_drop: Annotated[
+        float | None, typer.Option(help="Largest loss of any class's recall, in a pack: 0.05.")
+    ] = None,
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds, in a pack.")] = None,
     trust: Trusted = None,
 ) -> None:
@@ -193,7 +204,7 @@ def export(
     fine-tuned; for another network give --teacher, --train and --data.
     """
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    gates = {"min_speedup": speedup, "max_drop": max_drop, "p99_ms": p99_ms}
+    gates = {"min_speedup": speedup, "max_drop": max_drop, "max_class_drop": max_class_drop, "p99_ms": p99_ms}
     with on_terminal() as watcher:
         from kd2deploy.elsewhere import Wanted
         from kd2deploy.elsewhere import export as write

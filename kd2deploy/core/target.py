@@ -38,6 +38,8 @@ class Gates:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     max_drop: float | None = None
     """Largest allowed loss of the task's metric against the teacher, absolute."""
+    max_class_drop: float | None = None
+    """Largest allowed loss of any single class's recall against the teacher, absolute; needs classes."""
     min_retention: float | None = None
     """Smallest allowed student / teacher ratio of the metric, 0..1."""
     min_gap_closed: float | None = None

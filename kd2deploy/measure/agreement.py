@@ -1,6 +1,6 @@
-"""Agreement of two artifacts on the same examples, and where along the chain the metric is lost."""
+"""Agreement of two artifacts on the same examples: does a conversion answer as what it was made from?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from kd2deploy.core import Task
 from kd2deploy.errors import MeasureError
-from kd2deploy.measure.verdict import MetricUnit
 
 Array = np.ndarray[Any, Any]
 
@@ -52,35 +51,3 @@ def agree(task: Task, source: Mapping[str, Array], made: Mapping[str, Array], pr
         return Agreement(figures, limits, True, f"agrees with its source ({told})")
     wanted = ", ".join(f"{name} >= {limits[name]}" for name in low)
     return Agreement(figures, limits, False, f"does not agree with its source ({told}; {precision} expects {wanted})")
-
-
-@dataclass(frozen=True)
-class Link:
-    """One step of the chain teacher -> student -> export -> ...: its score and what the step cost."""
-
-    name: str
-    score: float
-    change: float
-    """Score minus the score of the link before; negative is a loss. 0 for the first."""
-
-
-def chain(scores: Sequence[tuple[str, float]]) -> list[Link]:
-    """The links of a chain of (name, headline metric), in order of making."""
-    before = [score for _, score in scores]
-    return [Link(name, score, score - before[max(0, place - 1)]) for place, (name, score) in enumerate(scores)]
-
-
-def where_it_drops(scores: Sequence[tuple[str, float]], metric_unit: MetricUnit = "share") -> str:
-    """One sentence that names the step with the largest loss, or says that there is none; shares lose points."""
-    links = chain(scores)
-    if len(links) < 2:
-        return "there is only one score, so no step to blame"
-    worst = min(range(1, len(links)), key=lambda place: links[place].change)
-    whole = links[-1].score - links[0].score
-    if links[worst].change >= 0:
-        return f"no step loses anything ({links[0].name} {links[0].score:.4f}, {links[-1].name} {links[-1].score:.4f})"
-    lost, in_all = (
-        f"{change * 100:+.2f} points" if metric_unit == "share" else f"{change:+.4f}"
-        for change in (links[worst].change, whole)
-    )
-    return f"the largest loss enters from {links[worst - 1].name} to {links[worst].name}: {lost}, and {in_all} in all"

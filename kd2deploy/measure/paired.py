@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def score_difference(task: Task, one: Scores, other: Scores, rng: np.random.Gene
 
     0/1 scores whose mean is the headline are compared by discordant pairs, all others by paired bootstrap.
     """
-    _check_same_examples(one, other)
+    check_same_examples(one, other)
     if task.binary:
         return paired_difference(one.correct, other.correct)
     return bootstrap_difference(task.headline, one.truth, one.predictions, other.predictions, rng)
@@ -36,7 +37,7 @@ def score_difference(task: Task, one: Scores, other: Scores, rng: np.random.Gene
 
 def score_retention(task: Task, one: Scores, other: Scores, rng: np.random.Generator) -> Interval:
     """Headline of `one` over headline of `other`, same examples: student first, then teacher."""
-    _check_same_examples(one, other)
+    check_same_examples(one, other)
     if task.binary:
         return paired_retention(one.correct, other.correct)
     return bootstrap_retention(task.headline, one.truth, one.predictions, other.predictions, rng)
@@ -142,6 +143,7 @@ def _over(one: float, other: float) -> float:
     return one / other if other else math.nan
 
 
+@cache
 def _z(confidence: float) -> float:
     return float(stats.norm.ppf((1 + confidence) / 2))
 
@@ -153,7 +155,7 @@ def _check_binary(one: Array, other: Array) -> None:
         raise MeasureError("discordant pairs are counted on scores of 0 and 1; use the paired bootstrap for others")
 
 
-def _check_same_examples(one: Scores, other: Scores) -> None:
+def check_same_examples(one: Scores, other: Scores) -> None:
     if one.truth.shape != other.truth.shape or not np.array_equal(one.truth, other.truth, equal_nan=_may_be_nan(one)):
         raise MeasureError("two artifacts were scored on different examples; score both on the same evaluation set")
 

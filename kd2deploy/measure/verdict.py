@@ -7,7 +7,9 @@ from enum import Enum
 from typing import Literal
 
 from kd2deploy.core import Gates
+from kd2deploy.core.figures import SUFFIX, Unit, apart, as_given, count_of, ends, figure
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
+from kd2deploy.measure.phrases import PHRASES, Metric, Told
 
 
 class Outcome(Enum):
@@ -31,9 +33,6 @@ EXIT_CODES: Mapping[Outcome, int] = {
 }
 
 Bound = Literal["at_most", "at_least"]
-Unit = Literal["points", "share", "ratio", "ms", "mb"]
-MetricUnit = Literal["share", "number"]
-"""A `share` is 0..1, and its drops are told in points of a hundred; a `number` is told as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,9 @@ class Gate:
     unit: Unit
 
 
-SIGNS: Mapping[Unit, str] = {"points": " points", "share": " %", "ratio": "x", "ms": " ms", "mb": " MB"}
-HUNDREDTHS: frozenset[Unit] = frozenset({"points", "share"})
-
 GATES: Mapping[str, Gate] = {
     "max_drop": Gate("metric drop against the teacher", "at_most", "points"),
+    "max_class_drop": Gate("largest drop of any class's recall against the teacher", "at_most", "points"),
     "min_retention": Gate("metric kept of the teacher's", "at_least", "share"),
     "min_gap_closed": Gate("gap closed between control and teacher", "at_least", "share"),
     "min_speedup": Gate("speedup over the teacher", "at_least", "ratio"),
@@ -73,6 +70,9 @@ class GateResult:
     high: float | None
     outcome: Outcome
     sentence: str
+    """With the interval, and what would decide it where nothing is decided."""
+    brief: str
+    """What the verdict's own sentence says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,55 +94,104 @@ def judge(
     figures: Mapping[str, Figure | float | None],
     breaches: Sequence[str] = (),
     remarks: Mapping[str, str] | None = None,
-    metric_unit: MetricUnit = "share",
+    metric: Metric | None = None,
+    subjects: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Every limit that is set, held against the figure of the same name in `figures`.
 
     A figure is an Interval, a TooFew, or a plain number that is known exactly (a file's size); one that is missing,
     None or not a number fails its gate. `breaches` are preflight findings, each a sentence: any makes the verdict
     INVALID, because numbers taken of the wrong thing prove nothing; the gates are still shown. `remarks` are what else
-    is to be known of a figure; they change no outcome.
+    is to be known of a figure; they change no outcome. `subjects` name what a figure is of (`Told.subject`).
     """
     limits = {name: getattr(gates, name) for name in GATES}
     results = tuple(
-        remarked(gate(name, limit, figures.get(name), metric_unit), (remarks or {}).get(name, ""))
+        remarked(
+            gate(name, limit, figures.get(name), metric or Metric(), (subjects or {}).get(name, "")),
+            (remarks or {}).get(name, ""),
+        )
         for name, limit in limits.items()
         if limit is not None
     )
-    outcomes = {result.outcome for result in results}
     if breaches:
         return Verdict(Outcome.INVALID, f"INVALID: {'; '.join(breaches)}", results, tuple(breaches))
     if not results:
         return Verdict(Outcome.PASS, "PASS: no gate was set, so nothing could fail")
+    outcomes = {result.outcome for result in results}
     worst = next(o for o in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if o in outcomes)
-    decisive = [result.sentence for result in results if result.outcome is worst]
-    return Verdict(worst, f"{worst.value}: {'; '.join(decisive)}", results)
+    return Verdict(worst, f"{worst.value}: {in_one_sentence(results, worst)}", results)
 
 
-def gate(name: str, limit: float, figure: Figure | float | None, metric_unit: MetricUnit = "share") -> GateResult:
+def in_one_sentence(results: Sequence[GateResult], worst: Outcome) -> str:
+    """What decided it, what was gained first; of the limits that did not decide only how many there are."""
+    told = sorted(results, key=lambda result: list(PHRASES).index(result.name))
+    decisive = ", ".join(result.brief for result in told if result.outcome is worst)
+    held = sum(result.outcome is Outcome.PASS for result in results)
+    unsure = sum(result.outcome is Outcome.INCONCLUSIVE for result in results)
+    if worst is Outcome.PASS:
+        return decisive
+    others = [f"{count_of(held, 'other limit holds', 'other limits hold')}"] if held else []
+    if worst is Outcome.FAIL and unsure:
+        others.append(f"{unsure} cannot be told" if held else f"{count_of(unsure, 'other limit')} cannot be told")
+    return "; ".join([decisive, ", ".join(others)] if others else [decisive])
+
+
+def gate(
+    name: str, limit: float, figure: Figure | float | None, metric: Metric | None = None, subject: str = ""
+) -> GateResult:
     """PASS only if the pessimistic end clears the limit, FAIL only if the optimistic end misses it."""
-    kind = GATES[name]
+    kind, metric = GATES[name], metric or Metric()
+    unit = metric.difference if name == "max_drop" else kind.unit
     if isinstance(figure, TooFew):
-        text = f"{kind.title} cannot be told: {figure.has:,} samples, {figure.needs:,} needed"
-        return GateResult(name, kind.bound, kind.unit, limit, None, None, None, Outcome.INCONCLUSIVE, text)
+        of = "rows of a class" if name == "max_class_drop" else "samples"
+        text = f"{kind.title} cannot be told: {figure.has:,} {of}, {figure.needs:,} needed"
+        return GateResult(name, kind.bound, unit, limit, None, None, None, Outcome.INCONCLUSIVE, text, text)
     if isinstance(figure, int | float):
         figure = Interval(float(figure), float(figure), float(figure))
     if figure is None or any(math.isnan(end) for end in (figure.estimate, figure.low, figure.high)):
         text = f"{kind.title} was not measured, and a missing figure fails"
-        return GateResult(name, kind.bound, kind.unit, limit, None, None, None, Outcome.FAIL, text)
+        return GateResult(name, kind.bound, unit, limit, None, None, None, Outcome.FAIL, text, text)
     outcome = _outcome(kind.bound, limit, figure)
-    number = kind.unit == "points" and metric_unit == "number"
-    scale, sign = (100 if kind.unit in HUNDREDTHS and not number else 1), "" if number else SIGNS[kind.unit]
-    estimate, low, high, bound = (f"{end * scale:.3g}" for end in (figure.estimate, figure.low, figure.high, limit))
-    found = f"{estimate}{sign} [{low}, {high}]"
-    wanted = f"{kind.bound.replace('_', ' ')} {bound}{sign}"
+    told = Told(
+        figure,
+        limit,
+        unit,
+        metric if name == "max_drop" else replace(metric, suffix=""),
+        subject,
+        outcome is Outcome.INCONCLUSIVE,
+        apart(figure.estimate, limit, unit),
+    )
+    return GateResult(
+        name,
+        kind.bound,
+        unit,
+        limit,
+        figure.estimate,
+        figure.low,
+        figure.high,
+        outcome,
+        in_full(kind, told, outcome),
+        PHRASES[name](told),
+    )
+
+
+def in_full(kind: Gate, told: Told, outcome: Outcome) -> str:
+    """The figure with its interval, the limit, and how the two stand to each other."""
+    found = told.found
+    pessimistic = found.high if kind.bound == "at_most" else found.low
+    places = max(told.places, apart(pessimistic, told.limit, told.unit)) if math.isfinite(pessimistic) else told.places
+    known = ends(found.estimate, found.low, found.high, told.unit, places=places)
+    number = figure(found.estimate, told.unit, suffix=told.metric.suffix, places=places)
+    bound = as_given(told.limit, told.unit) + (SUFFIX[told.unit] or f" {told.metric.suffix}".rstrip())
+    more = "more samples or a quieter machine are" if told.unit in ("ratio", "ms") else "more evaluation rows are"
     remark = {
         Outcome.PASS: "holds",
         Outcome.FAIL: "is missed",
-        Outcome.INCONCLUSIVE: "lies inside the interval: more samples or a quieter machine are needed",
+        Outcome.INCONCLUSIVE: f"lies inside the interval: {more} needed",
     }[outcome]
-    sentence = f"{kind.title} is {found}; {wanted} {remark}"
-    return GateResult(name, kind.bound, kind.unit, limit, figure.estimate, figure.low, figure.high, outcome, sentence)
+    exact = found.low == found.estimate == found.high
+    measured = " ".join(filter(None, (number, "" if exact else known)))
+    return f"{kind.title} is {measured}; {kind.bound.replace('_', ' ')} {bound} {remark}"
 
 
 def remarked(result: GateResult, remark: str) -> GateResult:

@@ -1,5 +1,6 @@
 """The report of a run: plain data, and the pages made from it."""
 
+from kd2deploy.core.figures import Unit
 from kd2deploy.report.html import render_html
 from kd2deploy.report.markdown import render_markdown
 from kd2deploy.report.model_card import model_card
@@ -7,6 +8,7 @@ from kd2deploy.report.report import (
     SCHEMA_VERSION,
     ArtifactRecord,
     Candidate,
+    ClassDrop,
     Contender,
     Curve,
     CurvePoint,
@@ -17,6 +19,7 @@ from kd2deploy.report.report import (
     Finding,
     GateResult,
     LayerMap,
+    LengthGroup,
     Outcome,
     Plain,
     Report,
@@ -26,7 +29,6 @@ from kd2deploy.report.report import (
     StageTime,
     TaskInfo,
     Timing,
-    Unit,
     Verdict,
     estimate,
     needs,
@@ -38,6 +40,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "ArtifactRecord",
     "Candidate",
+    "ClassDrop",
     "Contender",
     "Curve",
     "CurvePoint",
@@ -48,6 +51,7 @@ __all__ = [
     "Finding",
     "GateResult",
     "LayerMap",
+    "LengthGroup",
     "Outcome",
     "Plain",
     "Report",

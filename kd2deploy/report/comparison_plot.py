@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from kd2deploy.core.figures import bare, count_of
 from kd2deploy.report.comparison import Comparison, Standing
 from kd2deploy.report.comparison_text import against_control, label
-from kd2deploy.report.formats import bare, metric_unit, with_interval
+from kd2deploy.report.formats import metric_unit, with_interval
 from kd2deploy.report.html import environment
 
 LEFT, RIGHT, TOP, ROW_PX, BELOW = 190, 700, 44, 26, 44
@@ -99,7 +100,7 @@ def render_svg(found: Comparison) -> Markup:
 
 
 def title(found: Comparison) -> str:
-    return f"{found.task.metric} of every method over {len(found.seeds)} seeds, with 95 % intervals"
+    return f"{found.task.metric} of every method over {count_of(len(found.seeds), 'seed')}, with 95 % intervals"
 
 
 def laid_out(found: Comparison) -> Plot:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean as mean
 
+from kd2deploy.core.figures import Unit, count_of
 from kd2deploy.report.comparison import Comparison, Difference, Standing
 from kd2deploy.report.formats import (
     MISSING,
@@ -18,7 +19,7 @@ from kd2deploy.report.formats import (
     whole_percent,
     with_interval,
 )
-from kd2deploy.report.report import Estimate, Unit
+from kd2deploy.report.report import Estimate
 from kd2deploy.report.tables import Cell, Fact, Table, pairs
 
 NO_TEACHER = "no teacher"
@@ -57,7 +58,7 @@ def standings(found: Comparison) -> Table:
     unit, delta, suffix = metric_unit(found.task)
     baseline = found.by_role("baseline").method
     return Table(
-        caption=f"Every method over {len(found.seeds)} seeds at {found.budget_about}; the teacher's "
+        caption=f"Every method over {count_of(len(found.seeds), 'seed')} at {found.budget_about}; the teacher's "
         f"{found.task.metric} is {figure(found.teacher, unit, suffix=suffix)}",
         head=(
             "Method",
@@ -239,10 +240,10 @@ def caveats(found: Comparison) -> list[str]:
     data = found.data.source
     chance = EXPECTED_BY_CHANCE * len(found.methods)
     lines = [
-        f"Intervals are 95 %, Student's t over {seeds} seeds paired by seed. A seed decides the order of rows, "
-        "dropout, and the first weights of a method's own heads and generators. All trainings share one teacher and "
-        f"one start of the student. So they cover other seeds on {data}, and say nothing of other data, teachers or "
-        "students.",
+        f"Intervals are 95 %, Student's t over {count_of(seeds, 'seed')} paired by seed. A seed decides the order of "
+        "rows, dropout, and the first weights of a method's own heads and generators. All trainings share one teacher "
+        f"and one start of the student. So they cover other seeds on {data}, and say nothing of other data, teachers "
+        "or students.",
         f"Each method is judged by itself: among {len(found.methods)} methods without any true difference, about "
         f"{chance:.1f} would be told apart by chance in each column.",
         "No method was tuned: all share learning rate, batch and schedule, and have the arguments of their committed "

@@ -1,12 +1,13 @@
-"""Numbers as text, in one place, so that a page, a pull request and a terminal never disagree."""
+"""What a report holds as text, by the one rounding of `core.figures`; and the kinds of number that only a page has."""
 
 import math
 from datetime import datetime
 
-from kd2deploy.report.report import Estimate, Outcome, TaskInfo, Unit
+from kd2deploy.core.figures import Unit, bare, ends
+from kd2deploy.core.figures import figure as known_figure
+from kd2deploy.report.report import Estimate, Outcome, TaskInfo
 
 MISSING = "n/a"
-SUFFIX: dict[Unit, str] = {"share": " %", "points": " pp", "ratio": "x", "ms": " ms", "mb": " MB", "number": ""}
 ICONS: dict[Outcome, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘"}
 MEANING: dict[Outcome, str] = {
     "PASS": "every limit is met, even at the pessimistic end of its interval",
@@ -16,29 +17,9 @@ MEANING: dict[Outcome, str] = {
 }
 
 
-def decimals(value: float, unit: Unit) -> int:
-    """How many decimals a value is written with: two for shares and ratios, else three significant digits."""
-    if unit in ("share", "points", "ratio"):
-        return 2
-    digits = 4 if unit == "number" else 3
-    if value == 0:
-        return digits - 1
-    return min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
-
-
-def bare(value: float, unit: Unit, places: int | None = None, signed: bool = False) -> str:
-    """The number without its unit; shares and points are written in hundredths."""
-    places = decimals(value, unit) if places is None else places
-    shown = value * 100 if unit in ("share", "points") else value
-    text = f"{shown:{'+' if signed else ''},.{places}f}"
-    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
-
-
 def figure(value: float | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
-    """A number with its unit: `12.3 ms`, `4.30x`, `91.32 %`, `-1.24 pp`; `suffix` is the unit of a plain number."""
-    if value is None:
-        return MISSING
-    return bare(value, unit, signed=signed) + (SUFFIX[unit] or (f" {suffix}" if suffix else ""))
+    """A number with its unit: `12.3 ms`, `4.30x`, `91.32 %`, `-1.24 points`; `suffix` is the unit of a plain number."""
+    return MISSING if value is None else known_figure(value, unit, suffix=suffix, signed=signed)
 
 
 def point(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
@@ -53,9 +34,8 @@ def interval(known: Estimate | None, unit: Unit, *, signed: bool = False, places
     if known is None or (known.low is None and known.high is None):
         return ""
     scale = next(value for value in (known.value, known.low, known.high) if value is not None)
-    places = decimals(scale, unit) if places is None else places
-    ends = (".." if end is None else bare(end, unit, places, signed) for end in (known.low, known.high))
-    return f"[{', '.join(ends)}]"
+    low, high = (math.nan if end is None else end for end in (known.low, known.high))
+    return ends(scale, low, high, unit, signed, places)
 
 
 def with_interval(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
@@ -69,11 +49,6 @@ def metric_unit(task: TaskInfo | None) -> tuple[Unit, Unit, str]:
     if task is not None and task.metric_unit == "number":
         return "number", "number", task.metric_suffix
     return "share", "points", ""
-
-
-def ratio(value: float) -> str:
-    """A ratio in running text: `4.3x`."""
-    return f"{value:,.{2 if value < 1 else 1}f}x"
 
 
 def whole_percent(share: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kd2deploy.core.figures import MetricUnit, Unit
 from kd2deploy.errors import RunError
 
 SCHEMA_VERSION = 1
@@ -25,8 +26,6 @@ Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID"]
 Role = Literal["teacher", "teacher_same_runtime", "control", "student", "variant"]
 """`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
 `control` is the student trained without a teacher, `variant` any other way to deploy the student."""
-Unit = Literal["share", "points", "ratio", "ms", "mb", "number"]
-"""How a gate's figures are written: 0.913 as 91.3 % (share) or 91.3 points, 4.3 as 4.3x, and so on."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,17 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     """Why it is INVALID, or what else made it what it is."""
 
+    @property
+    def told(self) -> str:
+        """The sentence without the outcome's word, for a page that has just shown it."""
+        return self.sentence.removeprefix(f"{self.outcome}: ")
+
 
 @dataclass(frozen=True)
 class TaskInfo:
     name: str
     metric: str
-    metric_unit: Literal["share", "number"] = "share"
+    metric_unit: MetricUnit = "share"
     """`share` is 0..1 and written in percent; `number` is written as it stands (decibels, a loss)."""
     metric_suffix: str = ""
     """Written behind a `number`: "dB"."""
@@ -174,6 +178,32 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class LengthGroup:
+    """Requests of like size: from `smallest` to `largest` elements of the deployed network's inputs."""
+
+    smallest: int
+    largest: int
+    requests: int
+    teacher_ms: float
+    """Median over these requests."""
+    deployed_ms: float
+    ratio: Estimate
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """What one class loses of its recall, 0..1, from the teacher to the deployed artifact."""
+
+    label: str
+    rows: int
+    """Evaluation rows of this class."""
+    teacher: float
+    deployed: float
+    drop: Estimate
+    """`teacher` - `deployed`, paired, with the class's own interval; without a value where the rows are too few."""
+
+
+@dataclass(frozen=True)
 class Speedup:
     """Ratio of median latencies, teacher / deployed."""
 
@@ -183,6 +213,8 @@ class Speedup:
     """Name of the contender divided by."""
     gates: bool = False
     """Whether `min_speedup` is judged by this one."""
+    by_length: tuple[LengthGroup, ...] = ()
+    """The same for short, middling and long requests apart; empty where all are alike."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +343,8 @@ class Report:
     contenders: tuple[Contender, ...] = ()
     speedups: tuple[Speedup, ...] = ()
     drop_chain: tuple[DropLink, ...] = ()
+    class_drops: tuple[ClassDrop, ...] = ()
+    """The largest first; those with too few rows last."""
     distillation: Distillation | None = None
     curves: tuple[Curve, ...] = ()
     generator: str = ""

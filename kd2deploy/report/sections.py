@@ -85,8 +85,8 @@ def comparison(report: Report) -> Section:
         "comparison",
         "Accuracy and speed",
         figures=("accuracy_latency",),
-        tables=_there(tables.contenders(report), tables.speedups(report)),
-        folded=_there(tables.metrics(report), tables.classes(report), tables.f1(report)),
+        tables=_there(tables.contenders(report), tables.speedups(report), tables.lengths(report)),
+        folded=_there(tables.class_drops(report), tables.metrics(report), tables.classes(report), tables.f1(report)),
     )
 
 

@@ -6,6 +6,7 @@ A function gives None where the run has nothing to show for it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kd2deploy.core.figures import Unit
 from kd2deploy.report.formats import (
     MISSING,
     count,
@@ -16,13 +17,12 @@ from kd2deploy.report.formats import (
     outcome,
     parameters,
     point,
-    ratio,
     seconds,
     short_hash,
     size,
     whole_percent,
 )
-from kd2deploy.report.report import ArtifactRecord, Contender, Estimate, GateResult, Plain, Report, Role, Timing, Unit
+from kd2deploy.report.report import ArtifactRecord, Contender, Estimate, GateResult, Plain, Report, Role, Timing
 
 ROLES: dict[Role, str] = {
     "teacher": "teacher, eager",
@@ -101,7 +101,9 @@ def facts(report: Report) -> list[Fact]:
             against = "eager PyTorch teacher" if speedup.baseline == "eager" else "teacher in the same runtime"
             ends = interval(speedup.ratio, "ratio")
             found.append(
-                Fact("faster than the " + against, ratio(speedup.ratio.value), f"95 % interval {ends}" if ends else "")
+                Fact(
+                    "faster than the " + against, point(speedup.ratio, "ratio"), f"95 % interval {ends}" if ends else ""
+                )
             )
     if shipped and shipped.timing:
         timing = shipped.timing
@@ -263,6 +265,51 @@ def classes(report: Report) -> Table | None:
 def f1(report: Report) -> Table | None:
     """F1 per label, by contender: a label that is always answered has a recall of one, and is of no use."""
     return _by_name("F1 per label", [(one, one.f1) for one in report.contenders if one.f1])
+
+
+def class_drops(report: Report) -> Table | None:
+    """What each class loses from the teacher to the deployed file, the largest first."""
+    if not report.class_drops:
+        return None
+    return Table(
+        caption="What each class loses from the teacher to the deployed file, each with its own 95 % interval",
+        head=("Class", "Rows", "Recall: teacher", "Recall: deployed", "Drop"),
+        rows=tuple(
+            (
+                Cell(one.label),
+                Cell(count(one.rows)),
+                Cell(figure(one.teacher, "share")),
+                Cell(figure(one.deployed, "share")),
+                _figure(one.drop, "points"),
+            )
+            for one in report.class_drops
+        ),
+        numbers=frozenset({1, 2, 3, 4}),
+    )
+
+
+def lengths(report: Report) -> Table | None:
+    """The speedup for short, middling and long requests apart."""
+    rows = tuple(
+        (
+            Cell(ROLES["teacher" if one.baseline == "eager" else "teacher_same_runtime"]),
+            Cell(f"{count(group.smallest)} to {count(group.largest)}"),
+            Cell(count(group.requests)),
+            Cell(ms(group.teacher_ms)),
+            Cell(ms(group.deployed_ms)),
+            _figure(group.ratio, "ratio"),
+        )
+        for one in report.speedups
+        for group in one.by_length
+    )
+    if not rows:
+        return None
+    return Table(
+        caption="How much faster by the length of the request: no limit is judged by it",
+        head=("Baseline", "Elements of its inputs", "Requests", "Teacher", "Deployed", "Ratio"),
+        rows=rows,
+        numbers=frozenset({2, 3, 4, 5}),
+    )
 
 
 def _names(groups: Iterable[Mapping[str, object]]) -> list[str]:

@@ -66,7 +66,7 @@ def print_verdict(report: Report, console: Console) -> None:
 def _verdict(report: Report) -> Panel:
     assert report.verdict is not None
     word = report.verdict.outcome
-    lines = [Text(report.verdict.sentence, style="bold"), *(Text(reason) for reason in report.verdict.reasons)]
+    lines = [Text(report.verdict.told, style="bold"), *(Text(reason) for reason in report.verdict.reasons)]
     figures = Text("   ".join(f"{fact.value} {fact.label}" for fact in facts(report)))
     return Panel(
         Group(*lines, *([figures] if figures.plain else [])),

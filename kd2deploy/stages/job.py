@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
+from kd2deploy.core.figures import MetricUnit
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import outputs_of
 from kd2deploy.measure.machine import describe_machine
-from kd2deploy.measure.verdict import MetricUnit
 from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo

@@ -32,6 +32,8 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
         task = kind(**{**arguments, "labels": list(splits.labels)})
     except ValueError as error:
         raise RecipeError([Fault("task", one_line(error))]) from None
+    if not splits.labels and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):
+        raise RecipeError([Fault("gates.max_class_drop", "holds classes to their recall, and this task has none")])
     return task, splits, tables.about
 
 

@@ -6,7 +6,7 @@ from measured_sessions import CPU, Parity, SumSession, numbered_rows, sum_artifa
 
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.accuracy import outputs_of
-from kd2deploy.measure.agreement import agree, chain, where_it_drops
+from kd2deploy.measure.agreement import agree
 
 TASK = Parity()
 FEATURES = TASK.encode(numbered_rows(64), Path())
@@ -40,16 +40,3 @@ def test_other_names_or_shapes_are_an_error_and_no_figure() -> None:
         agree(TASK, {"logits": np.ones((4, 2))}, {"logits": np.ones((1, 2))})
     with pytest.raises(MeasureError, match="export them by one name"):
         agree(TASK, {"logits": np.ones((4, 2))}, {"output_0": np.ones((4, 2))})
-
-
-def test_the_step_that_loses_most_is_named() -> None:
-    scores = [("teacher", 0.92), ("student", 0.91), ("onnx", 0.91), ("int8", 0.84)]
-    assert [round(link.change, 2) for link in chain(scores)] == [0.0, -0.01, 0.0, -0.07]
-    told = where_it_drops(scores)
-    assert told == "the largest loss enters from onnx to int8: -7.00 points, and -8.00 points in all"
-    assert where_it_drops(scores, "number").endswith("-0.0700, and -0.0800 in all")
-
-
-def test_a_chain_without_a_loss_says_so() -> None:
-    assert where_it_drops([("teacher", 0.9), ("student", 0.91)]).startswith("no step loses anything")
-    assert where_it_drops([("teacher", 0.9)]) == "there is only one score, so no step to blame"

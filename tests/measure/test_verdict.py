@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kd2deploy.core import Gates
 from kd2deploy.measure.intervals import Interval, TooFew
+from kd2deploy.measure.phrases import PHRASES, Metric
 from kd2deploy.measure.verdict import GATES, Outcome, gate, judge
 
 
@@ -62,15 +63,71 @@ def test_the_worst_gate_decides_and_says_why() -> None:
     unsure = judge(gates, {"max_drop": good, "min_speedup": wide, "p50_ms": 2.0})
     failed = judge(gates, {"max_drop": good, "min_speedup": wide, "p50_ms": bad})
     assert [each.outcome.exit_code for each in (passed, unsure, failed)] == [0, 3, 1]
-    assert failed.sentence == "FAIL: median latency is 6 ms [5.5, 6.5]; at most 5 ms is missed"
+    assert failed.sentence == "FAIL: median latency 6.00 ms (5 ms allowed); 1 other limit holds, 1 cannot be told"
+    assert failed.gates[2].sentence == "median latency is 6.00 ms [5.50, 6.50]; at most 5 ms is missed"
+    assert unsure.sentence == "INCONCLUSIVE: 4.10x [3.90, 4.30] faster (4x asked); 2 other limits hold"
     assert [each.name for each in failed.gates] == ["max_drop", "min_speedup", "p50_ms"]
 
 
 def test_a_drop_is_told_in_points_unless_the_metric_is_no_share() -> None:
     drop = Interval(-0.004568, -0.009777, 0.0007)
-    told = gate("max_drop", 0.02, drop).sentence
-    assert told == "metric drop against the teacher is -0.457 points [-0.978, 0.07]; at most 2 points holds"
-    assert "-0.00457 [-0.00978, 0.0007]; at most 0.02 holds" in gate("max_drop", 0.02, drop, "number").sentence
+    told = gate("max_drop", 0.02, drop)
+    assert told.sentence == "metric drop against the teacher is -0.46 points [-0.98, 0.07]; at most 2 points holds"
+    assert told.unit == "points"
+    number = gate("max_drop", 0.02, drop, Metric("spearman", "number"))
+    assert number.sentence.endswith("is -0.004568 [-0.009777, 0.000700]; at most 0.02 holds")
+    assert (number.unit, number.brief) == ("number", "spearman 0.004568 above the teacher's (0.02 below allowed)")
+
+
+def test_the_verdict_is_short_and_tells_what_was_gained_first() -> None:
+    gates = Gates(max_drop=0.02, min_speedup=4.0)
+    figures = {"max_drop": Interval(-0.0046, -0.0098, 0.0007), "min_speedup": Interval(12.66, 12.1, 13.2)}
+    found = judge(gates, figures, metric=Metric("accuracy")).sentence
+    assert found == "PASS: 12.7x faster (4x asked), accuracy 0.46 points above the teacher's (2 below allowed)"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "figure", "brief"),
+    [
+        ("min_speedup", 4.0, Interval(0.874, 0.86, 0.89), "0.87x as fast (4x asked)"),
+        ("max_drop", 0.005, Interval(0.0124, 0.01, 0.015), "accuracy 1.24 points below the teacher's (0.5 allowed)"),
+        ("max_drop", 0.01, Interval(0.0, 0.0, 0.004), "accuracy equal to the teacher's (1 below allowed)"),
+        (
+            "max_class_drop",
+            0.05,
+            Interval(0.14, 0.06, 0.2),
+            "recall of joy 14.00 points below the teacher's (5 allowed)",
+        ),
+        ("min_retention", 0.97, Interval(0.987, 0.98, 0.99), "98.70 % of the teacher's accuracy kept (97 % asked)"),
+        ("min_gap_closed", 0.5, Interval(0.78, 0.61, 0.93), "78.00 % of the gap to the teacher closed (50 % asked)"),
+        ("p50_ms", 5.0, Interval(1.092, 1.08, 1.1), "median latency 1.09 ms (5 ms allowed)"),
+        ("p99_ms", 20.0, Interval(17.5, 16.9, 18.3), "P99 latency 17.5 ms (20 ms allowed)"),
+        ("max_size_mb", 20.0, 14.62, "14.6 MB (20 MB allowed)"),
+    ],
+)
+def test_each_limit_has_its_phrase(name: str, limit: float, figure: Interval | float, brief: str) -> None:
+    assert gate(name, limit, figure, Metric("accuracy"), "joy" if "class" in name else "").brief == brief
+
+
+def test_the_baseline_that_flatters_less_is_named() -> None:
+    told = gate("min_speedup", 2.0, Interval(2.46, 2.41, 2.52), subject="the teacher in the same runtime")
+    assert told.brief == "2.46x faster than the teacher in the same runtime (2x asked)"
+
+
+def test_no_figure_is_rounded_to_the_limit_that_it_misses() -> None:
+    assert gate("min_speedup", 4.0, Interval(3.998, 3.99, 3.9985)).brief == "3.998x faster (4x asked)"
+    assert "[3.9900, 3.9996]" not in gate("min_speedup", 4.0, Interval(3.9, 3.8, 3.9996)).sentence
+    held = gate("max_drop", 0.01, Interval(0.005, 0.0, 0.010004))
+    assert held.outcome is Outcome.INCONCLUSIVE
+    assert "1.0004]" in held.sentence
+
+
+def test_more_rows_are_the_remedy_for_accuracy_and_quiet_for_speed() -> None:
+    wide = Interval(4.0, 3.0, 5.0)
+    assert "more evaluation rows are needed" in gate("max_drop", 4.0, wide).sentence
+    assert "a quieter machine are needed" in gate("min_speedup", 4.0, wide).sentence
+    few = gate("max_class_drop", 0.05, TooFew(needs=10, has=3)).sentence
+    assert few.endswith("cannot be told: 3 rows of a class, 10 needed")
 
 
 def test_a_breach_makes_it_invalid_and_the_gates_are_still_shown() -> None:
@@ -86,7 +143,7 @@ def test_without_gates_nothing_fails() -> None:
 
 
 def test_every_limit_of_the_gates_is_judged() -> None:
-    assert set(GATES) == {field.name for field in fields(Gates)} - {"baseline"}
+    assert set(GATES) == {field.name for field in fields(Gates)} - {"baseline"} == set(PHRASES)
 
 
 @given(st.sampled_from(sorted(GATES)), st.floats(-5, 5), st.floats(-5, 5), st.floats(0, 5))

@@ -83,7 +83,7 @@ def row(found: Comparison, method: str) -> list[str]:
 
 
 def test_a_method_that_does_harm_is_shown_as_such_everywhere(found: Comparison) -> None:
-    assert "-10.00 pp [-11.00, -9.00] WORSE than no teacher" in row(found, "harm")
+    assert "-10.00 points [-11.00, -9.00] WORSE than no teacher" in row(found, "harm")
     assert any("1 WORSE (harm<b>ful)" in line for line in conclusions(found))
     for page in (render_comparison_html(found), render_comparison_markdown(found)):
         assert "WORSE than no teacher" in page
@@ -94,8 +94,8 @@ def test_a_method_that_does_harm_is_shown_as_such_everywhere(found: Comparison) 
 
 
 def test_each_row_says_how_it_stands_to_plain_logits_and_to_no_teacher(found: Comparison) -> None:
-    assert row(found, "good")[3:5] == ["+5.00 pp [+4.00, +6.00] better", "+5.00 pp [+4.00, +6.00] better"]
-    assert row(found, "plain")[3:5] == ["", "+5.00 pp [+4.00, +6.00] better"]
+    assert row(found, "good")[3:5] == ["+5.00 points [+4.00, +6.00] better", "+5.00 points [+4.00, +6.00] better"]
+    assert row(found, "plain")[3:5] == ["", "+5.00 points [+4.00, +6.00] better"]
     assert row(found, "none")[3:6] == ["", "", ""]
     assert row(found, "none")[0] == "none (no teacher)"
     assert row(found, "harm")[5] == "n/a the teacher is not surely better than no teacher"

@@ -10,9 +10,13 @@ import pytest
 
 from kd2deploy.core import Artifact, Gates, Scores
 from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.phrases import Metric
 from kd2deploy.measure.verdict import judge
-from kd2deploy.report import LayerMap, TaskInfo
-from kd2deploy.stages.judge import gap_shown, layer_map, record, verdict_shown, weights_mb
+from kd2deploy.report import LayerMap
+from kd2deploy.stages.brought import gap_shown
+from kd2deploy.stages.judge import weights_mb
+from kd2deploy.stages.origin import layer_map, record
+from kd2deploy.stages.told import verdict_shown
 
 
 def scores(accuracy: float) -> Scores:
@@ -37,8 +41,9 @@ def test_a_share_of_no_gap_is_not_shown(teacher: float, gap: Interval, note: str
 
 @pytest.mark.parametrize(("metric_unit", "unit"), [("share", "points"), ("number", "number")])
 def test_a_loss_of_correlation_is_not_written_in_points(metric_unit: str, unit: str) -> None:
-    verdict = judge(Gates(max_drop=0.02), {"max_drop": Interval(0.01, 0.0, 0.015)})
-    (gate,) = verdict_shown(verdict, TaskInfo("text", "spearman", metric_unit)).gates  # type: ignore[arg-type]
+    metric = Metric("spearman", metric_unit)  # type: ignore[arg-type]
+    verdict = judge(Gates(max_drop=0.02), {"max_drop": Interval(0.01, 0.0, 0.015)}, metric=metric)
+    (gate,) = verdict_shown(verdict).gates
     assert gate.unit == unit
 
 

@@ -1,0 +1,135 @@
+"""What a reader must know beside the verdict: how noisy it was, why it is slow, which class was lost."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from kd2deploy.core import Artifact, Target
+from kd2deploy.core.figures import as_given, count_of, ends, figure, listed
+from kd2deploy.measure.class_drops import LEAST_ROWS, ClassDrop, too_few
+from kd2deploy.measure.diagnosis import diagnose
+from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.latency import speedup
+from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
+from kd2deploy.measure.statistics import CV_LIMIT, noise
+from kd2deploy.measure.timing import Timing
+from kd2deploy.report import Finding
+from kd2deploy.stages.judge import Judged, Names, baseline_name, weights_mb
+from kd2deploy.stages.measure import Measured
+
+BANDWIDTH_S = 0.1
+"""Seconds for measuring the memory's bandwidth."""
+HEAVY = 0.05
+"""A class that loses so much of its recall is told, whatever the mean says. Ours."""
+MOST_CLASSES = 3
+"""Classes that are named; the report's table holds them all."""
+
+
+def findings(
+    measured: Measured, judged: Judged, names: Names, target: Target, deployed: Artifact, cap_s: float
+) -> tuple[Finding, ...]:
+    """All that stands under "What to know" and was measured; the gravest first."""
+    found = [
+        *lost_classes(judged.class_drops),
+        *unsteady(measured, names, target, cap_s),
+        *why_slow(measured, names, target, deployed),
+        *untold_classes(judged.class_drops),
+    ]
+    return tuple(found)
+
+
+def lost_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
+    """The classes that lose heavily: first those that surely lost something, even as the worst of many."""
+    heavy = [(one, one.drop) for one in drops if isinstance(one.drop, Interval) and one.lost >= HEAVY]
+    heavy.sort(key=lambda pair: (pair[0].sure_from <= 0, -pair[0].lost))
+    found = [lost_class(one, drop) for one, drop in heavy[:MOST_CLASSES]]
+    if len(heavy) > MOST_CLASSES:
+        more = count_of(len(heavy) - MOST_CLASSES, "more class loses", "more classes lose")
+        found.append(Finding(f"{more} {as_given(HEAVY, 'points')} points or more of recall: see the table of classes."))
+    return found
+
+
+def lost_class(one: ClassDrop, drop: Interval) -> Finding:
+    before, after = (figure(value, "share") for value in (one.before, one.after))
+    known = f"{figure(one.lost, 'points')} {ends(one.lost, drop.low, drop.high, 'points')}"
+    rows = count_of(one.rows, "row")
+    said = f"The class {one.label} falls from a recall of {before} (teacher) to {after} (deployed): {known} on {rows}"
+    if one.sure_from <= 0:
+        return Finding(f"{said}, too few to be sure.", "more evaluation rows of this class.")
+    return Finding(
+        f"{said}.", "more training rows of this class; `gates.max_class_drop` holds a run to what a class may lose."
+    )
+
+
+def untold_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
+    few = too_few(drops)
+    if not few:
+        return []
+    has = "classes has" if len(few) == 1 else "classes have"
+    return [
+        Finding(
+            f"{len(few):,} of {len(drops):,} {has} fewer than {LEAST_ROWS} evaluation rows, so that nothing is known "
+            f"of what is lost there: {listed(few)}.",
+            "more evaluation rows.",
+        )
+    ]
+
+
+def unsteady(measured: Measured, names: Names, target: Target, cap_s: float) -> list[Finding]:
+    """Said once for all timings: that they were noisy or cut short, and what that means.
+
+    Silent where it touches few contenders, none of which a limit rests on: the table marks these.
+    """
+    timed = [one for one in measured.timings.values() if not one.failure and one.blocks]
+    noisy = {one.name: noise(one.samples_ms, one.inputs).cv for one in timed}
+    noisy = {name: cv for name, cv in noisy.items() if cv > CV_LIMIT}
+    cut = [one.name for one in timed if not one.settled]
+    rest_on = {names.deployed, baseline_name(names, target)}
+    touched = {*noisy, *cut}
+    if not touched or (not touched & rest_on and 2 * len(touched) < len(timed)):
+        return []
+    parts = []
+    if noisy:
+        spread = " to ".join(
+            dict.fromkeys(figure(cv, "share", places=0) for cv in (min(noisy.values()), max(noisy.values())))
+        )
+        parts.append(
+            f"{how_many(len(noisy), timed)} noisy: single requests of one input spread by {spread}, where "
+            f"{as_given(CV_LIMIT, 'share')} % is calm"
+        )
+    if cut:
+        parts.append(f"{how_many(len(cut), timed)} cut short at the cap of {cap_s:g} s, before the median had settled")
+    sentence = "; ".join(parts)
+    return [
+        Finding(
+            f"{sentence[0].upper()}{sentence[1:]}. The intervals hold this noise, and every limit is judged by its "
+            "interval's pessimistic end.",
+            "stop what else runs on the machine, or raise `measurement.cap_s`."
+            if cut
+            else "stop what else runs on the machine.",
+        )
+    ]
+
+
+def how_many(touched: int, timed: Sequence[Timing]) -> str:
+    if touched == len(timed):
+        return f"all {len(timed)} timings are" if len(timed) > 1 else "the timing is"
+    return f"{touched} of {len(timed)} timings {'is' if touched == 1 else 'are'}"
+
+
+def why_slow(measured: Measured, names: Names, target: Target, deployed: Artifact) -> list[Finding]:
+    """Why the student is not as fast as wanted, where it is not."""
+    slow, fast = measured.timings.get(baseline_name(names, target) or ""), measured.timings.get(names.deployed)
+    if slow is None or fast is None or slow.failure or fast.failure:
+        return []
+    ratio = speedup(slow, fast)
+    found = diagnose(
+        fast,
+        slow,
+        ratio,
+        target.gates.min_speedup or 1.0,
+        machine=describe_machine(),
+        precision=deployed.precision,
+        size_mb=weights_mb(deployed),
+        bandwidth=partial(device_copy_gb_per_s if target.device == "cuda" else copy_gb_per_s, BANDWIDTH_S),
+    )
+    return [Finding(one.sentence, one.remedy, names.deployed) for one in found]

@@ -1,0 +1,97 @@
+"""How the deployed file came to be: training curves, compared layers, and what was made from what."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kd2deploy.core import Artifact
+from kd2deploy.report import ArtifactRecord, Curve, CurvePoint, LayerMap
+from kd2deploy.stages.distill import Distilled
+from kd2deploy.stages.export import Exports
+from kd2deploy.stages.judge import Names, weights_mb
+from kd2deploy.stages.measure import Entry
+from kd2deploy.stages.student import Started
+from kd2deploy.train.engine import Trained
+
+
+def curves(teacher: Trained | None, trained: Sequence[Distilled]) -> tuple[Curve, ...]:
+    found = [Curve("teacher", "teacher", points(teacher.history))] if teacher else []
+    for one in trained:
+        history = joined([part.history for part in one.trained])
+        found.append(Curve(f"{one.role}, seed {one.seed}", one.role, history, one.seed))
+    return tuple(found)
+
+
+def joined(histories: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[CurvePoint, ...]:
+    """Several trainings of one student in a row, on one axis of epochs."""
+    found: list[CurvePoint] = []
+    for history in histories:
+        offset = found[-1].epoch if found else 0.0
+        found += [dataclasses.replace(point, epoch=point.epoch + offset) for point in points(history)]
+    return tuple(found)
+
+
+def points(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
+    return tuple(
+        CurvePoint(one["epoch"], {**one.get("terms", {}), "loss": one["loss"]}, one.get("score")) for one in history
+    )
+
+
+def layer_map(started: Started, student: Distilled) -> LayerMap | None:
+    """The layers that terms compared; where none did, those the student's weights were copied from."""
+    maps = student.layer_maps
+    if maps:
+        pairs = tuple(
+            (str(one), str(other) if len(maps) == 1 else f"{other} ({term})")
+            for term, found in maps.items()
+            for one, other in found
+        )
+        return LayerMap(f"compared by {', '.join(maps)}", pairs)
+    if started.layer_map:
+        rule = f"weights copied ({started.copied_share:.0%} of the student)"
+        return LayerMap(rule, tuple((str(one), str(other)) for one, other in started.layer_map))
+    return None
+
+
+def lineage(entries: Sequence[Entry], exports: Exports, names: Names) -> tuple[ArtifactRecord, ...]:
+    records: dict[str, ArtifactRecord] = {}
+    for entry in entries:
+        artifact = entry.contender.artifact
+        records.setdefault(artifact.sha256, record(entry.name, artifact, entry.name == names.deployed))
+    for one in exports.variants.values():
+        for at, artifact in enumerate(one.chain):
+            last = at == len(one.chain) - 1
+            name = one.name if last else f"{one.name} / {artifact.made_by}"
+            deployed = last and one.name == names.deployed
+            known = records.get(artifact.sha256)
+            records[artifact.sha256] = record(
+                known.name if known else name, artifact, deployed or bool(known and known.deployed)
+            )
+    return tuple(records.values())
+
+
+def record(name: str, artifact: Artifact, deployed: bool) -> ArtifactRecord:
+    details = {
+        key: ", ".join(value) if key == "excluded" else plain(value)  # every operation left in float is named
+        for key, value in artifact.details.items()
+    }
+    return ArtifactRecord(
+        name,
+        artifact.sha256,
+        artifact.parent,
+        artifact.made_by.rpartition(".")[2],
+        artifact.precision,
+        weights_mb(artifact),
+        deployed,
+        details,
+    )
+
+
+def plain(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if len(value) <= 6 else f"{len(value)}: {', '.join(map(str, value[:3]))}, ..."
+    return str(value)
