@@ -144,7 +144,8 @@ def write_pack(
         "splits": {name: getattr(splits, name) for name in ("labels", "warnings", "overlap", "sha256")},
     }
     (folder / "pack.json").write_text(json.dumps(manifest, indent=2, default=list) + "\n", encoding="utf-8")
-    replace(facts, left_out={**facts.left_out, **left_out}).write(folder / "report.json")
+    known = replace(facts, left_out={**facts.left_out, **left_out})
+    (folder / "report.json").write_text(known.to_json(), encoding="utf-8")  # SHA256SUMS holds it, as all the rest
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements(target)), encoding="utf-8")
     (folder / "finish.py").write_text(SCRIPT, encoding="utf-8")
     program = Path(str(kd2deploy.__file__)).parent

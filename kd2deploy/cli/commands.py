@@ -246,7 +246,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its repo
     from kd2deploy.report.report import Report
 
     file = run / "report.json" if run.is_dir() else run
-    found = Report.read(file)
+    found = Report.read_checked(file)
     answer_report(found)
     try:
         write(found, file.parent)

@@ -4,6 +4,7 @@ Everything that a partial run lacks is empty or None, and every page leaves its 
 own unit, 0..1 where `TaskInfo.metric_unit` is "share"; times are in milliseconds unless the name says otherwise.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -409,9 +410,33 @@ class Report:
             raise RunError("the report was changed by hand: " + "; ".join(faults)) from error
 
     def write(self, path: Path) -> Path:
-        """Write `to_json` to a file."""
-        path.write_text(self.to_json(), encoding="utf-8")
+        """Write `to_json` to a file, and its digest beside it."""
+        text = self.to_json()
+        path.write_text(text, encoding="utf-8")
+        digest_of(path).write_text(f"{sha256_of_text(text)}  {path.name}\n", encoding="utf-8")
         return path
+
+    @staticmethod
+    def read_checked(path: Path) -> "Report":
+        """`read`, of a file that is still what `write` wrote: what may be shown as a run's verdict. Raises RunError.
+
+        It shows an edit, not a forgery: whoever edits the file may write the digest anew.
+        """
+        beside = digest_of(path)
+        report = Report.read(path)
+        try:
+            said = beside.read_text(encoding="utf-8").split()[:1]
+        except (OSError, UnicodeDecodeError):
+            raise RunError(
+                f"{path} has no readable {beside.name} beside it, so nothing shows that it is what the run wrote; run "
+                "the same command again there: finished stages are kept"
+            ) from None
+        if said != [sha256_of_text(path.read_text(encoding="utf-8"))]:
+            raise RunError(
+                f"{path} was changed after the run wrote it, so its verdict is not shown; run the same command again "
+                "there: finished stages are kept"
+            )
+        return report
 
     @staticmethod
     def read(path: Path) -> "Report":
@@ -422,6 +447,15 @@ class Report:
             raise RunError(f"{path}: {error.strerror}; give the report.json of a run") from error
         except UnicodeDecodeError as error:
             raise RunError(f"{path} is not a report: {error}; give the report.json of a run") from error
+
+
+def digest_of(path: Path) -> Path:
+    """Where the digest of a report's file lies, as `sha256sum --check` reads it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def sha256_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

@@ -1,10 +1,13 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from kd2deploy.cli.commands import app
 from kd2deploy.errors import RunError
 from kd2deploy.report import (
     ArtifactRecord,
@@ -132,6 +135,29 @@ def test_a_report_changed_by_hand_is_refused_with_the_place(old: str, new: str, 
     assert old in text
     with pytest.raises(RunError, match=place):
         Report.from_json(text.replace(old, new))
+
+
+def test_an_edited_report_is_not_shown_as_a_verdict(tmp_path: Path) -> None:
+    path = example("FAIL").write(tmp_path / "report.json")
+    assert Report.read_checked(path) == example("FAIL")
+    path.write_text(path.read_text(encoding="utf-8").replace('"FAIL"', '"PASS"'), encoding="utf-8")
+    with pytest.raises(RunError, match="was changed after the run wrote it"):
+        Report.read_checked(path)
+    (tmp_path / "report.json.sha256").unlink()
+    with pytest.raises(RunError, match=r"no readable report\.json\.sha256 beside it"):
+        Report.read_checked(path)
+
+
+def test_the_command_refuses_an_edited_report_with_one_line_and_leaves_its_pages(tmp_path: Path) -> None:
+    path = example("FAIL").write(tmp_path / "report.json")
+    assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 1
+    page = (tmp_path / "report.html").read_bytes()
+    path.write_text(path.read_text(encoding="utf-8").replace('"FAIL"', '"PASS"'), encoding="utf-8")
+    refused = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert refused.exit_code == 2
+    assert "was changed after the run wrote it" in " ".join(refused.output.split())
+    assert "Traceback" not in refused.output
+    assert (tmp_path / "report.html").read_bytes() == page
 
 
 def test_a_missing_file_is_an_error_with_its_name(tmp_path_factory: pytest.TempPathFactory) -> None:
