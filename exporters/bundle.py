@@ -144,7 +144,7 @@ class Manifest:
 def manifest_of(path: Path) -> Manifest:
     """Raises SessionError for a manifest that this program has not written, or another version of it."""
     found = object_of(path, SessionError, "copy the bundle again")
-    if found.get("format") not in READ:
+    if found.get("format") not in list(READ):  # by equality: what a file holds need not be hashable
         raise SessionError(
             f"{path} has format {short(found.get('format'))}, and this version reads {min(READ)} to {FORMAT}; "
             "open it with the version of kd2deploy that its report names"
