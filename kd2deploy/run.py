@@ -10,7 +10,9 @@ import errno
 import hashlib
 import importlib.util
 import json
+import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +27,12 @@ from kd2deploy.core.artifact import files_of, sha256_of
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import RunError
 
+log = logging.getLogger(__name__)
+
 STAGES = "stages"
 RECORD = "stage.json"
+MARK = re.compile(r".*-[0-9a-f]{12}")
+"""A finished stage's folder."""
 PARTIAL = ".partial"
 VERSIONED = (
     "kd2deploy",
@@ -118,6 +124,8 @@ class Run:
             )
         else:
             self.on_stage(name, "running")
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s is made in %s: %s", name, folder, why_made(folder, name, spec, parents))
             partial.mkdir(exist_ok=True)
             about = {"name": name, "fingerprint": mark, "spec": spec, "parents": dict(parents)}
             record = recorded(partial) or worked(partial, about, work)
@@ -130,6 +138,10 @@ class Run:
         stage = Stage(name, folder, record["sha256"], result, record["seconds"], reused)
         self.done.append(stage)
         self.on_stage(name, "reused" if reused else "done")
+        if reused:
+            log.info("%s is reused from %s", name, folder)
+        else:
+            log.info("%s took %.1f s", name, stage.seconds)
         return stage
 
     def reuse(self, name: str, folder: Path) -> dict[str, Any]:
@@ -140,6 +152,32 @@ class Run:
                 f"{folder} was changed after the stage {name!r} was done; delete that folder and run the command again"
             )
         return record
+
+
+def why_made(folder: Path, name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """Why no finished stage answers: what is other than in the latest of this name."""
+    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    if partial.is_dir():
+        return "an earlier attempt there was cut short, or met what makes it void"
+    finished = [record for record in folder.parent.glob(f"{name}-*/{RECORD}") if MARK.fullmatch(record.parent.name)]
+    for record in sorted(finished, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            before = object_of(record, RunError, "")
+        except RunError:  # damaged: the next one tells
+            continue
+        if before.get("name") == name:
+            return "other than before: " + ", ".join(changes(before, {"spec": spec, "parents": parents}))
+    return "it was not done before"
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What of a stage's specification and parents differs from a record's; where nothing does, what else may."""
+    found = []
+    for part, values in json.loads(json.dumps(now, default=str)).items():
+        known = before.get(part)
+        earlier = known if isinstance(known, Mapping) else {}
+        found += [key for key in sorted({*values, *earlier}) if values.get(key) != earlier.get(key)]
+    return found or ["the versions of packages, or code and files that it names"]
 
 
 def worked(partial: Path, about: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:

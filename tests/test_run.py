@@ -34,6 +34,30 @@ def test_an_equal_stage_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> No
     assert Path(again.result["path"]).read_text() == "x"
 
 
+def test_the_log_says_what_is_made_and_why_and_what_is_reused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, name = Run(tmp_path), "export-cpu"
+    caplog.set_level("INFO", logger="kd2deploy")
+    with run.locked():
+        first = run.stage(name, {"a": 1, "b": 1}, {"student": "x"}, count)
+        run.stage(name, {"a": 1, "b": 1}, {"student": "x"}, count)
+        run.stage(name, {"a": 2, "b": 1}, {"student": "y"}, count)
+        run.stage("export-cpu-2", {}, {}, count)
+    told = [record.getMessage() for record in caplog.records if " took " not in record.getMessage()]
+    assert told[0] == f"{name} is made in {first.folder}: it was not done before"
+    assert told[1] == f"{name} is reused from {first.folder}"
+    assert told[2].endswith(": other than before: a, student")
+    assert told[3].endswith(": it was not done before")
+
+
+def test_a_stage_that_was_cut_short_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(tmp_path)
+    caplog.set_level("INFO", logger="kd2deploy")
+    with run.locked():
+        run.stage("one", {}, {}, count, lambda result: False)
+        run.stage("one", {}, {}, count)
+    assert "cut short" in caplog.records[2].getMessage()
+
+
 def test_a_killed_stage_continues_in_its_own_folder(tmp_path: Path) -> None:
     run = Run(tmp_path)
 

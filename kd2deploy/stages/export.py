@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +26,8 @@ from kd2deploy.progress import in_hundredths
 from kd2deploy.resolve import bind
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled
+
+log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 128
 EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
@@ -141,6 +144,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
             made[name] = replace(one, score=value)
         except FAILURES as error:
             left_out[name] = str(error)
+            log.info("%s is left out: %s", name, error)
     if not made:
         said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConvertError(f"no variant of target {target.name} could be made: {said}")
@@ -215,6 +219,7 @@ def convert(
         known = found_at(place)
         if known is not None:
             artifact = known
+            log.info("%s: %s is reused from %s", name, name_of(step), place)
         else:
             use, faults = bind("converter", step, f"variants.{name}")
             if use is None or faults:
@@ -227,6 +232,7 @@ def convert(
             shutil.rmtree(place, ignore_errors=True)
             aside.rename(place)
             artifact = replace(artifact, path=place / inside)
+            log.info("%s: %s made %s", name, name_of(step), artifact.path)
         chain.append(artifact)
     return Exported(name, tuple(chain), artifact, variant.session)
 

@@ -1,5 +1,6 @@
 """prepare: load the data, check it, and split off what is chosen by."""
 
+import logging
 from typing import Any
 
 from kd2deploy.core import Task
@@ -9,6 +10,8 @@ from kd2deploy.data.tables import Tables
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
 from kd2deploy.resolve import bind, one_line
+
+log = logging.getLogger(__name__)
 
 
 def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
@@ -28,6 +31,8 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
         limit_labels=recipe.limit_labels,
         missing=recipe.missing,
     )
+    sizes = len(splits.train), len(splits.validation), len(splits.eval), len(splits.labels)
+    log.info("%s: %d training, %d validation, %d evaluation rows; %d labels", tables.about, *sizes)
     try:
         task = kind(**{**arguments, "labels": list(splits.labels)})
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks._folder import ADAPTER, quiet
 from kd2deploy.tasks._weights import weight_files
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "adapter_model.safetensors"
 AUTO = {"SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification"}
@@ -46,8 +49,11 @@ def merged(folder: Path, locate: Callable[[str], Path]) -> Path:
         raise ModelError(f"{what}: a file may not name a package to import; merge it yourself, or give a folder")
     start = (folder / base).resolve() if (folder / base).is_dir() else locate(base)
     out = cache_folder() / "merged" / mark(folder, start)
-    if not (out / "config.json").is_file():
+    if (out / "config.json").is_file():
+        log.info("%s and its base are reused, merged, from %s", folder, out)
+    else:
         merge(folder, start, AUTO[kind], out)
+        log.info("%s was merged into its base in %s", folder, out)
     return out
 
 

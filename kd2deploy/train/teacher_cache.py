@@ -7,6 +7,7 @@ differs from a live one by float rounding (about 1e-6 in float32).
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -23,6 +24,8 @@ from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, 
 from kd2deploy.core.step import answers_positions
 from kd2deploy.errors import TrainError
 from kd2deploy.train.resume import write_json
+
+log = logging.getLogger(__name__)
 
 LAYOUT = 2
 """Version of the files' layout; part of the key, so that an older cache is never misread."""
@@ -95,7 +98,10 @@ class TeacherCache:
         data_hash = rows_hash(features)
         key = hashlib.sha256(json.dumps([LAYOUT, teacher_hash, data_hash, task.spec()], sort_keys=True).encode())
         place = folder / key.hexdigest()[:16]
-        if not place.exists():
+        if place.exists():
+            log.info("the teacher's answers to %d rows are reused from %s", len(features), place)
+        else:
+            log.info("the teacher answers %d rows, kept in %s", len(features), place)
             partial = place.with_suffix(".partial")
             teacher.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             fill(partial, task, teacher, features, batch, on_progress)
