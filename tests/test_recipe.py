@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kd2deploy.cli.flags import recipe_from, written_recipe
 from kd2deploy.core import Gates, Progress
@@ -316,3 +317,26 @@ def told_faults(found: Any) -> list[str] | None:
         return [fault.message for fault in error.faults] or [""]
     assert Recipe.parse(recipe.spec()) == recipe
     return None
+
+
+def test_flags_and_init_tell_a_regression_and_pictures_by_the_data(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("text,score,other\ngood,3.5,x\nbad,1,y\n")
+    scores = str(tmp_path / "scores.csv")
+    written = yaml.safe_load(written_recipe("dir", scores, scores, columns={"label": "score"}))
+    assert written["task"] == {"use": "text_classification", "labels": []}
+    assert written["data"] == {"use": "files", "train": scores, "eval": scores, "text": "text", "label": "score"}
+    whole = tmp_path / "stars.csv"
+    whole.write_text("text,label\ngood,3\nbad,1\n")
+    assert yaml.safe_load(written_recipe("dir", str(whole), str(whole)))["task"] == "text_classification"
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "pets" / name / "a.png")
+    pictures = yaml.safe_load(written_recipe("dir", str(tmp_path / "pets"), str(tmp_path / "pets")))
+    assert pictures["task"] == "image_classification"
+    Recipe.parse(pictures)
+
+
+def test_a_file_whose_name_needs_quotes_stays_itself_in_the_written_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "my: data, {1}.csv"
+    file.write_text("text,label\ngood,1\n")
+    assert yaml.safe_load(written_recipe("dir", str(file), str(file)))["data"]["train"] == str(file)

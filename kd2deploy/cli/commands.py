@@ -405,6 +405,10 @@ def init(
     teacher: Annotated[str, typer.Option(help="Folder, hub id or package:MODULE of the teacher.")],
     train: Annotated[str, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")],
     eval: Annotated[str, typer.Option(help="Evaluation data.")],
+    task: Annotated[str | None, typer.Option(help="The task by name, where the data does not tell.")] = None,
+    text: Column = None,
+    text_pair: Column = None,
+    label: Column = None,
     out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The recipe to write.")] = Path(
         "recipe.yaml"
     ),
@@ -416,7 +420,8 @@ def init(
         from kd2deploy.errors import Fault, RecipeError
 
         raise RecipeError([Fault("--out", f"{out} exists already; name another file")])
-    out.write_text(written_recipe(teacher, train, eval), encoding="utf-8")
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    out.write_text(written_recipe(teacher, train, eval, task, columns), encoding="utf-8")
     answer({"recipe": str(out)}, lines([f"wrote {out}; now: kd2deploy compress {out}"]))
 
 

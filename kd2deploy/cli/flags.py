@@ -1,17 +1,22 @@
 """The command line's flags as a recipe, and the commented recipe that `init` writes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from kd2deploy.core import Task
-from kd2deploy.data.files import column_names
+from kd2deploy.data.files import column_names, read
 from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.recipe import Recipe
-from kd2deploy.resolve import locate, suggestion
+from kd2deploy.resolve import known, locate, suggestion
 
+EMPTY: Mapping[str, str | None] = MappingProxyType({})
 TASK = "text_classification"
 """What is to be done where nobody says."""
+ROWS = 1000
+"""Rows whose labels are looked at."""
 
 
 def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, str]:
@@ -26,11 +31,10 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     missing = [f"--{name}" for name in needed if flags[name] is None]
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
-    task = flags["task"] or TASK
+    task, columns = described(flags["train"], flags["task"], flags["columns"])
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
-    columns = guessed(task_called(task), Path(flags["train"]), flags["columns"])
     found: dict[str, Any] = {
-        "task": {"use": task, **({"pair": True} if columns.get("text_pair") else {})},
+        "task": task,
         "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **columns},
         "teacher": {"from": flags["teacher"]},
         "student": {"plan": {}},
@@ -40,6 +44,41 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
         "gates": set_only(flags["gates"]),
     }
     return Recipe.parse(found), Path(flags["train"]).stem
+
+
+def described(train: str, task: str | None, columns: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The task's block, and the column of each of its fields, for a file or a folder of pictures.
+
+    A task that nobody named is the first whose fields the file has. Labels that are numbers with a fraction ask for a
+    regression. Raises RecipeError, DataError.
+    """
+    name = task or fitting(Path(train), columns)
+    found = guessed(task_called(name), Path(train), columns)
+    block: dict[str, Any] = {"use": name}
+    if found.get("text_pair"):
+        block["pair"] = True
+    if fractional(Path(train), found.get("label", "label")):
+        block["labels"] = []
+    return block, found
+
+
+def fitting(train: Path, columns: Mapping[str, str | None]) -> str:
+    """The task that a folder of pictures is for, or the usual one."""
+    if not train.is_dir():
+        return TASK
+    held = set(read(train, [])[0])
+    names = [name for name in (TASK, *known("task")) if set(task_called(name).fields({})) <= held]
+    return names[0] if names else TASK
+
+
+def fractional(train: Path, label: str) -> bool:
+    """Whether every label of the first rows is a number, and one has a fraction."""
+    rows = [] if train.is_dir() else read(train, [])[:ROWS]
+    try:
+        values = [float(row[label]) for row in rows if row.get(label) not in (None, "")]
+    except (TypeError, ValueError):
+        return False
+    return any(value != int(value) for value in values if math.isfinite(value))
 
 
 def with_gates(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
@@ -93,14 +132,15 @@ def set_only(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def written_recipe(teacher: str, train: str, eval: str) -> str:
+def written_recipe(
+    teacher: str, train: str, eval: str, task: str | None = None, columns: Mapping[str, str | None] = EMPTY
+) -> str:
     """A recipe with every common choice in it, and what the others would be. Raises DataError."""
-    columns = guessed(task_called(TASK), Path(train), {})
-    task = "{use: text_classification, pair: true}" if "text_pair" in columns else "text_classification"
-    named = ", ".join(f"{key}: {quoted(value)}" for key, value in columns.items())
+    block, found = described(train, task, columns)
+    source = {"use": "files", "train": train, "eval": eval, **found}
     return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
-task: {task}                  # metric: accuracy by default; macro_f1, matthews; labels: [] for a regression
-data: {{use: files, train: {quoted(train)}, eval: {quoted(eval)}, {named}}}
+task: {flow(block)}           # metric: accuracy by default; labels: [] where the label is a number to be predicted
+data: {flow(source)}
 teacher:
   from: {quoted(teacher)}               # a folder, a hub id where there is a network, or package:MODULE
   # fine_tune: {{epochs: 3, learning_rate: 2.0e-5, batch: 32}}     # for a teacher that is not trained on this task yet
@@ -121,8 +161,15 @@ gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also max_clas
 """
 
 
-def quoted(text: str) -> str:
+def flow(block: Mapping[str, Any]) -> str:
+    """A block in one line of YAML; a task without arguments is its name."""
+    if set(block) == {"use"}:
+        return str(block["use"])
+    return "{" + ", ".join(f"{key}: {quoted(value)}" for key, value in block.items()) + "}"
+
+
+def quoted(value: Any) -> str:
     """As YAML writes it."""
     import yaml
 
-    return str(yaml.safe_dump(text, width=10_000).strip().removesuffix("...").strip())
+    return str(yaml.safe_dump(value, width=10_000, default_flow_style=True).strip().removesuffix("...").strip())
