@@ -19,6 +19,7 @@ from kd2deploy.pack import Network, device_is_here, write_pack
 from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Candidate, DataInfo, Report, StageTime, Verdict, render_html, render_markdown
+from kd2deploy.report.notebook import notebook_html
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages import brought, judge, origin, told
 from kd2deploy.stages.bundle import bundle
@@ -64,6 +65,11 @@ class Result:
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.outcome] if self.outcome else 0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the contenders, and where the rest lies."""
+        places = {"page": self.folder / "report.html", "bundle": self.bundle, "pack": self.pack}
+        return notebook_html(self.report, {what: str(place) for what, place in places.items() if place})
 
 
 @dataclass(frozen=True)

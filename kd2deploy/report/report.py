@@ -383,6 +383,11 @@ class Report:
         """The first contender in a role."""
         return next((contender for contender in self.contenders if contender.role == role), None)
 
+    def _repr_html_(self) -> str:
+        from kd2deploy.report.notebook import notebook_html
+
+        return notebook_html(self)
+
     def to_json(self) -> str:
         """The report as JSON text. Raises RunError where a number is not finite: use `estimate` to make figures."""
         try:
