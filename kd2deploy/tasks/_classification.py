@@ -1,5 +1,6 @@
 """What the classification tasks share: loss, metrics, agreement and answers, of logits [N, C] or values [N, 1]."""
 
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -258,8 +259,8 @@ def with_two_outputs(net: nn.Module, labels: Sequence[str]) -> nn.Module:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: place for place, label in enumerate(labels)}
     config.problem_type = SINGLE
-    if hasattr(net, "num_labels"):
-        net.num_labels = 2
+    if hasattr(net, "num_labels"):  # what transformers' own classifiers count their loss by
+        typing.cast(Any, net).num_labels = 2
     return net
 
 

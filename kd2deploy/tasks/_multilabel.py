@@ -70,7 +70,9 @@ def label_set(row: Row, labels: Sequence[str]) -> list[int]:
 def micro_f1(truth: Array, margins: Array) -> float:
     """F1 of all labels of all rows together, 0..1; 0 where there is nothing to find and nothing was answered."""
     answered, wanted = margins >= 0, truth > 0
-    return _over(2.0 * np.count_nonzero(answered & wanted), np.count_nonzero(answered) + np.count_nonzero(wanted))
+    return _over(
+        2.0 * np.count_nonzero(answered & wanted), float(np.count_nonzero(answered) + np.count_nonzero(wanted))
+    )
 
 
 def f1_by_label(truth: Array, margins: Array) -> Doubles:
