@@ -55,11 +55,13 @@ def main(folder: Path, out: Path) -> int:
     import typer
 
     from kd2deploy.cli.errors import errors_shown
+    from kd2deploy.cli.interrupts import end_at_sigterm
     from kd2deploy.cli.progress import on_terminal
     from kd2deploy.cli.screen import Screen, console, showing
     from kd2deploy.report import print_report
 
     screen = Screen(folder=out)
+    end_at_sigterm()
     try:
         with showing(screen), errors_shown(), on_terminal() as watcher:
             result = finish(folder, out, watcher)

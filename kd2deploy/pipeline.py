@@ -1,7 +1,6 @@
 """The pipeline: prepare -> plan -> distill -> export -> measure -> judge -> report and bundle."""
 
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
+from kd2deploy.core.written import aside, put_in_place, write_text
 from kd2deploy.errors import ConvertError, Fault, RecipeError, SessionError
 from kd2deploy.exporters.combinations import refuse_hopeless
 from kd2deploy.measure.timing import Contender as TimedContender
@@ -141,9 +141,8 @@ def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: U
     if until == "distill":
         return Result(target.name, facts, place, None, folders)
     if not device_is_here(target):
-        shutil.rmtree(place / "pack", ignore_errors=True)
-        made = packed(job, teacher, trainings, target, signed(facts), place / "pack")
-        return Result(target.name, facts, place, None, folders, made)
+        put_in_place(packed(job, teacher, trainings, target, signed(facts), aside(place / "pack")), place / "pack")
+        return Result(target.name, facts, place, None, folders, place / "pack")
     if until == "export":
         exports = export(job, trainings.chosen.model, target)
         return Result(target.name, replace(facts, left_out=exports.left_out), place, None, folders)
@@ -357,11 +356,10 @@ def flat(found: Mapping[str, object]) -> dict[str, str | int | float | bool | No
 
 
 def write(report: Report, folder: Path) -> None:
-    """report.json first; the pages are rendered from it."""
-
+    """report.json first; the pages are rendered from it. Each is the old or the new one, should a kill come between."""
     report.write(folder / "report.json")
-    (folder / "report.html").write_text(render_html(report), encoding="utf-8")
-    (folder / "report.md").write_text(render_markdown(report), encoding="utf-8")
+    write_text(folder / "report.html", render_html(report))
+    write_text(folder / "report.md", render_markdown(report))
 
 
 def worst(results: Sequence[Result]) -> int:

@@ -25,6 +25,7 @@ from typing import Any
 
 from kd2deploy.core.artifact import files_of, sha256_of
 from kd2deploy.core.reading import object_of
+from kd2deploy.core.written import beside, flush, write_text
 from kd2deploy.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ RECORD = "stage.json"
 MARK = re.compile(r".*-[0-9a-f]{12}")
 """A finished stage's folder."""
 PARTIAL = ".partial"
+SCRATCH = ".scratch"
+"""In a stage's working folder: what goes between processes, evaluation inputs among it, and must not stay."""
 VERSIONED = (
     "kd2deploy",
     "torch",
@@ -94,6 +97,8 @@ class Run:
                     f"another kd2deploy is at work in {self.folder}; wait for it, or give this one `--out FOLDER`"
                 ) from None
             try:
+                for left in (self.folder / STAGES).glob(f".*/{SCRATCH}"):
+                    shutil.rmtree(left)
                 yield self
             finally:
                 lock.release()
@@ -183,7 +188,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> 
 def worked(partial: Path, about: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
     """The record of the work, which is done now."""
     started = time.perf_counter()
-    result = json.loads(json.dumps(dict(work(partial))))
+    try:
+        result = json.loads(json.dumps(dict(work(partial))))
+    finally:
+        shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     seconds = time.perf_counter() - started
     return {**about, "seconds": seconds, "sha256": sha256_of(partial), "result": result}
 
@@ -289,23 +297,14 @@ def stage_of(folder: Path) -> str:
 def rename(old: Path, new: Path) -> None:
     """Make a finished folder appear at once, its contents on the disk before its name."""
     for file in files_of(old):
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(file)
     old.rename(new)
+    flush(new.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    beside(path).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    beside(path).replace(path)
-
-
-def beside(path: Path) -> Path:
-    """Where a file is written before it takes its name."""
-    return path.with_name(path.name + ".new")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

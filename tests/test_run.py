@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kd2deploy.errors import RunError
-from kd2deploy.run import Run, fingerprint, readable_os_errors, write_json
+from kd2deploy.run import SCRATCH, Run, fingerprint, readable_os_errors, write_json
 
 
 def count(folder: Path) -> Mapping[str, Any]:
@@ -109,6 +109,24 @@ def test_a_record_that_does_not_hold_is_no_part_of_the_stage(tmp_path: Path, lef
         again = run.stage("one", {}, {}, count)
     assert stage.result["times"] == 1
     assert again.reused
+
+
+def test_what_processes_hand_each_other_is_no_part_of_a_stage_and_outlives_no_kill(tmp_path: Path) -> None:
+    def working(folder: Path) -> Mapping[str, Any]:
+        (folder / SCRATCH / "kd2deploy-x").mkdir(parents=True)
+        (folder / SCRATCH / "kd2deploy-x" / "feed.npz").write_text("an evaluation input")
+        return {}
+
+    with Run(tmp_path).locked() as run:
+        stage = run.stage("one", {}, {}, working)
+        again = run.stage("one", {}, {}, working)
+    assert again.reused
+    assert [file.name for file in stage.folder.iterdir()] == ["stage.json"]
+    left = tmp_path / "stages" / ".other-0123456789ab.partial"
+    working(left)
+    (left / "checkpoint").mkdir()
+    with Run(tmp_path).locked():
+        assert [path.name for path in left.iterdir()] == ["checkpoint"], "of another recipe, and kept but for inputs"
 
 
 def test_a_result_that_is_not_worth_keeping_is_made_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kd2deploy.cli.errors import USER_ERROR
+from kd2deploy.cli.interrupts import end_at_sigterm
 from kd2deploy.cli.options import Json, LogLevel, Quiet, Verbose, asked, command
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, lines, screen, showing
@@ -541,4 +542,5 @@ def answer_report(found: "Report") -> None:
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    end_at_sigterm()
     app()

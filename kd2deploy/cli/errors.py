@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import typer
 
 from kd2deploy.cli.crash import out_of_memory, written_down
+from kd2deploy.cli.interrupts import INTERRUPTED, TERMINATED, interruption
 from kd2deploy.cli.screen import screen
 from kd2deploy.errors import Fault, Kd2DeployError, RecipeError
 
 USER_ERROR = 2
 CRASHED = 70
 """EX_SOFTWARE of sysexits.h. Never 1, which is the verdict FAIL."""
-INTERRUPTED = 130
 READER_GONE = 141
 """What a shell gives for a command whose reader went away (SIGPIPE)."""
 MEMORY = (
@@ -34,9 +34,10 @@ def errors_shown() -> Iterator[None]:
     except Kd2DeployError as error:
         tell(USER_ERROR, str(error), error.faults if isinstance(error, RecipeError) else ())
         raise typer.Exit(USER_ERROR) from None
-    except KeyboardInterrupt:
-        tell(INTERRUPTED, "interrupted; the same command continues from here")
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as end:
+        code, message = interruption(end)
+        tell(code, message)
+        raise typer.Exit(code) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(READER_GONE) from None
@@ -61,7 +62,7 @@ def tell(code: int, message: str, faults: tuple[Fault, ...] = ()) -> None:
         for fault in faults:
             typer.echo(f"  {fault}", err=True)
     else:
-        typer.echo(message if code == INTERRUPTED else f"error: {message}", err=True)
+        typer.echo(message if code in (INTERRUPTED, TERMINATED) else f"error: {message}", err=True)
     if screen().json:
         named = [{"path": fault.path, "message": fault.message} for fault in faults]
         typer.echo(json.dumps({"exit_code": code, "error": message, "faults": named}, indent=1))

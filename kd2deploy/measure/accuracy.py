@@ -1,6 +1,5 @@
 """The task's score of an artifact: the deployed bytes, opened in a fresh process, on the real evaluation set."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from kd2deploy.core import Features, Feed, Row, Scores, Session, Target, Task
 from kd2deploy.errors import MeasureError
-from kd2deploy.measure.feeds import read_feed, write_feed
+from kd2deploy.measure.feeds import exchange, read_feed, write_feed
 from kd2deploy.measure.processes import WorkerProcess
 from kd2deploy.measure.timing import Contender
 from kd2deploy.measure.worker import check_finite
@@ -37,20 +36,22 @@ def score(
     *,
     batch: int = 32,
     timeout_s: float = 600.0,
+    scratch: Path | None = None,
 ) -> Evaluation:
     """Score an artifact in a process of its own, by the session that is timed too.
 
+    Inputs and outputs go through files in the folder `scratch`, or where the system keeps temporary ones.
     Raises MeasureError for outputs that are not finite and for a process that dies; SessionError as the session does.
     """
     _same_length(features, rows)
     parts: list[Outputs] = []
     batches = by_length(task, features, batch)
     with (
-        tempfile.TemporaryDirectory(prefix="kd2deploy-score-") as folder,
+        exchange(scratch) as folder,
         WorkerProcess(contender, task.spec(), target, timeout_s) as worker,
     ):
         described = worker.open()["describe"]
-        asked, answered = Path(folder, "feed.npz"), Path(folder, "outputs.npz")
+        asked, answered = folder / "feed.npz", folder / "outputs.npz"
         for places in batches:
             write_feed(task.feed([features[place] for place in places]), asked)
             worker.ask("outputs", feed=str(asked), to=str(answered))

@@ -1,12 +1,27 @@
 """Named arrays as files: how inputs and outputs travel between the coordinator and its workers."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from kd2deploy.core import Feed
+
+
+@contextmanager
+def exchange(within: Path | None) -> Iterator[Path]:
+    """A folder for inputs and outputs, gone afterwards.
+
+    `within` a folder of the work that they belong to: what a kill leaves is found there and removed with it. None is
+    the system's own place for such folders.
+    """
+    if within is not None:
+        within.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kd2deploy-", dir=within) as folder:
+        yield Path(folder)
 
 
 def write_feed(feed: Feed, file: Path) -> None:

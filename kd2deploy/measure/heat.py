@@ -18,6 +18,7 @@ import numpy as np
 
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.order import ordered, row_of, there_and_back
+from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol
 from kd2deploy.measure.statistics import LEAST_PROCESSES
 from kd2deploy.measure.stop_rule import Decision, ShareRule, State, decide, without_common_drift
@@ -144,7 +145,7 @@ class Heat:
                 if not lane.failure:
                     self.attempt(lane, partial(self.warm, lane, folders[lane.name]))
             return
-        with ThreadPoolExecutor(self.at_once) as pool:
+        with ended_with_their_workers(ThreadPoolExecutor(self.at_once)) as pool:
             list(pool.map(lambda lane: self.attempt(lane, partial(self.open, lane)), self.in_order()))
         for lane in self.in_order():
             self.attempt(lane, partial(self.warm, lane, folders[lane.name]))

@@ -1,7 +1,6 @@
 """The race: contenders in fresh processes, timed in interleaved blocks, so that what drifts hits all of them alike."""
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ import numpy as np
 
 from kd2deploy.core import Feed, Target, usable_cores
 from kd2deploy.errors import MeasureError
-from kd2deploy.measure.feeds import write_feeds
+from kd2deploy.measure.feeds import exchange, write_feeds
 from kd2deploy.measure.heat import Asked, Heat, Lane, OnProgress
 from kd2deploy.measure.intervals import Figure, Interval
 from kd2deploy.measure.loop import spread_order
@@ -34,12 +33,14 @@ def race(
     plan: Protocol | None = None,
     on_progress: OnProgress = lambda sentence, share: None,
     *,
+    scratch: Path | None = None,
     connect: Connect = WorkerProcess,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Timing]:
     """Time every contender on the same inputs; one that dies or refuses is reported in `Timing.failure`.
 
-    `feeds` are single requests of `target.workload.batch` rows, drawn from the evaluation set.
+    `feeds` are single requests of `target.workload.batch` rows, drawn from the evaluation set. They are handed over in
+    the folder `scratch`, or where the system keeps temporary files.
     """
     names = [contender.name for contender in contenders]
     if len(set(names)) < len(names):
@@ -52,10 +53,10 @@ def race(
         raise MeasureError(f"{odd[0]} was given other requests than the rest; give each contender the same examples")
     order = spread_order([elements(feed) for feed in feeds])
     lanes = [Lane(contender) for contender in contenders]
-    with tempfile.TemporaryDirectory(prefix="kd2deploy-race-") as folder:
-        shared = write_feeds([feeds[place] for place in order], Path(folder, "shared"))
+    with exchange(scratch) as folder:
+        shared = write_feeds([feeds[place] for place in order], folder / "shared")
         folders = {
-            contender.name: write_feeds([contender.feeds[place] for place in order], Path(folder, f"own-{turn}"))
+            contender.name: write_feeds([contender.feeds[place] for place in order], folder / f"own-{turn}")
             if contender.feeds is not None
             else shared
             for turn, contender in enumerate(contenders)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,26 @@ def with_threads(target: Target) -> Target:
     return replace(target, threads=target.threads or usable_cores())
 
 
+RUNNING: set["subprocess.Popen[bytes]"] = set()
+"""The workers of this process that have not been ended."""
+
+
+@contextmanager
+def ended_with_their_workers(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool of threads that each ask a worker. An interrupt ends the workers too, so that no thread waits for one.
+
+    Ctrl-C in a terminal reaches the workers by itself; SIGTERM is sent to this process alone.
+    """
+    with pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(RUNNING):
+                process.kill()
+            raise
+
+
 class WorkerProcess:
     """A fresh process that holds one contender. A context manager: leaving it ends the process."""
 
@@ -47,6 +69,7 @@ class WorkerProcess:
             stderr=self._said,
             env={**os.environ, **threads, "PYTHONPATH": paths},
         )
+        RUNNING.add(self._process)
         self._read = b""
         return self
 
@@ -58,6 +81,7 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        RUNNING.discard(self._process)
         for stream in (self._process.stdin, self._process.stdout, self._said):
             _close(stream)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
 from kd2deploy.report.report import DataInfo, Estimate, Plain, TaskInfo
 
@@ -119,7 +120,7 @@ class Comparison:
         return tuple(one for one in self.standings if one.role != "control")
 
     def write(self, path: Path) -> Path:
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return path
 
     @staticmethod

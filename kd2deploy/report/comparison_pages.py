@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kd2deploy.core.written import write_text
 from kd2deploy.report import comparison_text as text
 from kd2deploy.report import html, markdown
 from kd2deploy.report.comparison import Comparison
@@ -65,7 +66,7 @@ def write_comparison(found: Comparison, folder: Path) -> dict[str, Path]:
     stem = folder / f"comparison-{found.budget}"
     files = {kind: stem.with_suffix(f".{kind}") for kind in ("json", "html", "md", "svg")}
     found.write(files["json"])
-    files["html"].write_text(render_comparison_html(found), encoding="utf-8")
-    files["svg"].write_text(render_svg(found) + "\n", encoding="utf-8")
-    files["md"].write_text(render_comparison_markdown(found, files["svg"].name), encoding="utf-8")
+    write_text(files["html"], render_comparison_html(found))
+    write_text(files["svg"], render_svg(found) + "\n")
+    write_text(files["md"], render_comparison_markdown(found, files["svg"].name))
     return files

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from kd2deploy.core.figures import MetricUnit, Unit
+from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
 
 SCHEMA_VERSION = 1
@@ -415,10 +416,12 @@ class Report:
             raise RunError("the report was changed by hand: " + "; ".join(faults)) from error
 
     def write(self, path: Path) -> Path:
-        """Write `to_json` to a file, and its digest beside it."""
-        text = self.to_json()
-        path.write_text(text, encoding="utf-8")
-        digest_of(path).write_text(f"{sha256_of_text(text)}  {path.name}\n", encoding="utf-8")
+        """Write `to_json` to a file, and its digest beside it, which a kill between the two leaves right for either."""
+        text, beside = self.to_json(), digest_of(path)
+        line = f"{sha256_of_text(text)}  {path.name}\n"
+        write_text(beside, line + (beside.read_text(encoding="utf-8", errors="replace") if beside.exists() else ""))
+        write_text(path, text)
+        write_text(beside, line)
         return path
 
     @staticmethod
@@ -430,13 +433,13 @@ class Report:
         beside = digest_of(path)
         report = Report.read(path)
         try:
-            said = beside.read_text(encoding="utf-8").split()[:1]
+            said = [line.partition(" ")[0] for line in beside.read_text(encoding="utf-8").splitlines()]
         except (OSError, UnicodeDecodeError):
             raise RunError(
                 f"{path} has no readable {beside.name} beside it, so nothing shows that it is what the run wrote; run "
                 "the same command again there: finished stages are kept"
             ) from None
-        if said != [sha256_of_text(path.read_text(encoding="utf-8"))]:
+        if sha256_of_text(path.read_text(encoding="utf-8")) not in said:
             raise RunError(
                 f"{path} was changed after the run wrote it, so its verdict is not shown; run the same command again "
                 "there: finished stages are kept"

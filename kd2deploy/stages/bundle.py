@@ -1,7 +1,6 @@
 """bundle: the student alone, with all that is needed to serve it, checked by opening it again."""
 
 import ast
-import shutil
 import sys
 from collections.abc import Iterable
 from importlib import metadata
@@ -11,6 +10,7 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Target
 from kd2deploy.core.artifact import files_of
+from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.bundle import ENGINE, open_bundle, place_in_bundle, write_bundle
 from kd2deploy.measure.accuracy import timing_feeds
@@ -29,11 +29,10 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
     deployed = exports.variants[exports.chosen]
     code = snippet(student, deployed.artifact)
     needed = requirements(code)
-    aside, folder = place / ".bundle.new", place / "bundle"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    folder = place / "bundle"
+    made = aside(folder)
     write_bundle(
-        aside,
+        made,
         deployed=deployed.artifact,
         student=student.model.folder,
         task=student.model.task,
@@ -51,9 +50,8 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
         sources=[graph for one in (deployed, *exports.variants.values()) for graph in sources_of(one)],
         session=deployed.session,
     )
-    check(job, student, aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    check(job, student, made)
+    put_in_place(made, folder)
     return folder
 
 

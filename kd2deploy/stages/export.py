@@ -24,6 +24,7 @@ from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
 from kd2deploy.progress import in_hundredths
 from kd2deploy.resolve import bind
+from kd2deploy.run import SCRATCH
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled
 
@@ -112,7 +113,9 @@ class Bench:
 
     def score(self, one: Exported) -> float:
         task = self.model.task
-        return score(one.contender, task, self.target, self.features, self.rows).scores.metrics[task.metric]
+        scratch = self.folder / SCRATCH
+        found = score(one.contender, task, self.target, self.features, self.rows, scratch=scratch)
+        return found.scores.metrics[task.metric]
 
     def ranked(self, name: str, variant: Variant, at: int) -> list[str]:
         """The operations of the variant's step at a place, most harmful first."""
@@ -149,8 +152,8 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
         said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConvertError(f"no variant of target {target.name} could be made: {said}")
     feeds = timing_feeds(student.task, features, target.workload.batch, 32)
-    contenders = [one.contender for one in made.values()]
-    timings = race(contenders, student.task.spec(), target, feeds, quick(), in_hundredths(job.watcher, "quick timing"))
+    contenders, watched = [one.contender for one in made.values()], in_hundredths(job.watcher, "quick timing")
+    timings = race(contenders, student.task.spec(), target, feeds, quick(), watched, scratch=folder / SCRATCH)
     for name, timing in timings.items():
         if timing.failure:
             left_out[name] = timing.failure

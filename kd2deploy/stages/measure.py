@@ -17,11 +17,12 @@ from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import contradiction, race
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.progress import in_hundredths
 from kd2deploy.report import Role
-from kd2deploy.run import read_json, write_json
+from kd2deploy.run import SCRATCH, read_json, write_json
 from kd2deploy.stages.export import Exported
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
@@ -137,6 +138,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
         requests(job, student, target),
         protocol,
         in_hundredths(job.watcher, "timing"),
+        scratch=folder / SCRATCH,
     )
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
@@ -165,14 +167,15 @@ def scored(job: Job, entries: list[Entry], target: Target, folder: Path) -> dict
         entry = entries[at]
         outputs: Mapping[str, Any] = {}
         try:
-            found = score(entry.contender, entry.model.task, target, read[entry.model.folder], job.splits.eval)
+            features, scratch = read[entry.model.folder], folder / SCRATCH
+            found = score(entry.contender, entry.model.task, target, features, job.splits.eval, scratch=scratch)
             outputs = found.outputs
         except Kd2DeployError as error:
             failures[entry.name] = str(error)
         np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **outputs)
 
     job.watcher.advance("scoring", 0, len(entries))
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ended_with_their_workers(ThreadPoolExecutor(usable_cores())) as pool:
         for done, _ in enumerate(pool.map(one, range(len(entries))), start=1):
             job.watcher.advance("scoring", done, len(entries))
     return failures

@@ -22,6 +22,7 @@ from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.progress import in_hundredths
 from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain, estimate
+from kd2deploy.run import SCRATCH
 from kd2deploy.stages.export import convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
 from kd2deploy.stages.training import remove
@@ -107,7 +108,8 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
         if len(contenders) > 1:
             break
     failed |= refused
-    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), in_hundredths(job.watcher, "timing"))
+    watched = in_hundredths(job.watcher, "timing")
+    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), watched, scratch=folder / SCRATCH)
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
     chosen = None

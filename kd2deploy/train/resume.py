@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.written import write_text
+
 MARK = "whole.json"
 
 
@@ -42,6 +44,4 @@ def remove(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file so that a reader finds the old one or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".writing")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=1))

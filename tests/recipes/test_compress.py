@@ -4,13 +4,17 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from recipes.small_run import recipe, written
 
@@ -217,6 +221,55 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folde
     assert state_of(killed) == state_of(folder / "run")
     assert not list((killed / "stages").glob(".*"))
     assert not list(killed.glob(".bundle*"))
+
+
+def ended_when(appears: Callable[[], object], number: int, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit code and words of a command that is sent a signal once something appears; none of its workers is left."""
+    command = [*COMMAND, *arguments]
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, **environment})
+        while not appears() and process.poll() is None:
+            time.sleep(0.02)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        code = process.wait(60)
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive
+        said.seek(0)
+        return code, said.read()
+
+
+def test_inputs_that_processes_hand_over_go_with_sigterm_and_with_the_next_start(folder: Path, result: Result) -> None:
+    from kd2deploy.run import Run
+
+    ended = folder / "ended"
+    shutil.copytree(result.folder, ended)
+    for stage in (ended / "stages").glob("measure-*"):
+        shutil.rmtree(stage)
+    command = ["compress", str(written(folder)), "--out", str(ended)]
+
+    def handed() -> list[Path]:
+        return list((ended / "stages").glob(".measure-*/.scratch/*/*"))
+
+    code, said = ended_when(handed, signal.SIGTERM, *command)
+    assert (code, said.strip().splitlines()[-1]) == (143, "terminated; the same command continues from here")
+    assert not handed()
+    code, said = ended_when(handed, signal.SIGKILL, *command)
+    assert handed(), "nobody could clear away"
+    with Run(ended).locked():
+        assert not handed()
+
+
+def test_a_command_without_a_run_leaves_no_inputs_at_sigterm(folder: Path, tmp_path: Path, result: Result) -> None:
+    rows = ["--data", str(folder / "eval.csv"), "--text", "sentence"]
+
+    def handed() -> list[Path]:
+        return list(tmp_path.glob("kd2deploy-*/*"))
+
+    code, said = ended_when(handed, signal.SIGTERM, "profile", str(result.bundle), *rows, TMPDIR=str(tmp_path))
+    assert code == 143, said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("kd2deploy-*"))
 
 
 def test_two_runs_in_one_folder_are_kept_apart(folder: Path, result: Result) -> None:

@@ -13,13 +13,14 @@ RECIPE = Path(__file__).parent.parent.parent / "kd2deploy" / "recipes" / "digits
 
 def test_digits_are_compressed_exported_quantized_measured_and_judged(tmp_path: Path) -> None:
     spec = Recipe.read(RECIPE).spec()
-    spec["variants"] = ["onnx", "onnx-qdq"]
+    spec["variants"] = ["onnx", "onnx-int8", "onnx-qdq"]
     spec["measurement"] = {"cap_s": 4, "block_s": 0.02}
     spec["gates"] = {"max_drop": 0.3}
     (result,) = compress(Recipe.parse(spec), tmp_path / "run")
     report = result.report
     assert report.verdict is not None
     assert report.verdict.outcome == "PASS", report.verdict.sentence
+    assert "no operation is left to quantize" in report.left_out["onnx-int8"], "there is no dynamic convolution"
     found = {contender.name: contender for contender in report.contenders}
     teacher = found["teacher (eager)"].metric
     assert teacher is not None

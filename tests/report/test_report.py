@@ -148,6 +148,25 @@ def test_an_edited_report_is_not_shown_as_a_verdict(tmp_path: Path) -> None:
         Report.read_checked(path)
 
 
+@pytest.mark.parametrize("writes", range(3))
+def test_a_kill_between_report_and_digest_leaves_a_verdict_that_is_shown(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = example("FAIL").write(tmp_path / "report.json")
+    left = iter(range(writes))
+
+    def mortal(file: Path, text: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        file.write_text(text, encoding="utf-8")
+
+    with monkeypatch.context() as moment:
+        moment.setattr("kd2deploy.report.report.write_text", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            example("PASS").write(path)
+    assert Report.read_checked(path) == example("FAIL" if writes < 2 else "PASS")
+
+
 def test_the_command_refuses_an_edited_report_with_one_line_and_leaves_its_pages(tmp_path: Path) -> None:
     path = example("FAIL").write(tmp_path / "report.json")
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 1
