@@ -1,6 +1,7 @@
 """The dry run: what a recipe would do, once all that it needs is known to be there and to fit."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ class Overview:
             for name, what in self.stages.items()
             for at, line in enumerate(what.splitlines())
         )
-        caption = "Plan (dry run: the recipe is sound, nothing was started)"
+        caption = "Plan (dry run: the recipe is sound; nothing was kept)"
         print_table(Table(caption, ("stage", "what"), rows), console())
         for warning in self.warnings:
             print_text(f"warning: {warning}", console())
@@ -50,9 +51,10 @@ def overview(recipe: Recipe) -> Overview:
     """What a run would do, and how large the data is, once all that a run needs is known to be there and to fit.
 
     Networks and runtimes are looked at before the data, which may take minutes to read; methods are bound to the
-    networks where the recipe names the student (a plan finds it later). Nothing is started or written. A data source of
-    others is not called, so that with one rows, labels and fit stay unchecked.
-    Raises RecipeError, ModelError, DataError.
+    networks where the recipe names the student (a plan finds it later). A few steps of each training are run on
+    throw-away networks, for an estimate of the whole time; nothing else is started, and nothing is kept. A data source
+    of others is not called, so that with one rows, labels, fit and time stay unknown.
+    Raises RecipeError, ModelError, DataError, TrainError.
     """
     from kd2deploy.stages.fit import refuse_unfit
     from kd2deploy.stages.look import look
@@ -62,6 +64,7 @@ def overview(recipe: Recipe) -> Overview:
     runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
     rows = "read by code of yours, which a dry run does not call: neither rows nor fit are checked"
     warnings: tuple[str, ...] = ()
+    time_needed: list[str] = []
     if not is_of_others("data", recipe.data):
         task, splits, about = prepare(recipe)
         with TemporaryDirectory() as scratch, Run(Path(scratch)).locked() as run:
@@ -71,6 +74,7 @@ def overview(recipe: Recipe) -> Overview:
             elif "teacher" in found and recipe.teacher.fine_tune is None:
                 check_pair(task, found["teacher"], found["teacher"])
             splits = look(job).splits
+            time_needed = whole_time(job, runtimes)
         shown = [rows_shown(task, splits, about), *(f"{name}: {value}" for name, value in splits.details.items())]
         rows, warnings = "\n".join(shown), splits.warnings
     stages = {"prepare": rows}
@@ -92,6 +96,8 @@ def overview(recipe: Recipe) -> Overview:
         said += [] if device_is_here(target) else ["no such device is here: a pack is written for it"]
         said += [f"gates {', '.join(f'{key} {value}' for key, value in limits.items())}"]
         stages[f"target {target.name}"] = "\n".join(said)
+    if time_needed:
+        stages["time"] = "\n".join(time_needed)
     return Overview(stages, tuple(warnings))
 
 
@@ -100,6 +106,35 @@ def rows_shown(task: Task, splits: Splits, about: str) -> str:
         f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
     )
     return f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric}"
+
+
+def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """An estimate of the whole run's time, with its parts; `runtimes` says which variants are left out, by target."""
+    from kd2deploy.stages.estimate import exports, lines, measuring, training
+    from kd2deploy.stages.fit import rehearsal
+    from kd2deploy.stages.pace import paces
+    from kd2deploy.train.threads import keep_to_granted_cores
+
+    recipe, parts, uncounted = job.recipe, [], ["reading the data, looking at it, and the report"]
+    if recipe.student.plan is None:
+        keep_to_granted_cores()
+        with rehearsal(job, recipe.student.shrink) as found:
+            timed, beside = paces(found)
+        parts += [training(pace) for pace in timed]
+        uncounted += beside
+    else:
+        uncounted.append("the plan and all trainings: their time depends on the student that the plan chooses")
+    others = len(recipe.seeds) * (2 if recipe.control else 1)
+    wanted = recipe.measurement
+    for target in recipe.resolved_targets().values():
+        if not device_is_here(target):
+            uncounted.append(f"all that happens on the device of {target.name}")
+            continue
+        variants = len(target.variants) - len(runtimes[target.name])
+        contenders = variants + len(("teacher", "teacher as deployed", "student"))
+        parts.append(exports(target.name, variants))
+        parts.append(measuring(target.name, contenders, contenders + others, wanted.cap_s, wanted.processes))
+    return lines(parts, uncounted)
 
 
 def networks(recipe: Recipe) -> dict[str, Path]:

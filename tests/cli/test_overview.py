@@ -57,3 +57,22 @@ def test_variants_that_cannot_be_made_here_are_named(
     assert "left out there: no_such_runtime is not installed" in told
     with pytest.raises(RecipeError, match="mine, there: no_such_runtime is not installed"):
         left_out(Target("mine", "", "cpu", {"there": Variant(requires="no_such_runtime")}))
+
+
+def test_the_whole_time_is_estimated_from_steps_of_the_real_networks(folder: Path) -> None:
+    found = recipe(folder, distill=[{"method": "logit", "epochs": 4, "batch": 16}], seeds=[0, 1])
+    told = overview(Recipe.parse(found)).stages["time"].splitlines()
+    assert told[0].startswith("about ")
+    assert "estimated" in told[0]
+    starts = ["teacher: ", "distill: ", "control: ", "export cpu: ", "measure cpu: ", "not counted: reading"]
+    assert [line.startswith(start) for line, start in zip(told[1:], starts, strict=True)] == [True] * 6
+    assert "; 36 steps of " in told[1]
+    assert "2 seeds, each 36 steps of " in told[2]
+    assert "the teacher's answers once" in told[2]
+    assert "2 seeds, each 36 steps of " in told[3]
+    assert "at most 4 contenders of 6 s, 20 processes" in told[5]
+
+
+def test_a_plans_trainings_are_said_not_to_be_estimated(folder: Path) -> None:
+    told = overview(Recipe.parse(recipe(folder, student={"plan": {}}))).stages["time"]
+    assert "not counted: the plan and all trainings" in told

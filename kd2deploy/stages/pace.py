@@ -1,0 +1,144 @@
+"""pace: a few real steps of every training on throw-away networks, so that a dry run can say how long all will take."""
+
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from kd2deploy.core import Task
+from kd2deploy.recipe import Distill, build_method
+from kd2deploy.stages.budget import steps_of
+from kd2deploy.stages.distill import cache_for, unlabelled
+from kd2deploy.stages.estimate import Pace
+from kd2deploy.stages.fit import Rehearsal
+from kd2deploy.stages.job import Model, encoded, sampled, validation_score
+from kd2deploy.train.engine import distill
+from kd2deploy.train.generator import MaskedLms
+from kd2deploy.train.settings import Settings
+
+ENOUGH_S, LEAST_STEPS = 3.0, 2
+"""A training is left when steps after its first, two at least, have taken so many seconds."""
+SCORED_ROWS = 64
+NEVER = 1_000_000_000
+
+
+class Enough(Exception):
+    """Leaves a training that is run for its pace alone."""
+
+
+@dataclass
+class Stopwatch:
+    """Listens to a training's progress. The first step, which warms up, counts only where there is no other."""
+
+    ticks: list[float] = field(default_factory=list)
+
+    def __call__(self, step: int, steps: int, epoch: float, loss: float | None) -> None:
+        self.ticks.append(time.perf_counter())
+        if len(self.ticks) - 2 >= LEAST_STEPS and self.ticks[-1] - self.ticks[1] > ENOUGH_S:
+            raise Enough
+
+    @property
+    def step_s(self) -> float:
+        """Mean seconds of a step."""
+        counted = self.ticks[1:] if len(self.ticks) > 2 else self.ticks
+        return (counted[-1] - counted[0]) / max(1, len(counted) - 1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a training starts from."""
+
+    net: nn.Module
+    folder: Path
+    task: Task
+    """As this network reads it."""
+
+
+def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
+    """The pace of every training of the recipe, and what none of them holds. Raises TrainError where steps fail."""
+    recipe = found.job.recipe
+    student = Network(found.student, found.student_folder, found.task)
+    named = [
+        (f", training {at + 1}" if len(recipe.distill) > 1 else "", each) for at, each in enumerate(recipe.distill)
+    ]
+    wanted = [(f"distill{which}", each, student, len(recipe.seeds)) for which, each in named]
+    if recipe.control:
+        wanted += [
+            (f"control{which}", Distill(method="task_only", settings=each.settings), student, len(recipe.seeds))
+            for which, each in named
+        ]
+    if recipe.teacher.fine_tune is not None:  # first: who has taught is frozen
+        teacher = Network(found.teacher, found.teacher_folder, found.job.task.at(found.teacher_folder))
+        wanted.insert(0, ("teacher", Distill(method="task_only", settings=recipe.teacher.fine_tune), teacher, 1))
+    paces: list[Pace] = []
+    uncounted: list[str] = []
+    for name, entry, network, runs in wanted:
+        one, generators = pace(found, name, entry, network, runs)
+        paces.append(one)
+        uncounted += [f"what trains {each} for {name}" for each in generators]
+    return paces, uncounted
+
+
+def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: int) -> tuple[Pace, list[str]]:
+    """A few steps of a training, under its own settings; and the generators that it would have to train before."""
+    job, settings = found.job, entry.settings
+    method = build_method(entry.method)
+    teacher = found.teacher if "teacher" in method.needs else None
+    rows = job.splits.train if teacher is not None else [row for row in job.splits.train if not unlabelled(row)]
+    some = sampled(rows, (LEAST_STEPS + 1) * settings.batch * settings.accumulate)
+    features = encoded(network.task, some, network.folder, found.teacher_folder)
+    cache, written = None, None
+    if teacher is not None:
+        model = Model(found.teacher_folder, "throw-away", job.task.at(found.teacher_folder))
+        (job.run.folder / "cache").mkdir(exist_ok=True)
+        cache = cache_for(job, method, teacher, model, features, settings.epochs)
+        written = MaskedLms(teacher, found.teacher_folder, network.task, features, steps=0)
+    watch = Stopwatch()
+    with suppress(Enough):
+        distill(
+            network.task,
+            network.net,
+            method,
+            teacher=teacher,
+            features=features,
+            settings=steps_alone(settings),
+            folder=job.run.folder / "pace" / name,
+            seed=job.recipe.seeds[0],
+            cache=cache,
+            masked_lm=written,
+            on_progress=watch,
+        )
+    steps = steps_of(settings, len(job.splits.train if network.net is found.student else rows))
+    found_pace = Pace(
+        name,
+        runs=runs,
+        steps=steps,
+        step_s=watch.step_s,
+        scores=scores_of(settings, steps),
+        score_s=score_s(found, network),
+        setup_s=cache.seconds / len(some) * len(rows) if cache is not None else 0.0,
+    )
+    return found_pace, list(written.given) if written is not None else []
+
+
+def steps_alone(settings: Settings) -> Settings:
+    """The settings without what a training does between its steps."""
+    return replace(settings, keep="last", patience=None, checkpoint_every=NEVER)
+
+
+def scores_of(settings: Settings, steps: int) -> int:
+    """How often a training is scored."""
+    return math.ceil(settings.epochs if settings.score_every == "epoch" else steps / settings.score_every)
+
+
+def score_s(found: Rehearsal, network: Network) -> float:
+    """Seconds of a score on all validation rows, by a few of them."""
+    rows = found.job.splits.validation
+    some = sampled(rows, SCORED_ROWS)
+    features = encoded(network.task, some, network.folder)
+    began = time.perf_counter()
+    validation_score(network.net, network.task, features, some)
+    return (time.perf_counter() - began) / len(some) * len(rows)
