@@ -6,6 +6,7 @@ Each function gives None where the run has nothing to draw. Text is escaped, sin
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from itertools import cycle
 from math import floor, log10
 from textwrap import wrap
 from typing import Any
@@ -33,6 +34,17 @@ ROLE_SYMBOL: dict[Role, str] = {
     "student": "circle",
     "variant": "triangle-up",
 }
+VARIANT_SYMBOLS = (
+    "triangle-up",
+    "triangle-down",
+    "pentagon",
+    "hexagram",
+    "cross",
+    "hourglass",
+    "bowtie",
+    "triangle-left",
+)
+"""Of the other ways to deploy, in their order: they share a colour, so that the shape tells them apart."""
 VERDICT_COLOR = {"chosen": "var(--student)", "kept": "var(--teacher-same-runtime)", "rejected": "var(--fail)"}
 VERDICT_SYMBOL = {"chosen": "star", "kept": "circle", "rejected": "x"}
 SEED_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -95,7 +107,7 @@ def _metric(report: Report) -> tuple[str, float]:
 def _limit(drawing: Figure, text: str, **where: float) -> None:
     """A dashed line with its meaning written on it, across (`y`) or upright (`x`)."""
     line = {"color": FAINT, "dash": "dash", "width": 1.5}
-    note = {"text": text, "showarrow": False, "font": {"size": 11, "color": "var(--soft)"}}
+    note = {"text": text, "showarrow": False, "font": {"size": 11, "color": "var(--soft)"}, "bgcolor": "var(--card)"}
     if "y" in where:
         drawing.add_shape(type="line", xref="paper", x0=0, x1=1, y0=where["y"], y1=where["y"], line=line, layer="below")
         drawing.add_annotation(xref="paper", x=0.995, y=where["y"], xanchor="right", yanchor="top", **note)
@@ -123,7 +135,8 @@ def accuracy_latency(report: Report) -> Figure | None:
     unit, _, suffix = metric_unit(report.task)
     drawing = _blank(380, legend_rows=len(shown))
     drawing.update_layout(margin={"t": 26})
-    for one, metric, median in shown:
+    symbols = _symbols([one for one, *_ in shown])
+    for (one, metric, median), symbol in zip(shown, symbols, strict=True):
         assert metric.value is not None
         assert median.value is not None
         color = ROLE_COLOR[one.role]
@@ -134,7 +147,7 @@ def accuracy_latency(report: Report) -> Figure | None:
             error_y=_arms([metric], scale) | {"color": color},
             mode="markers",
             marker={
-                "symbol": ROLE_SYMBOL[one.role],
+                "symbol": symbol,
                 "size": 16 if one.deployed else 11,
                 "color": color,
                 "line": {"color": INK if one.deployed else color, "width": 2 if one.deployed else 0},
@@ -150,6 +163,12 @@ def accuracy_latency(report: Report) -> Figure | None:
     )
     drawing.update_yaxes(title_text=title)
     return drawing
+
+
+def _symbols(shown: Sequence[Contender]) -> list[str]:
+    """A shape for each: its role's, and for the variants one after the other."""
+    variants = cycle(VARIANT_SYMBOLS)
+    return [next(variants) if one.role == "variant" else ROLE_SYMBOL[one.role] for one in shown]
 
 
 def _accuracy_speed_limits(drawing: Figure, report: Report, scale: float) -> None:

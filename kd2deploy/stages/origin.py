@@ -88,10 +88,19 @@ def record(name: str, artifact: Artifact, deployed: bool) -> ArtifactRecord:
 
 
 def plain(value: Any) -> str | int | float | bool | None:
+    """A value as text for a person: of a list the first few, of a mapping each name with its value, at any depth."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+        return ", ".join(f"{key} {worded(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) if len(value) <= 6 else f"{len(value)}: {', '.join(map(str, value[:3]))}, ..."
+        known = [worded(inner) for inner in value]
+        return ", ".join(known) if len(known) <= 6 else f"{len(known)}: {', '.join(known[:3])}, ..."
     return str(value)
+
+
+def worded(value: Any) -> str:
+    """`plain` inside of another value: a list of sizes is told as `1 to 16 to 64`."""
+    if isinstance(value, list | tuple):
+        return " to ".join(worded(inner) for inner in value)
+    return str(plain(value))

@@ -164,8 +164,7 @@ def drop_chain(job: Job, measured: Measured, names: Names, parts: Mapping[str, S
         agreement = {}
         if before is not None:
             agreement = job.task.agreement(measured.outputs[before[0]], measured.outputs[name])
-        value = estimate(scores.metrics[job.task.metric])
-        links.append(DropLink(step, value, delta, agreement))
+        links.append(DropLink(step, metric_of(job, scores), delta, agreement))
         before = (name, scores)
     return tuple(links)
 

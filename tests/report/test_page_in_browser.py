@@ -1,10 +1,12 @@
 """The page as a reader meets it: in Chromium, from disk, wide and narrow, light and dark."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kd2deploy.report import render_html
+from kd2deploy.report import Report, render_html
+from kd2deploy.report.plots import accuracy_latency
 from tests.report.browser import Browser
 from tests.report.example import HOSTILE, profile_alone
 
@@ -103,3 +105,12 @@ def test_a_profile_alone_makes_a_page_too(browser: Browser, tmp_path: Path) -> N
     assert browser.value(OVERFLOW) <= 0
     assert browser.value("document.querySelectorAll('.plot').length") == 1
     assert "n/a (needs 662)" in browser.value("document.body.textContent")
+
+
+def test_variants_have_shapes_of_their_own(report: Report) -> None:
+    variant = next(one for one in report.contenders if one.role == "variant")
+    six = [replace(variant, name=f"variant {place}", sha256=str(place)) for place in range(6)]
+    drawn = accuracy_latency(replace(report, contenders=(*report.contenders, *six)))
+    assert drawn is not None
+    symbols = [trace.marker.symbol for trace in drawn.data]
+    assert len(set(symbols[-7:])) == 7

@@ -200,6 +200,11 @@ def test_every_file_between_student_and_deployed_has_its_step() -> None:
     found = drop_chain(job(), measured, NAMES, measured.scores)
     assert [link.step for link in found] == ["teacher", "student", "fp32", "deployed (onnx)"]
     assert [link.delta.value for link in found if link.delta] == pytest.approx([-0.01, 0.0, -0.01])
+    for link in found:
+        assert link.metric is not None
+        assert link.metric.low is not None
+        assert link.metric.high is not None
+        assert link.metric.low < link.metric.high, "what the figure draws a bar of"
 
 
 # classes ------------------------------------------------------------------------------------------------------

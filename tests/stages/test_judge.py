@@ -15,7 +15,7 @@ from kd2deploy.measure.verdict import judge
 from kd2deploy.report import LayerMap
 from kd2deploy.stages.brought import gap_shown
 from kd2deploy.stages.judge import weights_mb
-from kd2deploy.stages.origin import layer_map, record
+from kd2deploy.stages.origin import layer_map, plain, record
 from kd2deploy.stages.told import verdict_shown
 
 
@@ -73,3 +73,8 @@ def test_the_layer_map_shows_every_term_that_compared_layers() -> None:
     assert shown(hidden=[[1, 2]]) == LayerMap("compared by hidden", (("1", "2"),))
     assert shown(a=[[1, 2]], b=[[1, 4]]) == LayerMap("compared by a, b", (("1", "2 (a)"), ("1", "4 (b)")))
     assert shown() == LayerMap("weights copied (50% of the student)", (("0", "1"),))
+
+
+def test_what_a_converter_noted_is_told_as_text_and_not_as_a_list_of_python() -> None:
+    assert plain({"batch": [1, 16, 64], "sequence": (8, 32)}) == "batch 1 to 16 to 64, sequence 8 to 32"
+    assert plain([["a", "b"], "c"]) == "a to b, c"
