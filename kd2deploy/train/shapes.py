@@ -114,7 +114,7 @@ def smaller_stack(
     setattr(found, INTERMEDIATE.get(config.model_type, "intermediate_size"), intermediate)
     if getattr(config, "pooler_hidden_size", None) is not None:
         found.pooler_hidden_size = width
-    if getattr(config, "layer_types", None) is not None:
+    if vars(config).get("layer_types") is not None:
         found.layer_types = list(config.layer_types[: found.num_hidden_layers])  # shrink sets those of the kept blocks
     check_heads(config, found)
     if config.model_type == "electra" and width != config.hidden_size and width == config.embedding_size:

@@ -74,7 +74,7 @@ def shrink(
         maps = block_maps(source, config, keep)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    if getattr(source, "layer_types", None) is not None:
+    if vars(source).get("layer_types") is not None:  # of each layer; a ResNet's class has a list of what there is
         config.layer_types = [source.layer_types[block] for block in maps[0]]
     refuse_too_large(task.auto, config)
     with quiet(), torch.random.fork_rng(devices=[]):

@@ -87,6 +87,24 @@ def test_resnet_loses_layers_and_channels(tmp_path: Path) -> None:
     assert task.observe(student, batch).logits.isfinite().all()
 
 
+def test_resnet_of_bottlenecks_as_resnet_50_is_loses_layers(tmp_path: Path) -> None:
+    from transformers import AutoModelForImageClassification, ResNetConfig
+
+    task, _, batch = images(tmp_path / "teacher", "resnet")
+    config = ResNetConfig(
+        num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[4, 2], id2label=dict(enumerate("abc"))
+    )
+    assert config.layer_type == "bottleneck"
+    config.id2label = task.load(tmp_path / "teacher").config.id2label  # type: ignore[union-attr]
+    config.label2id = {name: place for place, name in config.id2label.items()}
+    AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / "teacher")
+    made = shrink(tmp_path / "teacher", tmp_path / "student", task, layers=[3, 1])
+    student = task.load(tmp_path / "student")
+    assert "layer_types" not in student.config.to_dict()  # type: ignore[operator, union-attr]
+    assert made.copied_share == 1
+    assert task.observe(student, batch).logits.isfinite().all()
+
+
 def test_resnet_whose_extra_channels_are_silent_keeps_its_answers(tmp_path: Path) -> None:
     """Half of every stage's channels are zero: cutting them is exact, if every convolution is cut alike."""
     task, net, batch = images(tmp_path / "teacher", "resnet")
