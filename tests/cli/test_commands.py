@@ -152,7 +152,7 @@ def test_an_empty_folder_to_write_to_is_refused(arguments: tuple[str, ...]) -> N
 def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "report.json").write_text(passed().to_json(), encoding="utf-8")
+    passed().write(tmp_path / "report.json")
 
     def refuse(report: Report, folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder / "report.html"))
