@@ -13,6 +13,7 @@ from kd2deploy.recipe import Distill
 from kd2deploy.stages import distill as stage
 from kd2deploy.stages.job import model_at
 from kd2deploy.tasks.text_classification import TextClassification
+from kd2deploy.trackers import Trackers
 from kd2deploy.train.settings import Settings
 
 ROWS = [
@@ -59,6 +60,7 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
         watcher=SimpleNamespace(advance=lambda *_: None),
         splits=SimpleNamespace(train=ROWS, validation=ROWS, sha256="0"),
         task=task,
+        trackers=Trackers((), tmp_path),
     )
     (tmp_path / "work").mkdir()
     stage.work(job, "student", entries, 0, student, teacher, tmp_path / "work")
