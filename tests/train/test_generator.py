@@ -61,7 +61,7 @@ def test_it_starts_from_the_teachers_own_encoder(teacher_folder, task):
 
 def test_training_makes_it_better_at_restoring_words(teacher_folder, task):
     teacher, features = task.load(teacher_folder), rows_of(task, teacher_folder)
-    batch = task.collate(features * 20)
+    batch = task.collate(list(features) * 20)
     losses = []
     for steps in (0, 40):
         made = derived_masked_lm(teacher, teacher_folder, task, features, steps=steps)
