@@ -11,7 +11,7 @@ from damage import with_weights, with_wrong_bias
 from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Resident, Target, open_session
-from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.errors import ConvertError, ModelError, SessionError
 from kd2deploy.exporters._casts import _once
 from kd2deploy.exporters.onnx import (
     OnnxSession,
@@ -147,16 +147,23 @@ def test_one_wrong_bias_is_found(text: Case, plain: Artifact, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda weight: weight * float("nan"), "NaN"),
+        (lambda weight: weight.sign() * 3e38, "NaN"),
         (lambda weight: weight * 0, "vanish|alike"),
         (lambda weight: weight * 1e-30, "vanish|alike"),
     ],
-    ids=["nan", "zero", "tiny"],
+    ids=["endless", "zero", "tiny"],
 )
 def test_a_reference_that_proves_nothing_is_refused(text: Case, tmp_path: Path, change: Any, said: str) -> None:
     broken = with_weights(text.source, tmp_path / "broken", "classifier.weight", change)
     (tmp_path / "out").mkdir()
     with pytest.raises(ConvertError, match=said):
+        onnx_from_torch(broken, text.task, text.target, tmp_path / "out", text.samples)
+
+
+def test_weights_that_are_not_finite_are_refused_when_they_are_loaded(text: Case, tmp_path: Path) -> None:
+    broken = with_weights(text.source, tmp_path / "broken", "classifier.weight", lambda weight: weight * float("nan"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ModelError, match=r"NaN or infinity in 1 of its weights \(classifier.weight\)"):
         onnx_from_torch(broken, text.task, text.target, tmp_path / "out", text.samples)
 
 
