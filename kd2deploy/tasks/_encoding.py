@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kd2deploy.core.features import Ragged
+from kd2deploy.tasks._foreign import refused_as
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 1000, 2_000_000
 """What goes through the tokenizer at once: enough to keep its threads busy, little enough to hold."""
@@ -52,14 +53,15 @@ def tokens(reader: Any, texts: Sequence[Pair], pair: bool, length: int) -> dict[
 
 
 def read(reader: Any, texts: Sequence[Pair], pair: bool, length: int) -> dict[str, list[list[int]]]:
-    known = reader(
-        [text for text, _ in texts],
-        [other for _, other in texts] if pair else None,
-        truncation=True,
-        max_length=length,
-        return_attention_mask=False,
-    )
+    known = tokenized(reader, texts, pair, truncation=True, max_length=length, return_attention_mask=False)
     return {name: known[name] for name in NAMES if name in known}
+
+
+def tokenized(reader: Any, texts: Sequence[Pair], pair: bool, **how: Any) -> Any:
+    """What the tokenizer makes of texts. Raises ModelError for one that cannot: an unknown word may be the first to
+    show that its file lacks a token."""
+    with refused_as("the tokenizer cannot read the texts"):
+        return reader([text for text, _ in texts], [other for _, other in texts] if pair else None, **how)
 
 
 def beginning(text: str, room: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kd2deploy.core import Reading
-from kd2deploy.tasks._encoding import Pair, chunks
+from kd2deploy.tasks._encoding import Pair, chunks, tokenized
 
 CUT_TOLD = 0.1
 """Share of the rows that may be cut before it is told. Ours."""
@@ -43,9 +43,10 @@ def counted(reader: Any, texts: Sequence[Pair], pair: bool, length: int) -> Coun
     found = dict.fromkeys(("rows_cut", "rows_empty", "tokens", "tokens_cut", "unknown"), 0)
     for chunk in chunks(texts):
         begun = [(text[:COUNTED], other[:COUNTED]) for text, other in chunk]
-        known = reader(
-            [text for text, _ in begun],
-            [other for _, other in begun] if pair else None,
+        known = tokenized(
+            reader,
+            begun,
+            pair,
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,

@@ -1,15 +1,19 @@
 """Encoding in chunks: the same numbers as row by row, and no token behind the cut is made of a very long text."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tiny_models import WORDS, save_tokenizer
+from transformers import AutoTokenizer
 
+from kd2deploy.errors import ModelError
 from kd2deploy.tasks import _encoding
 from kd2deploy.tasks._encoding import beginning, chunks, cut_is_safe, token_columns
 from kd2deploy.tasks._folder import tokenizer
+from kd2deploy.tasks._reading import counted
 from kd2deploy.tasks.text_classification import TextClassification
 
 
@@ -103,3 +107,16 @@ def test_a_tokenizer_without_a_length_is_no_limit(length: int, tmp_path: Path) -
         task = TextClassification(["neg", "pos"], max_length=length).at(folder)
         (row,) = task.encode([{"text": "good " * 5000, "label": 0}], folder)
         assert len(row["input_ids"]) == {"bert": 66, "roberta": 65, "deberta-v2": min(length, 5002)}[family]
+
+
+def test_a_vocabulary_without_its_token_for_unknown_words_is_told_in_a_line(tmp_path: Path) -> None:
+    """Known words pass; the first unknown one shows it, in the library as an error of no class of its own."""
+    save_tokenizer(tmp_path)
+    said = json.loads((tmp_path / "tokenizer.json").read_text())
+    said["model"]["unk_token"] = "[ELSE]"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+    reader = AutoTokenizer.from_pretrained(tmp_path)
+    assert token_columns(reader, [("good", "")], False, 8)["input_ids"][0].size
+    for work in (token_columns, counted):
+        with pytest.raises(ModelError, match=r"the tokenizer cannot read the texts: .*UNK"):
+            work(reader, [("quixotic", "")], False, 8)
