@@ -79,7 +79,7 @@ def live(folder: Path, kill: Callable[[str], float | None] = lambda stage: None,
 
     The programs that it needs are imported here once; the run itself is a fork, its workers fresh programs as always.
     """
-    import kd2deploy.pipeline  # noqa: F401
+    import kd2deploy.flows.compress  # noqa: F401
 
     heard, told = os.pipe()
     begun = time.monotonic()
@@ -113,7 +113,7 @@ def live(folder: Path, kill: Callable[[str], float | None] = lambda stage: None,
 
 def run(folder: Path, watcher: Told, until: Until) -> int:
     """The verdict's exit code; 70 and the traceback in `crash.txt` beside the folder for what should not happen."""
-    from kd2deploy.pipeline import compress
+    from kd2deploy.flows.compress import compress
     from kd2deploy.recipe import Recipe
 
     quiet = os.open(os.devnull, os.O_WRONLY)

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from _common import record
 
-from kd2deploy.alone import network
 from kd2deploy.core import made
 from kd2deploy.exporters.bundle import read_bundle
+from kd2deploy.flows.compress import Recipe
+from kd2deploy.flows.given import network
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
-from kd2deploy.pipeline import Recipe
-from kd2deploy.resolve import load_target
+from kd2deploy.recipe.resolve import load_target
 from kd2deploy.stages.export import convert
 from kd2deploy.stages.job import encoded
 from kd2deploy.stages.prepare import prepare

@@ -15,12 +15,12 @@ import numpy as np
 from _common import record
 from transformers import AutoConfig
 
-from kd2deploy.alone import network
+from kd2deploy.flows.given import network
 from kd2deploy.measure.latency import race
 from kd2deploy.measure.machine import matmul_gflops
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
-from kd2deploy.resolve import load_target
+from kd2deploy.recipe.resolve import load_target
 from kd2deploy.stages.export import convert
 from kd2deploy.train.shapes import flops
 

@@ -36,7 +36,7 @@ from kd2deploy.measure.neighbours import in_use
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe import Measurement
-from kd2deploy.resolve import load_target
+from kd2deploy.recipe.resolve import load_target
 
 NAME = "same_against_same"
 SIZES = ((2, 128), (2, 384), (6, 384))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kd2deploy.core.trust import trust
     from kd2deploy.errors import Kd2DeployError
-    from kd2deploy.pipeline import Result, compress
+    from kd2deploy.flows.compress import Result, compress
     from kd2deploy.recipe import Recipe
+    from kd2deploy.recipe.resolve import usable_as
     from kd2deploy.report.report import Report
-    from kd2deploy.resolve import usable_as
 
 __version__ = "0.1.0"
 __all__ = ["Kd2DeployError", "Recipe", "Report", "Result", "compress", "trust", "usable_as"]
@@ -21,10 +21,10 @@ HOMES = {
     "Kd2DeployError": "kd2deploy.errors",
     "Recipe": "kd2deploy.recipe",
     "Report": "kd2deploy.report.report",
-    "Result": "kd2deploy.pipeline",
-    "compress": "kd2deploy.pipeline",
+    "Result": "kd2deploy.flows.compress",
+    "compress": "kd2deploy.flows.compress",
     "trust": "kd2deploy.core.trust",
-    "usable_as": "kd2deploy.resolve",
+    "usable_as": "kd2deploy.recipe.resolve",
 }
 
 

@@ -21,7 +21,11 @@ ALLOWED = {
     "data": {"core", "errors", "data"},
     "train": {"core", "errors", "train", "tasks"},
     "report": {"core", "errors", "report"},
+    "recipe": {"core", "errors", "recipe", "data", "train"},
+    "stages": {"core", "errors", "run", "stages", "recipe", "tasks", "data", "train", "exporters", "measure", "report"},
 }
+COMMAND_LINE = {"cli"}
+"""What nothing but itself imports."""
 RUNTIMES = {"onnx", "onnxruntime", "onnxscript", "openvino", "tensorrt", "tensorrt_rtx", "onnx_ir"}
 OUTSIDE_RUNTIMES = {"kd2deploy/cli/doctor.py"}
 TRANSFORMERS = ("tasks", "train")
@@ -81,6 +85,12 @@ def test_packages_import_only_what_the_architecture_allows(folder: str) -> None:
     assert files(folder)
     for file in files(folder):
         assert own(file) <= ALLOWED[folder], f"{file} imports {own(file) - ALLOWED[folder]}"
+
+
+def test_nothing_leans_on_the_command_line() -> None:
+    for file in files():
+        if file.relative_to(PACKAGE).parts[0] not in {*COMMAND_LINE, "__main__.py"}:
+            assert not own(file) & COMMAND_LINE, file
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from kd2deploy.measure.diagnosis import CHECKS
 from kd2deploy.measure.statistics import samples_needed
 from kd2deploy.measure.verdict import EXIT_CODES
 from kd2deploy.recipe import Distill, Measurement, Plan, Recipe, Shrink, Student, Teacher
-from kd2deploy.resolve import known, locate, target_files
+from kd2deploy.recipe.resolve import known, locate, target_files
 from kd2deploy.train.settings import Settings
 
 ROOT = Path(__file__).parent.parent

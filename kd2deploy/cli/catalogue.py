@@ -10,9 +10,9 @@ from typing import Any
 
 from kd2deploy.cli.screen import console
 from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.recipe.resolve import known, load_target, locate, suggestion, target_files
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table
-from kd2deploy.resolve import known, load_target, locate, suggestion, target_files
 
 # methods ----------------------------------------------------------------------------------------------------
 

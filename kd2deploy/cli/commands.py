@@ -15,10 +15,10 @@ from kd2deploy.cli.options import Json, LogLevel, Quiet, Verbose, asked, command
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, lines, screen, showing
 from kd2deploy.cli.trusting import Trusted
-from kd2deploy.progress import Watcher
+from kd2deploy.core.watcher import Watcher
 
 if TYPE_CHECKING:
-    from kd2deploy.pipeline import Result
+    from kd2deploy.flows.compress import Result
     from kd2deploy.recipe import Recipe
     from kd2deploy.report import Report
 
@@ -140,7 +140,7 @@ def compress(
         "seeds": seed,
     }
     with on_terminal() as watcher:
-        from kd2deploy.cli.flags import recipe_from
+        from kd2deploy.recipe.from_flags import recipe_from
 
         found, name = recipe_from(recipe, flags)
         if dry_run:
@@ -207,8 +207,8 @@ def export(
     columns = {"text": text, "text_pair": text_pair, "label": label}
     gates = {"min_speedup": speedup, "max_drop": max_drop, "max_class_drop": max_class_drop, "p99_ms": p99_ms}
     with on_terminal() as watcher:
-        from kd2deploy.elsewhere import Wanted
-        from kd2deploy.elsewhere import export as write
+        from kd2deploy.flows.export import Wanted
+        from kd2deploy.flows.export import export as write
 
         wanted = Wanted(out, target, variant, teacher, train, data, task, columns, gates, max_length)
         written = write(model, source, wanted, watcher)
@@ -233,7 +233,7 @@ def profile(
     """Time networks and bundles side by side on a target, with intervals."""
     columns = {"text": text, "text_pair": text_pair}
     with on_terminal() as watcher:
-        from kd2deploy.alone import profile_alone
+        from kd2deploy.flows.profile import profile_alone
 
         found = profile_alone(models, target, data, task, columns, out, max_length, watcher)
     answer_report(found)
@@ -242,8 +242,8 @@ def profile(
 @command(app)
 def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")]) -> None:
     """Show a run's verdict again and render its pages anew; exits as the run did."""
+    from kd2deploy.flows.compress import write
     from kd2deploy.measure.verdict import EXIT_CODES, Outcome
-    from kd2deploy.pipeline import write
     from kd2deploy.report.report import Report
 
     file = run / "report.json" if run.is_dir() else run
@@ -267,7 +267,7 @@ def predict(
     """Answer with the deployed file of a bundle: one JSON object per input, at once; with --json one list of them."""
     import json
 
-    from kd2deploy.alone import predict_alone
+    from kd2deploy.flows.predict import predict_alone
 
     answers = predict_alone(bundle, typed_lines() if inputs == ["-"] else inputs, pair)
     if screen().json:
@@ -294,8 +294,8 @@ def finish(
 ) -> None:
     """Build, measure and judge a pack with the program that is installed here, running nothing that the pack brings."""
     with on_terminal() as watcher:
-        from kd2deploy.finish import finish as build
-        from kd2deploy.pack import RESULT
+        from kd2deploy.flows.finish import finish as build
+        from kd2deploy.flows.pack import RESULT
 
         screen().folder = out or pack / RESULT
         result = build(pack, out or pack / RESULT, watcher)
@@ -310,7 +310,7 @@ def sign(
     ],
 ) -> None:
     """Sign a bundle, so that others can tell that it is yours and unchanged."""
-    from kd2deploy.signing import sign as signed
+    from kd2deploy.flows.signing import sign as signed
 
     done = signed(bundle, key, os.environ.get("KD2DEPLOY_KEY_PASSWORD"))
     answer({"bundle": bundle, "signature": done}, lines([f"signed {bundle}: {done}"]))
@@ -322,7 +322,7 @@ def verify(
     key: Annotated[Path | None, typer.Option(help="The writer's public key in PEM form.", show_default=False)] = None,
 ) -> None:
     """Check that a bundle is whole; with a key, that its holder has signed it as it is."""
-    from kd2deploy.signing import verify as verified
+    from kd2deploy.flows.signing import verify as verified
 
     proven = verified(bundle, key)
     said = [f"{bundle} is whole, and signed by the holder of {key}"]
@@ -342,7 +342,7 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be uploaded; needs no network.")] = False,
 ) -> None:
     """Upload a bundle to the Hugging Face hub, private unless --public is given."""
-    from kd2deploy.push import push as upload
+    from kd2deploy.flows.push import push as upload
 
     said = upload(bundle, name, public=public, dry_run=dry_run)
     answer({"bundle": bundle, "name": name, "public": public, "uploaded": not dry_run, "lines": said}, lines(said))
@@ -386,7 +386,7 @@ def compare(
     page = folder / f"comparison-{budget}.html"
     screen().folder = folder
     with on_terminal() as watcher:
-        from kd2deploy.compare import compare as run
+        from kd2deploy.flows.compare import compare as run
         from kd2deploy.recipe import Recipe
 
         seeded = Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
@@ -415,7 +415,7 @@ def init(
     ),
 ) -> None:
     """Write a commented recipe for a teacher and data."""
-    from kd2deploy.cli.flags import written_recipe
+    from kd2deploy.cli.written import written_recipe
 
     if out.exists():
         from kd2deploy.errors import Fault, RecipeError
@@ -489,7 +489,7 @@ def carry_out(recipe: Path, out: Path | None, until: Until = "bundle") -> None:
 
 
 def carried_out(recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle") -> "list[Result]":
-    from kd2deploy.pipeline import compress as run
+    from kd2deploy.flows.compress import compress as run
 
     screen().folder = folder
     return run(recipe, folder, watcher, until)
@@ -497,7 +497,7 @@ def carried_out(recipe: "Recipe", folder: Path, watcher: Watcher, until: Until =
 
 def end(results: "Sequence[Result]", until: Until = "bundle") -> None:
     """Show the results and leave with the worst verdict's exit code."""
-    from kd2deploy.pipeline import worst
+    from kd2deploy.flows.compress import worst
     from kd2deploy.report import print_report
 
     def draw() -> None:

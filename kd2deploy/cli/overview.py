@@ -9,15 +9,15 @@ from typing import Any
 
 from kd2deploy.cli.screen import console
 from kd2deploy.core import Target, Task
+from kd2deploy.core.watcher import Silent
 from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
-from kd2deploy.pack import device_is_here
-from kd2deploy.progress import Silent
+from kd2deploy.flows.pack import device_is_here
 from kd2deploy.recipe import Recipe, method_uses
+from kd2deploy.recipe.resolve import is_of_others
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table, print_text
-from kd2deploy.resolve import is_of_others
 from kd2deploy.run import Run
 from kd2deploy.stages.export import missing
 from kd2deploy.stages.job import Job

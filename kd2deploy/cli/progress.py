@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kd2deploy.cli.screen import console, screen
-from kd2deploy.progress import Watcher
+from kd2deploy.core.watcher import Watcher
 
 if TYPE_CHECKING:
     from rich.console import Console

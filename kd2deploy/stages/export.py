@@ -15,6 +15,7 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
 from kd2deploy.core.artifact import SIDECAR
+from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
@@ -22,8 +23,7 @@ from kd2deploy.measure.accuracy import by_length, score, timing_feeds
 from kd2deploy.measure.latency import race
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
-from kd2deploy.progress import in_hundredths
-from kd2deploy.resolve import bind
+from kd2deploy.recipe.resolve import bind
 from kd2deploy.run import SCRATCH
 from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled

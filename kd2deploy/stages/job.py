@@ -11,14 +11,14 @@ from torch import nn
 
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
 from kd2deploy.core.figures import MetricUnit
+from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import outputs_of
 from kd2deploy.measure.machine import describe_machine
-from kd2deploy.progress import Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
-from kd2deploy.trackers import Trackers
+from kd2deploy.train.trackers import Trackers
 
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
 AnyRow = TypeVar("AnyRow", bound=Row)

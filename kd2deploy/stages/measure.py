@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Features, Feed, Scores, Target, usable_cores
+from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import contradiction, race
@@ -20,7 +21,6 @@ from kd2deploy.measure.machine import changed, describe_machine, preflight, stat
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.progress import in_hundredths
 from kd2deploy.report import Role
 from kd2deploy.run import SCRATCH, read_json, write_json
 from kd2deploy.stages.export import Exported

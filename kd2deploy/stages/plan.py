@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from kd2deploy.core import Feed, Target
+from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.progress import in_hundredths
 from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain, estimate
 from kd2deploy.run import SCRATCH

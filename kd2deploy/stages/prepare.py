@@ -9,7 +9,7 @@ from kd2deploy.data.prepare import prepare as split
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
-from kd2deploy.resolve import bind, one_line
+from kd2deploy.recipe.resolve import bind, one_line
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 from kd2deploy.report import Report
 from kd2deploy.run import stage_of
 from kd2deploy.stages.job import Job
-from kd2deploy.trackers import Told, Trackers
 from kd2deploy.train.engine import VALIDATION
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.trackers import Told, Trackers
 
 
 @contextmanager

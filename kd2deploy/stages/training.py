@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.progress import Watcher
+from kd2deploy.core.watcher import Watcher
 from kd2deploy.run import read_json, rename, write_json
 
 DONE = "done.json"

@@ -157,7 +157,7 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
     def refuse(report: Report, folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder / "report.html"))
 
-    monkeypatch.setattr("kd2deploy.pipeline.write", refuse)
+    monkeypatch.setattr("kd2deploy.flows.compress.write", refuse)
     done = run("report", str(tmp_path))
     assert done.returncode == 0
     assert passed().verdict.sentence in done.stdout
@@ -168,7 +168,7 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
 def test_a_runs_document_names_the_verdict_as_the_report_does(capsys: pytest.CaptureFixture[str]) -> None:
     from kd2deploy.cli.commands import end
     from kd2deploy.cli.screen import Screen, showing
-    from kd2deploy.pipeline import Result
+    from kd2deploy.flows.compress import Result
 
     result = Result("cpu", passed("FAIL"), Path("run"), None)
     with pytest.raises(typer.Exit) as caught, showing(Screen(json=True)):
@@ -186,7 +186,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
         for text in given:
             yield {"text": text}
 
-    monkeypatch.setattr("kd2deploy.alone.predict_alone", echo)
+    monkeypatch.setattr("kd2deploy.flows.predict.predict_alone", echo)
 
 
 @pytest.mark.parametrize("typed", [("-5",), ("--", "-5"), ("-1.5 degrees",)])

@@ -15,7 +15,7 @@ from kd2deploy.core.trust import _named
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import ModelError, RecipeError, TrustError
 from kd2deploy.recipe import OUR_PACKAGES, Recipe
-from kd2deploy.resolve import bind, misfit
+from kd2deploy.recipe.resolve import bind, misfit
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from kd2deploy.exporters.combinations import capability_of, refusal, refusals, r
 from kd2deploy.exporters.onnx import OnnxSession
 from kd2deploy.exporters.tensorrt import TensorRTSession
 from kd2deploy.exporters.torch import TorchSession
-from kd2deploy.resolve import load_target
+from kd2deploy.recipe.resolve import load_target
 
 EXPORT = {"use": "onnx_from_torch", "opset": 20}
 CPU_INT8 = {"use": "int8_from_onnx", "mode": "dynamic"}

@@ -14,16 +14,16 @@ from safetensors.torch import save
 from small_bundle import small_bundle
 from tiny_models import save_encoder
 
-from kd2deploy.cli.flags import guessed, task_called
 from kd2deploy.core import build_task
 from kd2deploy.data.files import files
 from kd2deploy.data.prepare import prepare
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
-from kd2deploy.pack import manifest_of, read_rows
+from kd2deploy.flows.pack import manifest_of, read_rows
 from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.from_flags import guessed, task_called
+from kd2deploy.recipe.resolve import load_target, target_files
 from kd2deploy.report import Report
-from kd2deploy.resolve import load_target, target_files
 from kd2deploy.run import Run
 from kd2deploy.tasks._folder import check_folder, config_in, tokenizer
 from kd2deploy.tasks._image_processor import processor, save_processor

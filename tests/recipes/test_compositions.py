@@ -6,7 +6,7 @@ import pytest
 from recipes.small_run import recipe
 from tiny_models import WORDS, save_encoder, save_tokenizer
 
-from kd2deploy.pipeline import compress
+from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 
 pytestmark = pytest.mark.recipe

@@ -19,7 +19,7 @@ import pytest
 from recipes.small_run import recipe, written
 
 from kd2deploy.errors import Kd2DeployError
-from kd2deploy.pipeline import Result, compress
+from kd2deploy.flows.compress import Result, compress
 from kd2deploy.recipe import Recipe
 
 pytestmark = pytest.mark.recipe
@@ -162,7 +162,7 @@ KILLED = """
 import os, signal, sys, threading
 from importlib import import_module
 
-import kd2deploy.pipeline
+import kd2deploy.flows.compress
 from kd2deploy.cli import main
 from kd2deploy.run import Run
 
@@ -212,7 +212,7 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folde
     file, killed = written(folder), folder / "killed"
     stages = ["student", "student-seed0", "control-seed0", "export-cpu", "export-teacher-cpu", "measure-cpu"]
     after_training = ["kd2deploy.stages.training.rename", "kd2deploy.stages.training.remove", "kd2deploy.run.rename"]
-    at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.pipeline.render_html"]
+    at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.flows.compress.render_html"]
     instants = ["teacher", *after_training, *stages, *at_the_end]
     killed_in(instants, "compress", str(file), "--out", str(killed))
     (found,) = compress(Recipe.parse(recipe(folder)), killed)

@@ -22,11 +22,13 @@ from typer.testing import CliRunner
 
 from kd2deploy.cli import app
 from kd2deploy.core import Target, Variant
-from kd2deploy.elsewhere import Wanted, export
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError, TrustError
 from kd2deploy.exporters.bundle import write_sums
-from kd2deploy.finish import finish, trainings_of
-from kd2deploy.pack import (
+from kd2deploy.flows.compress import compress
+from kd2deploy.flows.export import Wanted, export
+from kd2deploy.flows.finish import finish, trainings_of
+from kd2deploy.flows.pack import (
     device_is_here,
     graph_places,
     read_pack,
@@ -36,11 +38,9 @@ from kd2deploy.pack import (
     write_pack,
     write_rows,
 )
-from kd2deploy.pipeline import compress
-from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Report
-from kd2deploy.resolve import load_target
 from kd2deploy.run import Run
 from kd2deploy.stages.export import export_one, place_of
 from kd2deploy.stages.job import Job
@@ -57,8 +57,8 @@ def wanted(out: Path, target: str = "h100", variants: tuple[str, ...] = ("ort-fp
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No machine has the device of any target."""
-    monkeypatch.setattr("kd2deploy.elsewhere.device_is_here", lambda target: False)
-    monkeypatch.setattr("kd2deploy.alone.device_is_here", lambda target: False)
+    monkeypatch.setattr("kd2deploy.flows.export.device_is_here", lambda target: False)
+    monkeypatch.setattr("kd2deploy.flows.files.device_is_here", lambda target: False)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def pack(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, packed for one variant of a processor that is said not to be here."""
     out = tmp_path_factory.mktemp("packed") / "pack"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kd2deploy.elsewhere.device_is_here", lambda target: False)
+        patch.setattr("kd2deploy.flows.export.device_is_here", lambda target: False)
         lines = export(None, run, wanted(out, "cpu", ("onnx-int8",), gates={"max_drop": 0.4}), Silent())
     assert lines[0].startswith(f"onnx-int8: {out}/graphs/int8_from_onnx-")
     assert lines[-1].startswith(f"pack: {out} (no cpu is here")
@@ -113,7 +113,7 @@ def test_the_report_is_there_where_the_bundle_is_refused(finished: Path, monkeyp
     def refused(*_: object) -> Path:
         raise ConvertError("the bundle's file answers otherwise")
 
-    monkeypatch.setattr("kd2deploy.pipeline.bundle", refused)
+    monkeypatch.setattr("kd2deploy.flows.compress.bundle", refused)
     report = finished / "out" / "report.json"
     report.unlink()
     with pytest.raises(ConvertError, match="answers otherwise"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kd2deploy.pipeline import compress
+from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 
 pytestmark = pytest.mark.recipe

@@ -13,7 +13,7 @@ from recipes.small_run import recipe
 from tiny_models import WORDS
 
 from kd2deploy.exporters.bundle import read_bundle
-from kd2deploy.pipeline import Result, compress
+from kd2deploy.flows.compress import Result, compress
 from kd2deploy.recipe import Recipe
 
 pytestmark = pytest.mark.recipe

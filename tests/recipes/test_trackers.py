@@ -10,7 +10,7 @@ from recipes.small_run import recipe, written
 
 from kd2deploy.errors import RecipeError
 from kd2deploy.recipe import Recipe
-from kd2deploy.trackers import FOLDER, PACKAGES, absent
+from kd2deploy.train.trackers import FOLDER, PACKAGES, absent
 
 pytestmark = pytest.mark.recipe
 
@@ -91,7 +91,7 @@ def test_wandb_holds_offline_runs_that_can_be_synced(run: Path) -> None:
 
 
 def test_turning_a_tracker_off_trains_nothing_anew(run: Path) -> None:
-    from kd2deploy.pipeline import compress
+    from kd2deploy.flows.compress import compress
 
     before = {place: place.stat().st_mtime_ns for place in (run / "stages").iterdir()}
     file = run.parent / "recipe.yaml"
@@ -109,7 +109,7 @@ def test_a_server_that_is_not_there_is_one_line_before_anything_is_trained(
 import sys
 from pathlib import Path
 from kd2deploy.errors import TrackError
-from kd2deploy.trackers import Trackers
+from kd2deploy.train.trackers import Trackers
 try:
     with Trackers(("mlflow",), Path(sys.argv[1])).training("student-seed0", {}):
         print("trained")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from small_text import small_task
 
-from kd2deploy.alone import samples_hash
 from kd2deploy.core import Artifact, Target, Variant, made
+from kd2deploy.flows.files import samples_hash
 from kd2deploy.stages.export import Exported, choose, convert, place_of, shaped
 from kd2deploy.stages.job import Model
 

@@ -8,9 +8,9 @@ import torch
 from recipes.small_run import recipe
 from tiny_models import WORDS, save_encoder, save_tokenizer
 
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RecipeError
-from kd2deploy.pipeline import compress
-from kd2deploy.progress import Silent
+from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 from kd2deploy.run import Run
 from kd2deploy.stages.fit import refuse_unfit

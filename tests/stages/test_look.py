@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from recipes.small_run import BAD, GOOD, recipe
 
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import DataError
-from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe
 from kd2deploy.run import Run
 from kd2deploy.stages.job import Job

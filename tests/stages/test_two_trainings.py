@@ -13,8 +13,8 @@ from kd2deploy.recipe import Distill
 from kd2deploy.stages import distill as stage
 from kd2deploy.stages.job import model_at
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.trackers import Trackers
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.trackers import Trackers
 
 ROWS = [
     {"text": text, "label": label} for text, label in (("a good film", 1), ("the plot is dull", 0)) for _ in range(4)

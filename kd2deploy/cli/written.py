@@ -1,0 +1,49 @@
+"""The commented recipe that `init` writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kd2deploy.recipe.from_flags import EMPTY, described
+
+
+def written_recipe(
+    teacher: str, train: str, eval: str, task: str | None = None, columns: Mapping[str, str | None] = EMPTY
+) -> str:
+    """A recipe with every common choice in it, and what the others would be. Raises DataError."""
+    block, found = described(train, task, columns)
+    source = {"use": "files", "train": train, "eval": eval, **found}
+    return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
+task: {flow(block)}           # metric: accuracy by default; labels: [] where the label is a number to be predicted
+data: {flow(source)}
+teacher:
+  from: {quoted(teacher)}               # a folder, a hub id where there is a network, or package:MODULE
+  # fine_tune: {{epochs: 3, learning_rate: 2.0e-5, batch: 32}}     # for a teacher that is not trained on this task yet
+student:
+  plan: {{}}                            # time untrained candidates, train the largest that clears the speed gate
+  # shrink: {{layers: 4, hidden: 256}}  # or say the shape
+  # from: DIR                         # or start from a checkpoint
+distill:
+  - method: {{use: logit, temperature: 4.0, alpha: 0.5}}           # `kd2deploy methods` lists them all
+    epochs: 5
+    learning_rate: 2.0e-4
+    batch: 32
+    precision: auto                   # bf16 where the machine computes in it, else fp32
+control: true                         # the same student without a teacher: what did distillation bring?
+seeds: [0]                            # several give a spread
+targets: [cpu]                        # `kd2deploy targets` lists them; or name a YAML file
+gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also max_class_drop, p50_ms, p99_ms, max_size_mb
+"""
+
+
+def flow(block: Mapping[str, Any]) -> str:
+    """A block in one line of YAML; a task without arguments is its name."""
+    if set(block) == {"use"}:
+        return str(block["use"])
+    return "{" + ", ".join(f"{key}: {quoted(value)}" for key, value in block.items()) + "}"
+
+
+def quoted(value: Any) -> str:
+    """As YAML writes it."""
+    import yaml
+
+    return str(yaml.safe_dump(value, width=10_000, default_flow_style=True).strip().removesuffix("...").strip())

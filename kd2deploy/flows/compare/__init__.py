@@ -1,0 +1,119 @@
+"""compare: every method and the no-teacher control at an equal budget, over several seeds, in one table and one plot.
+
+Teacher and student's start are made once. Then seed after seed, and in each every method in turn, so that a drift of
+the machine falls on all alike and a comparison that is cut short is balanced. Each training is a stage of the run
+folder: the same command goes on where it stopped, and the two budgets share what they have in common.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from kd2deploy.core.watcher import Silent, Watcher
+from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.flows.compare.account import drawn_up
+from kd2deploy.flows.compare.budget import at_equal_steps, at_equal_time
+from kd2deploy.flows.compare.contest import BASELINE, CONTROL, Contest, Entrant, Plans, scored, train_all
+from kd2deploy.recipe import Recipe
+from kd2deploy.recipe.resolve import suggestion
+from kd2deploy.report.comparison import Budget, Comparison
+from kd2deploy.report.comparison_pages import write_comparison
+from kd2deploy.run import Run, readable_os_errors
+from kd2deploy.stages.budget import steps_of
+from kd2deploy.stages.distill import forget_cache
+from kd2deploy.stages.fit import rehearsal
+from kd2deploy.stages.job import Job
+from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.student import start
+from kd2deploy.stages.teacher import teach
+
+RECIPES = "recipes/methods"
+
+
+def compare(
+    recipe: Recipe,
+    folder: Path,
+    methods: Sequence[str] = ("all",),
+    budget: Budget = "steps",
+    watcher: Watcher | None = None,
+    command: str = "",
+) -> Comparison:
+    """Train the methods and the control with each of the recipe's seeds and write `comparison-<budget>.*` in `folder`.
+
+    The budget is that of the recipe's own trainings: so many optimizer steps for all; or as much time as plain logit
+    distillation takes for them. A method that does not fit the networks is left out with its reason. Raises
+    Kd2DeployError for whatever is the user's to fix; finished trainings are kept.
+    """
+    watcher = watcher or Silent()
+    entrants = field_of(methods)
+    if recipe.student.plan is not None:
+        raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
+    run = Run(folder, lambda name, how: None if name.startswith("score-") else watcher.stage(name, how))
+    with readable_os_errors(folder), run.locked():
+        began = datetime.now(UTC)
+        task, splits, about = prepare(recipe)
+        job = Job(recipe, run, watcher, splits, task, about)
+        steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
+        plans = at_equal_steps(job, entrants, steps)
+        left_out = misfits(job, plans)
+        teacher = teach(job).model
+        started = start(job, teacher, recipe.student.shrink)
+        contest = Contest(job, teacher, started.model, steps, left_out=left_out)
+        plans = {name: entries for name, entries in plans.items() if name not in left_out}
+        if budget == "time":
+            plans = at_equal_time(contest, entrants, plans)
+        judged = scored(job, "teacher", teacher)[0].metrics[task.metric]
+        found = None
+        for seed in recipe.seeds:
+            train_all(contest, plans, seed)
+            found = replace(
+                drawn_up(contest, plans, budget, judged, recipe.seeds),
+                command=command or shlex.join(sys.argv),
+                started=began.isoformat(timespec="seconds"),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            write_comparison(found, folder)
+        forget_cache(folder)
+    assert found is not None
+    return found
+
+
+def field_of(methods: Sequence[str]) -> list[Entrant]:
+    """The entrants, control and baseline first: without them nothing can be compared. Raises RecipeError."""
+    known = committed()
+    wanted = sorted(known) if "all" in methods else list(methods)
+    faults = [
+        Fault("--methods", f"no method is called {name!r}; {suggestion(name, ['all', *known])}")
+        for name in wanted
+        if name not in known
+    ]
+    if faults:
+        raise RecipeError(faults)
+    names = dict.fromkeys([CONTROL, BASELINE, *wanted])
+    return [Entrant(name, tuple(Recipe.read(known[name]).distill)) for name in names]
+
+
+def committed() -> dict[str, Path]:
+    """The methods' own recipes by method."""
+    folder = Path(str(resources.files("kd2deploy").joinpath(RECIPES)))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def misfits(job: Job, plans: Plans) -> dict[str, str]:
+    """Methods that do not fit the networks, and why: known before anything is trained.
+
+    Raises RecipeError where nothing could be compared without them.
+    """
+    with rehearsal(job, job.recipe.student.shrink) as found:
+        faults = {name: found.method_faults(entries) for name, entries in plans.items()}
+        needed = [*found.label_faults(), *faults[BASELINE], *faults[CONTROL]]
+    if needed:
+        raise RecipeError(needed)
+    left_out = {name: "; ".join(fault.message for fault in known) for name, known in faults.items() if known}
+    for name, reason in left_out.items():
+        job.watcher.say(f"{name} is left out: {reason}")
+    return left_out

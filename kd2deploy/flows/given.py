@@ -1,0 +1,78 @@
+"""A network or bundle that is given by its place, and the inputs to run it on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.core import Features, Feed, Target, Task, build_task
+from kd2deploy.data.files import files
+from kd2deploy.errors import DataError, ModelError
+from kd2deploy.exporters.bundle import MANIFEST, read_bundle
+from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.recipe.from_flags import guessed, task_called
+from kd2deploy.stages.job import Model, encoded, model_at
+from kd2deploy.tasks._folder import read_config
+from kd2deploy.train.checkpoint import locate
+
+Reading = Mapping[str, Any]
+"""Arguments of the task beside its classes."""
+
+
+SYNTHETIC = 32
+"""Seeded inputs where no data is given."""
+
+
+ROWS = 512
+
+
+def reading_of(columns: Mapping[str, str | None], max_length: int | None) -> Reading:
+    """How a network reads its inputs, as far as its own configuration does not say: pairs, and how much of a text."""
+    said = {"pair": True if columns.get("text_pair") else None, "max_length": max_length}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def network(name: str, task_name: str, reading: Reading) -> Model:
+    """A fine-tuned network with the task that its bundle or its own configuration describes. Raises ModelError."""
+    if Path(name, MANIFEST).is_file():
+        return model_at(Path(name), read_bundle(Path(name)).task)
+    folder = locate(name)
+    config = read_config(folder)
+    labels = config.get("id2label") or {}
+    ordered = [str(labels[key]) for key in sorted(labels, key=int)]
+    if config.get("problem_type") == "regression" or len(ordered) == 1:  # one output is a number, not a class
+        ordered = []
+    kind = task_called(task_name)  # a class of one's own may be named here: whoever types its name trusts it
+    try:
+        task = build_task({"use": task_name, "labels": ordered, **reading})
+    except ModelError as error:
+        raise ModelError(f"{name} does not fit the task {kind.name!r}: {error}; choose another with --task") from error
+    task.check_inputs(folder)
+    return model_at(folder, task)
+
+
+def feeds_of(
+    model: Model, target: Target, data: str | None, columns: Mapping[str, str | None], batch: int
+) -> list[Feed]:
+    """Real inputs where there is data, else seeded ones of a middling size."""
+    if data is None:
+        return synthetic(model, batch)
+    return timing_feeds(model.task, rows_of(model.task, data, columns, model.folder), batch, target.workload.inputs)
+
+
+def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> Sequence[Features]:
+    rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
+    if not rows:
+        raise DataError(f"{data} holds no rows; give a file with at least one")
+    unlabelled = [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
+    return encoded(task, unlabelled, folder)
+
+
+def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:
+    """The columns that were named, and the usual names of the others; no label is needed."""
+    return guessed(type(task), Path(data), columns, also=())
+
+
+def synthetic(model: Model, batch: int) -> list[Feed]:
+    net = model.task.load(model.folder)
+    example = model.task.example(net, batch)
+    return [{port.name: example[port.name].numpy() for port in model.task.inputs} for _ in range(SYNTHETIC)]

@@ -1,0 +1,21 @@
+"""predict: a bundle's answers to what is typed."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.exporters.bundle import open_bundle, read_bundle
+from kd2deploy.stages.job import encoded
+
+
+def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iterator[dict[str, Any]]:
+    """The deployed file's answers, each as soon as its input is there, one by one as they would be served; `notes` say
+    where little of the input was read."""
+    bundle = read_bundle(folder)
+    with open_bundle(folder) as session:
+        for text in given:
+            row = {**bundle.task.row(text, other), "index": 0}
+            doubts = bundle.task.reading([row], folder).doubts
+            noted = {"notes": list(doubts)} if doubts else {}
+            found = bundle.task.answer(session.run(bundle.task.feed(encoded(bundle.task, [row], folder))))
+            yield from ({**answer, **noted} for answer in found)
