@@ -166,7 +166,7 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
 
 
 def test_a_runs_document_names_the_verdict_as_the_report_does(capsys: pytest.CaptureFixture[str]) -> None:
-    from kd2deploy.cli.commands import end
+    from kd2deploy.cli.ending import end
     from kd2deploy.cli.screen import Screen, showing
     from kd2deploy.flows.compress import Result
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kd2deploy.cli.commands import app
+from kd2deploy.cli import app
 from kd2deploy.errors import RunError
 from kd2deploy.report import (
     ArtifactRecord,

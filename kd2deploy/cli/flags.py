@@ -1,0 +1,61 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def folder(name: str | Path) -> Path:
+    """A folder or file to write to, as it is typed; a default is a path already."""
+    if not str(name).strip():
+        raise typer.BadParameter("it is empty; name a place to write to")
+    return Path(name)
+
+
+def names_of(kind: str) -> list[str]:
+    """For the shell's completion, which must be quick: the names are the files'."""
+    home = Path(__file__).parent.parent
+    files = (home / "methods").glob("[!_]*.py") if kind == "methods" else (home / "profiles").glob("*.yaml")
+    return sorted(file.stem if kind == "methods" else file.stem.replace("_", "-") for file in files)
+
+
+def method_names(incomplete: str) -> list[str]:
+    return [name for name in names_of("methods") if name.startswith(incomplete)]
+
+
+def target_names(incomplete: str) -> list[str]:
+    return [name for name in names_of("targets") if name.startswith(incomplete)]
+
+
+RecipePath = Annotated[Path | None, typer.Argument(help="A recipe; `kd2deploy init` writes one.", show_default=False)]
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(parser=folder, metavar="PATH", help="The run's folder; by default runs/ and the recipe's name."),
+]
+
+
+TeacherName = Annotated[str | None, typer.Option(help="Folder, hub id or package:MODULE of the fine-tuned teacher.")]
+
+
+Train = Annotated[str | None, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")]
+
+
+Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judging alone.")]
+
+
+Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
+
+
+MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]
+
+
+TargetName = Annotated[
+    list[str] | None,
+    typer.Option(autocompletion=target_names, help="Target by name (`kd2deploy targets`) or YAML file."),
+]
+
+
+OneTarget = Annotated[str, typer.Option(autocompletion=target_names, help="Target by name or YAML file.")]

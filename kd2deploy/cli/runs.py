@@ -1,0 +1,182 @@
+"""Commands that run a recipe or go on from a run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kd2deploy.cli.app import app
+from kd2deploy.cli.ending import answer_report, carried_out, carry_out, end
+from kd2deploy.cli.flags import Column, Eval, Out, RecipePath, TargetName, TeacherName, Train, folder, method_names
+from kd2deploy.cli.options import command
+from kd2deploy.cli.progress import on_terminal
+from kd2deploy.cli.screen import answer, console, screen
+from kd2deploy.cli.trusting import Trusted
+
+
+@command(app)
+def compress(
+    recipe: RecipePath = None,
+    teacher: TeacherName = None,
+    train: Train = None,
+    eval: Eval = None,
+    task: Annotated[str | None, typer.Option(help="The task by name: text_classification if not given.")] = None,
+    text: Column = None,
+    text_pair: Column = None,
+    label: Column = None,
+    target: TargetName = None,
+    speedup: Annotated[float | None, typer.Option(help="Least speedup over the eager teacher.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, absolute: 0.01.")] = None,
+    max_class_drop: Annotated[
+        float | None, typer.Option(help="Largest loss of any class's recall, absolute: 0.05.")
+    ] = None,
+    p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(autocompletion=method_names, help="Distillation method (`kd2deploy methods`): logit."),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs of distillation: 5.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
+    ] = False,
+    trust: Trusted = None,
+) -> None:
+    """One command from teacher to judged bundle: plan, distill, export, measure, judge, report."""
+    flags = {
+        "teacher": teacher,
+        "train": train,
+        "eval": eval,
+        "task": task,
+        "columns": {"text": text, "text_pair": text_pair, "label": label},
+        "targets": target,
+        "gates": {
+            "min_speedup": speedup,
+            "max_drop": max_drop,
+            "max_class_drop": max_class_drop,
+            "p99_ms": p99_ms,
+        },
+        "method": method,
+        "epochs": epochs,
+        "seeds": seed,
+    }
+    with on_terminal() as watcher:
+        from kd2deploy.recipe.from_flags import recipe_from
+
+        found, name = recipe_from(recipe, flags)
+        if dry_run:
+            from kd2deploy.cli.overview import overview
+
+            planned = overview(found)
+        else:
+            results = carried_out(found, out or Path("runs") / name, watcher)
+    if dry_run:
+        answer(planned.to_json(), planned.print)
+    else:
+        end(results)
+
+
+@command(app)
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with `student: {plan: ...}`.")], out: Out = None
+) -> None:
+    """Profile before training: time untrained candidates on the target and show which could pass."""
+    carry_out(recipe, out, "plan")
+
+
+@command(app)
+def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None) -> None:
+    """Train the students (and controls) of a recipe, and stop there."""
+    carry_out(recipe, out, "distill")
+
+
+@command(app)
+def compare(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe; by default the committed comparison.", show_default=False)
+    ] = None,
+    methods: Annotated[str, typer.Option(help="`all`, or names with commas: logit,rail_kd,dkd.")] = "all",
+    seeds: Annotated[int, typer.Option(help="How many seeds; each trains every method.", min=1, max=100)] = 5,
+    budget: Annotated[
+        Literal["steps", "time"],
+        typer.Option(
+            help="What is equal: optimizer steps, or the wall-clock time that plain logit distillation takes."
+        ),
+    ] = "steps",
+    out: Out = None,
+) -> None:
+    """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
+    from importlib import resources
+
+    file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
+    folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
+    page = folder / f"comparison-{budget}.html"
+    screen().folder = folder
+    with on_terminal() as watcher:
+        from kd2deploy.flows.compare import compare as run
+        from kd2deploy.recipe import Recipe
+
+        seeded = Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
+        found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher)
+
+    def draw() -> None:
+        from kd2deploy.report.comparison_pages import print_comparison
+
+        print_comparison(found, console())
+        typer.echo(f"comparison  {page}  (also .md, .svg and .json)")
+
+    answer({"page": str(page), "comparison": dataclasses.asdict(found)}, draw)
+
+
+@command(app)
+def demo(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")
+    ] = False,
+    out: Out = None,
+) -> None:
+    """The main job on real news text: fine-tune, plan, distill, export, measure, judge."""
+    from importlib import resources
+
+    name = "demo_quick" if quick else "demo"
+    file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
+    carry_out(file, out or Path("runs") / name)
+
+
+@command(app)
+def finish(
+    pack: Annotated[Path, typer.Argument(help="A pack's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, metavar="PATH", help="Folder to write to; by default the pack's own `result`."),
+    ] = None,
+    trust: Trusted = None,
+) -> None:
+    """Build, measure and judge a pack with the program that is installed here, running nothing that the pack brings."""
+    with on_terminal() as watcher:
+        from kd2deploy.flows.finish import finish as build
+        from kd2deploy.flows.pack import RESULT
+
+        screen().folder = out or pack / RESULT
+        result = build(pack, out or pack / RESULT, watcher)
+    end([result])
+
+
+@command(app)
+def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")]) -> None:
+    """Show a run's verdict again and render its pages anew; exits as the run did."""
+    from kd2deploy.flows.compress import write
+    from kd2deploy.measure.verdict import EXIT_CODES, Outcome
+    from kd2deploy.report.report import Report
+
+    file = run / "report.json" if run.is_dir() else run
+    found = Report.read_checked(file)
+    answer_report(found)
+    try:
+        write(found, file.parent)
+    except OSError as error:  # to read is all that was asked for: the pages are as they were
+        typer.echo(f"warning: the pages in {file.parent} are not rendered anew ({error.strerror})", err=True)
+    if found.verdict is not None:
+        raise typer.Exit(EXIT_CODES[Outcome(found.verdict.outcome)])
