@@ -90,7 +90,12 @@ def profile(
 @command(app, context_settings={"ignore_unknown_options": True})
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
-    inputs: Annotated[list[str], typer.Argument(help="Texts, or image files; `-` reads lines from standard input.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Texts, or image files; `-` reads lines of standard input, `--` goes before a text such as -v."
+        ),
+    ],
     pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs.")] = None,
     trust: Trusted = None,
 ) -> None:

@@ -24,6 +24,11 @@ COMMANDS = (
     "profile",
     "report",
     "predict",
+    "push",
+    "sign",
+    "verify",
+    "finish",
+    "compare",
     "demo",
     "init",
     "methods",
@@ -80,6 +85,8 @@ def test_init_writes_a_recipe_that_the_dry_run_accepts(tmp_path: Path) -> None:
     again = run("init", *arguments, cwd=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+    other = run("init", *arguments, "--out", "other.yaml", "--json", cwd=tmp_path)
+    assert json.loads(other.stdout) == {"recipe": "other.yaml"}
 
 
 def test_a_recipe_and_flags_that_say_the_same_are_refused(tmp_path: Path) -> None:
@@ -189,7 +196,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd2deploy.flows.predict.predict_alone", echo)
 
 
-@pytest.mark.parametrize("typed", [("-5",), ("--", "-5"), ("-1.5 degrees",)])
+@pytest.mark.parametrize("typed", [("-5",), ("--", "-5"), ("-1.5 degrees",), ("--", "-v"), ("--", "--quiet")])
 def test_a_text_may_begin_with_a_minus(typed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     answered(monkeypatch)
     done = run("predict", "bundle", *typed)
@@ -217,16 +224,24 @@ def test_doctor_finds_a_runtime_that_works() -> None:
     assert done.returncode == 0, done.stdout
     assert "CPUExecutionProvider" in done.stdout
     assert "GFLOP/s" in done.stdout
+    told = json.loads(run("doctor", "--json").stdout)
+    assert told["works"] is True
+    assert told["machine"]
+    assert "CPUExecutionProvider" in json.dumps(told["runtimes"])
 
 
 @pytest.mark.recipe
 def test_export_and_profile_work_alone(tmp_path: Path) -> None:
     recipe(tmp_path)
     data = ("--data", str(tmp_path / "eval.csv"))
-    done = run("export", str(tmp_path / "encoder"), "--out", str(tmp_path / "out"), "--variant", "onnx", *data)
+    done = run(
+        "export", str(tmp_path / "encoder"), "--out", str(tmp_path / "out"), "--variant", "onnx", *data, "--json"
+    )
     assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in json.loads(done.stdout)["written"]] == ["onnx"]
     assert list((tmp_path / "out").rglob("*.onnx"))
-    done = run("profile", str(tmp_path / "encoder"), "--out", str(tmp_path / "timed"), *data)
+    done = run("profile", str(tmp_path / "encoder"), "--out", str(tmp_path / "timed"), *data, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "timed" / "report.json").read_text())
+    assert json.loads(done.stdout) == found
     assert found["contenders"][0]["timing"]["samples"] > 10

@@ -201,6 +201,9 @@ def test_the_command_prints_the_table_and_exits_with_0(folder: Path, found: Comp
     assert "comparison-steps.html" in done.stdout
     for method in ("task_only", "logit", "dist", "hidden"):
         assert method in done.stdout
+    told = subprocess.run([*command, "--out", str(folder / "run"), "--json"], capture_output=True, timeout=120)
+    names = [one["method"] for one in json.loads(told.stdout)["comparison"]["standings"]]
+    assert {"task_only", "logit", "dist", "hidden"} <= set(names)
 
 
 def test_what_is_no_comparison_is_refused(tmp_path: Path) -> None:

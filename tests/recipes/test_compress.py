@@ -127,6 +127,19 @@ def test_report_exits_as_the_run_did(result: Result) -> None:
     assert result.report.verdict.outcome in done.stdout
 
 
+def test_what_a_run_came_to_is_one_document_of_every_command_that_shows_it(folder: Path, result: Result) -> None:
+    file = written(folder)
+    told = json.loads(run("report", str(result.folder), "--json").stdout)
+    assert told["verdict"]["outcome"] == result.outcome
+    (trained,) = json.loads(run("distill", str(file), "--out", str(folder / "run"), "--json").stdout)["targets"]
+    assert trained["outcome"] is None
+    assert [Path(student) for student in trained["students"]] == list(result.students)
+    whole = run("compress", str(file), "--out", str(folder / "run"), "--json")
+    found = json.loads(whole.stdout)
+    assert found["exit_code"] == whole.returncode == result.exit_code
+    assert found["targets"][0]["bundle"] == str(result.bundle)
+
+
 def test_an_impossible_gate_fails_with_the_whole_report(folder: Path, result: Result) -> None:
     strict = recipe(folder, gates={"min_speedup": 1e9})  # beyond the widest interval of a busy machine too
     (found,) = compress(Recipe.parse(strict), folder / "run")
@@ -145,6 +158,10 @@ def test_the_plan_rejects_before_training_what_cannot_pass_also_when_it_was_kill
     assert found.exit_code == 1
     assert {one.verdict for one in found.report.candidates} == {"rejected"}
     assert not [stage for stage in found.report.stages if "seed" in stage.name]
+    file = written(folder, student=plan, gates={})
+    done = run("plan", str(file), "--out", str(folder / "plan"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["targets"][0]["outcome"] is None
     (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={})), folder / "plan", until="plan")
     assert found.report.candidates[0].verdict == "chosen"
 
