@@ -1,21 +1,17 @@
 """The signatures that everything else is built on.
 
-What needs torch is imported when it is first asked for: a process that runs a deployed file need not wait for it.
+Each is imported when it is first asked for: a process that runs a deployed file need not wait for torch, nor the
+command line for numpy.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kd2deploy.core.artifact import Artifact, made, sha256_of
-from kd2deploy.core.convert import Converter
-from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
-from kd2deploy.core.driver import driver_version, nvml
-from kd2deploy.core.session import Feed, Resident, Session, open_session
-from kd2deploy.core.target import Gates, Target, Variant, Workload
-from kd2deploy.core.task import Features, Port, Reading, Row, Scores, ServerReader, Task, build_task, known_by_ports
-from kd2deploy.core.trust import trust, trusted
-
 if TYPE_CHECKING:
+    from kd2deploy.core.artifact import Artifact, made, sha256_of
+    from kd2deploy.core.convert import Converter
+    from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
+    from kd2deploy.core.driver import driver_version, nvml
     from kd2deploy.core.features import Ragged, Selection, Table
     from kd2deploy.core.masked_lm import MaskedLm
     from kd2deploy.core.parts import (
@@ -31,6 +27,7 @@ if TYPE_CHECKING:
         compose,
         scaled,
     )
+    from kd2deploy.core.session import Feed, Resident, Session, open_session
     from kd2deploy.core.step import (
         TEACHER_PREFIX,
         Batch,
@@ -42,7 +39,11 @@ if TYPE_CHECKING:
         clean_look,
         counted_logits,
     )
+    from kd2deploy.core.target import Gates, Target, Variant, Workload
+    from kd2deploy.core.task import Features, Port, Reading, Row, Scores, ServerReader, Task, build_task, known_by_ports
+    from kd2deploy.core.trust import trust, trusted
 
+LIGHT = ("artifact", "convert", "cores", "driver", "session", "target", "task", "trust")
 NEED_TORCH = ("step", "parts", "masked_lm", "features")
 
 __all__ = [
@@ -103,7 +104,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in NEED_TORCH:
+        for module in LIGHT + NEED_TORCH:
             found = vars(importlib.import_module(f"{__name__}.{module}"))
             if name in found:
                 return found[name]
