@@ -35,6 +35,12 @@ class Artifact:
     def size_mb(self) -> float:
         return sum(file.stat().st_size for file in files_of(self.path)) / 1e6
 
+    @property
+    def weights_mb(self) -> float:
+        """Size of what is loaded: a network's folder also holds its tokenizer, which does not count."""
+        weights = self.path / "model.safetensors"
+        return weights.stat().st_size / 1e6 if weights.is_file() else self.size_mb
+
     def verify(self) -> "Artifact":
         """Itself, or an error if the bytes are not those that were hashed."""
         if not self.path.exists():

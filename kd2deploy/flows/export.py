@@ -14,7 +14,7 @@ from kd2deploy.core import Target
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault, RecipeError, RunError
 from kd2deploy.exporters.bundle import MANIFEST, Bundle, read_bundle
-from kd2deploy.flows.compress import Trainings, described, packed, sign, train_all, with_training
+from kd2deploy.flows.compress import packed
 from kd2deploy.flows.files import export_alone
 from kd2deploy.flows.given import columns_of
 from kd2deploy.flows.pack import device_is_here, graph_places
@@ -29,7 +29,9 @@ from kd2deploy.stages.job import Job, model_at
 from kd2deploy.stages.plan import plan
 from kd2deploy.stages.prepare import prepare
 from kd2deploy.stages.student import start
+from kd2deploy.stages.students import Trainings, train_all
 from kd2deploy.stages.teacher import teach
+from kd2deploy.stages.telling import described, sign, with_training
 from kd2deploy.train.checkpoint import locate
 from kd2deploy.train.pair import check_pair
 
@@ -109,7 +111,7 @@ def pack_of_run(folder: Path, wanted: Wanted, watcher: Watcher) -> Path:
         trainings = train_all(job, started.model, taught.model)
         there = replace(job, recipe=Recipe.parse(retargeted(recipe, wanted)))
         target = only_target(there.recipe)
-        facts = with_training(described(there, target, None), taught, started, trainings)
+        facts = with_training(described(there, target), taught, started, trainings)
         return packed(there, taught.model, trainings, target, sign(facts, run, "", began), wanted.out)
 
 
@@ -142,10 +144,10 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         student = chosen_for(job, "student", student)
         one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})
         target = only_target(recipe)
-        facts = sign(described(job, target, None), run, "", began)
+        facts = sign(described(job, target), run, "", began)
         if not from_bundle(name):
             facts = replace(facts, recipe="", distillation=Distillation("not known: the student was given trained"))
-        return packed(job, teacher, Trainings((one,), (), one, None), target, facts, wanted.out)
+        return packed(job, teacher, Trainings((one,), (), one), target, facts, wanted.out)
 
 
 def from_bundle(name: str) -> bool:

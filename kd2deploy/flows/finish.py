@@ -8,11 +8,13 @@ from pathlib import Path
 
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import RunError
-from kd2deploy.flows.compress import Result, Trainings, deploy, sign
+from kd2deploy.flows.compress import Result, deploy
 from kd2deploy.flows.pack import Network, Pack, read_pack
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.job import Job
+from kd2deploy.stages.students import Trainings
+from kd2deploy.stages.telling import sign
 
 
 def finish(folder: Path, out: Path, watcher: Watcher | None = None, *, trust: Sequence[str] = ()) -> Result:
@@ -42,7 +44,7 @@ def trainings_of(pack: Pack) -> Trainings:
         raise RunError(
             f"{pack.folder} lacks its teacher or the student of seed {pack.chosen_seed}; copy the pack again"
         )
-    return Trainings(students, controls, chosen, next((one for one in controls if one.seed == chosen.seed), None))
+    return Trainings(students, controls, chosen)
 
 
 def trained(one: Network) -> Distilled:

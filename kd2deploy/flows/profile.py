@@ -7,7 +7,6 @@ from pathlib import Path
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
-from kd2deploy.flows.compress import flat, write
 from kd2deploy.flows.given import Reading, feeds_of, network, reading_of
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
@@ -16,11 +15,11 @@ from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Contender as Shown
 from kd2deploy.report import Report, Speedup
+from kd2deploy.report.pages import write_report
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.job import Model
-from kd2deploy.stages.judge import weights_mb
-from kd2deploy.stages.origin import plain
-from kd2deploy.stages.told import shown, timing_shown
+from kd2deploy.stages.telling.figures import shown, timing_shown
+from kd2deploy.stages.telling.plain import flat
 
 
 def profile_alone(
@@ -63,7 +62,7 @@ def profile_alone(
                 precision=timings[name].describe.get("precision", contender.artifact.precision),
                 runtime=timings[name].describe.get("runtime", ""),
                 sha256=contender.artifact.sha256,
-                size_mb=weights_mb(contender.artifact),
+                size_mb=contender.artifact.weights_mb,
                 timing=None if name in failures else timing_shown(timings[name]),
                 note=failures.get(name, ""),
             )
@@ -74,14 +73,14 @@ def profile_alone(
             for name in models[1:]
             if name not in failures and models[0] not in failures
         ),
-        machine={key: plain(value) for key, value in flat(describe_machine().to_json()).items()},
+        machine=flat(describe_machine().to_json()),
         warnings=(*checked.notes, *changed(before, state())),
         versions=versions(),
     )
     if out is not None:
         with readable_os_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-            write(report, out)
+            write_report(report, out)
     return report
 
 

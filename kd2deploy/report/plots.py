@@ -26,6 +26,7 @@ ROLE_COLOR: dict[Role, str] = {
     "control": "var(--control)",
     "student": "var(--student)",
     "variant": "var(--variant)",
+    "link": "var(--variant)",
 }
 ROLE_SYMBOL: dict[Role, str] = {
     "teacher": "square",
@@ -33,6 +34,7 @@ ROLE_SYMBOL: dict[Role, str] = {
     "control": "x",
     "student": "circle",
     "variant": "triangle-up",
+    "link": "line-ns",
 }
 VARIANT_SYMBOLS = (
     "triangle-up",

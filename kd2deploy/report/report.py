@@ -19,15 +19,16 @@ from kd2deploy.core.figures import MetricUnit, Unit
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SAMPLES_ON_PAGE = 400
 """Enough points for a smooth distribution curve; the raw samples stay in the run's folder."""
 
 Plain = str | int | float | bool | None
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID"]
-Role = Literal["teacher", "teacher_same_runtime", "control", "student", "variant"]
+Role = Literal["teacher", "teacher_same_runtime", "control", "student", "variant", "link"]
 """`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
-`control` is the student trained without a teacher, `variant` any other way to deploy the student."""
+`control` is the student trained without a teacher, `variant` a way to deploy the student, `link` a file on the way to
+the deployed one that is none itself."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,8 @@ class Contender:
 
     name: str
     role: Role
+    seed: int | None = None
+    """Of the training that made its network; None for the teacher's."""
     precision: str = ""
     runtime: str = ""
     provider: str = ""

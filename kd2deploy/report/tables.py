@@ -30,6 +30,7 @@ ROLES: dict[Role, str] = {
     "control": "control, no teacher",
     "student": "student",
     "variant": "other way to deploy",
+    "link": "on the way to the deployed file",
 }
 VERDICTS = {"chosen": "★ chosen", "kept": "○ kept", "rejected": "✗ rejected"}
 
@@ -176,8 +177,9 @@ def _contender(one: Contender, unit: Unit, suffix: str) -> tuple[Cell, ...]:
     timing = one.timing
     worst = figure(one.classes.get(one.worst_class), "share") if one.worst_class else ""
     shipped = "★ deployed, " if one.deployed else ""
+    of_seed = f", seed {one.seed}" if one.seed is not None else ""
     return (
-        Cell(one.name, under=shipped + ROLES[one.role], tone=one.role),
+        Cell(one.name, under=shipped + ROLES[one.role] + of_seed, tone=one.role),
         Cell(one.runtime or one.provider, under=", ".join(filter(None, (one.precision, one.provider)))),
         _figure(one.metric, unit, suffix),
         Cell(worst, under=one.worst_class),

@@ -1,8 +1,7 @@
 """judge: every gate held against its interval, and what makes the numbers worthless."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,29 +16,13 @@ from kd2deploy.measure.paired import score_difference, score_retention
 from kd2deploy.measure.phrases import Metric
 from kd2deploy.measure.timing import Timing
 from kd2deploy.measure.verdict import Verdict, judge
+from kd2deploy.stages.field import BASELINES, Baseline, Field
+from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.measure import Measured
 
-Baseline = Literal["eager", "same_runtime"]
-
-SEED = 0
 OVERLAP_ALLOWED = 0.1
 """Above this share of evaluation rows that were trained on, a score proves nothing. Our choice."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """Who is who among the measured contenders."""
-
-    teacher: str
-    teacher_same: str | None
-    control: str | None
-    student: str
-    deployed: str
-    between: tuple[str, ...] = ()
-    """What the deployed file was made from, step by step from the student."""
-    unmade: Mapping[str, str] = field(default_factory=dict)
-    """Contenders that could not be made, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +44,20 @@ class Judged:
     """Of the deployed file against the teacher."""
 
 
-def decide(
-    job: Job, measured: Measured, names: Names, chain: Sequence[Artifact], target: Target, gap: Figure | None = None
-) -> Judged:
-    """Hold every gate's figure against its limit; `gap` is the share of the gap to the teacher that was closed."""
-    drops = dropped(measured, names)
-    speedups = compared(measured, names, target)
+def decide(job: Job, measured: Measured, target: Target) -> Judged:
+    """Hold every gate's figure against its limit."""
+    field, kind = measured.field, target.gates.baseline
+    drops = dropped(field)
+    speedups = compared(field, target)
     figures: dict[str, Figure | float | None] = {
-        "max_size_mb": weights_mb(chain[-1]),
+        "max_size_mb": field.deployed.artifact.weights_mb,
         "max_class_drop": worst_drop(drops),
         "min_speedup": next((one.ratio for one in speedups if one.gates), None),
-        **accuracy(job, measured, names, gap),
-        **latency(measured, names),
+        **accuracy(job, field),
+        **latency(field.deployed.timing),
     }
-    own, slow = (measured.timings.get(name) for name in (names.deployed, baseline_name(names, target) or ""))
+    own, baseline = field.deployed.timing, field.baseline(kind)
+    slow = baseline.timing if baseline else None
     of_own = cut_short(own) if own else ""
     remarks = {
         "min_speedup": cut_short(slow, own) if slow and own else "",
@@ -84,29 +67,34 @@ def decide(
     }
     subjects = {
         "max_class_drop": drops[0].label if drops else "",
-        "min_speedup": "" if target.gates.baseline == "eager" else "the teacher in the same runtime",
+        "min_speedup": "" if kind == "eager" else "the teacher in the same runtime",
     }
-    found = [*breaches(job, measured, names, target), *lineage_breaches(chain)]
+    found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
     metric = Metric(job.task_info.metric, job.task_info.metric_unit, job.task_info.metric_suffix)
     return Judged(judge(target.gates, figures, found, remarks, metric, subjects), speedups, drops)
 
 
-def accuracy(job: Job, measured: Measured, names: Names, gap: Figure | None) -> dict[str, Figure | None]:
+def made_of(field: Field) -> tuple[Artifact, ...]:
+    """The deployed file and all that it was made of, the trained student first."""
+    return field.student.artifact, *field.deployed.chain
+
+
+def accuracy(job: Job, field: Field) -> dict[str, Figure | None]:
     """What the deployed file loses against the teacher, paired; empty where one of them was not scored."""
-    teacher, student = measured.scores.get(names.teacher), measured.scores.get(names.deployed)
+    teacher, student = field.scores("teacher"), field.deployed.scores
     if teacher is None or student is None:
         return {}
     rng = np.random.default_rng(SEED)
     return {
         "max_drop": score_difference(job.task, teacher, student, rng),
         "min_retention": score_retention(job.task, student, teacher, rng),
-        "min_gap_closed": gap,
+        "min_gap_closed": gap_over_seeds_or_examples(job, field, field.deployed),
     }
 
 
-def dropped(measured: Measured, names: Names) -> tuple[ClassDrop, ...]:
+def dropped(field: Field) -> tuple[ClassDrop, ...]:
     """What each class loses; empty without classes, or where one of the two was not scored."""
-    teacher, student = measured.scores.get(names.teacher), measured.scores.get(names.deployed)
+    teacher, student = field.scores("teacher"), field.deployed.scores
     return class_drops(teacher, student) if teacher is not None and student is not None else ()
 
 
@@ -115,29 +103,23 @@ def untold(drops: Sequence[ClassDrop]) -> str:
     return f"{listed(few)}: fewer than {LEAST_ROWS} evaluation rows, so that nothing is known of it" if few else ""
 
 
-def compared(measured: Measured, names: Names, target: Target) -> tuple[Compared, ...]:
+def compared(field: Field, target: Target) -> tuple[Compared, ...]:
     """The deployed file against both teachers, as far as they were timed."""
     found = []
-    pairs: tuple[tuple[Baseline, str | None], ...] = (("eager", names.teacher), ("same_runtime", names.teacher_same))
-    for baseline, name in pairs:
-        slow, fast = measured.timings.get(name or ""), measured.timings.get(names.deployed)
-        if name is None or slow is None or fast is None or slow.failure or fast.failure:
+    fast = field.deployed.timing
+    for kind in BASELINES:
+        baseline = field.baseline(kind)
+        if baseline is None or baseline.timing is None or fast is None:
             continue
-        gates = baseline == target.gates.baseline
-        found.append(Compared(baseline, name, speedup(slow, fast).interval, gates, speedup_by_length(slow, fast)))
+        ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
+        found.append(Compared(kind, baseline.name, ratio, kind == target.gates.baseline, groups))
     return tuple(found)
 
 
-def baseline_name(names: Names, target: Target) -> str | None:
-    """The teacher that `min_speedup` divides by."""
-    return names.teacher if target.gates.baseline == "eager" else names.teacher_same
-
-
-def latency(measured: Measured, names: Names) -> dict[str, Figure]:
-    own = measured.timings.get(names.deployed)
-    if own is None or own.failure:
+def latency(timing: Timing | None) -> dict[str, Figure]:
+    if timing is None:
         return {}
-    return {"p50_ms": latency_percentile(own, 0.5), "p99_ms": latency_percentile(own, 0.99)}
+    return {"p50_ms": latency_percentile(timing, 0.5), "p99_ms": latency_percentile(timing, 0.99)}
 
 
 def cut_short(*timings: Timing) -> str:
@@ -145,14 +127,13 @@ def cut_short(*timings: Timing) -> str:
     return "; ".join(f"timing of {one.name} {one.decision}" for one in timings if not one.settled)
 
 
-def breaches(job: Job, measured: Measured, names: Names, target: Target) -> list[str]:
+def breaches(job: Job, measured: Measured, target: Target) -> list[str]:
     """What makes the numbers worthless, one sentence each. A contender that no gate rests on may fail."""
-    found = list(measured.breaches)
-    failures = {**names.unmade, **measured.failures}
-    baseline = names.teacher_same if target.gates.baseline == "same_runtime" else None
-    for name in (names.teacher, baseline, names.deployed):
-        if name is not None and name in failures:
-            found.append(f"{name} could not be measured: {failures[name]}")
+    found, field = list(measured.breaches), measured.field
+    needed = dict.fromkeys(("teacher", BASELINES[target.gates.baseline]))
+    failed = [lost for role in needed if (lost := field.failure(role)) is not None]
+    failed += [(field.deployed.name, field.deployed.failure)] if field.deployed.failure else []
+    found += [f"{name} could not be measured: {reason}" for name, reason in failed]
     share = job.splits.overlap / max(1, len(job.splits.eval))
     if share > OVERLAP_ALLOWED:
         found.append(
@@ -160,9 +141,3 @@ def breaches(job: Job, measured: Measured, names: Names, target: Target) -> list
             "the score measures memory; remove them from one of the two"
         )
     return found
-
-
-def weights_mb(artifact: Artifact) -> float:
-    """Size of what is loaded: a network's folder also holds its tokenizer, which does not count."""
-    weights = artifact.path / "model.safetensors"
-    return weights.stat().st_size / 1e6 if weights.is_file() else artifact.size_mb

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Features, Feed, Scores, Target, usable_cores
+from kd2deploy.core import Features, Feed, Target, usable_cores
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
@@ -21,36 +21,16 @@ from kd2deploy.measure.machine import changed, describe_machine, preflight, stat
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.report import Role
 from kd2deploy.run import SCRATCH, read_json, write_json
-from kd2deploy.stages.export import Exported
+from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One contender of the measurement."""
-
-    contender: Contender
-    model: Model
-    """The network it was made of: how rows are read for it."""
-    role: Role
-    timed: bool = True
-
-    @property
-    def name(self) -> str:
-        return self.contender.name
-
-
-@dataclass(frozen=True)
 class Measured:
-    """What was measured, by contender."""
+    """The field with what was measured of each, and what the machine did meanwhile."""
 
-    scores: Mapping[str, Scores]
-    outputs: Mapping[str, Mapping[str, Any]]
-    timings: Mapping[str, Timing]
-    failures: Mapping[str, str]
-    """Contenders that could not be opened, scored or timed."""
+    field: Field
     machine: Mapping[str, Any]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -59,45 +39,27 @@ class Measured:
     notes: tuple[str, ...]
 
 
-def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
+def measure(job: Job, field: Field, target: Target) -> Measured:
     """Score every contender on the evaluation set and race the timed ones."""
-    percentile = 0.99 if target.gates.p99_ms is not None else 0.5
-    wanted = job.recipe.measurement
-    students = tuple(entry.name for entry in entries if entry.role in ("student", "variant"))
-    protocol = full(percentile, students)
-    protocol = replace(
-        protocol,
-        processes=wanted.processes,
-        block_s=wanted.block_s,
-        throughput_s=3 * wanted.block_s,
-        in_flight=target.workload.in_flight,
-        stop=replace(protocol.stop, cap_s=wanted.cap_s),
-    )
+    protocol = protocol_for(job, field, target)
     spec = {
         "contenders": [
-            [entry.name, entry.contender.artifact.sha256, dict(entry.contender.options), entry.timed]
-            for entry in entries
+            [entry.name, entry.artifact.sha256, dict(entry.contender.options), entry.timed] for entry in field.entries
         ],
         "protocol": asdict(protocol),
         **for_target(target),
     }
     parents = {"data": job.splits.sha256}
     stage = job.run.stage(
-        f"measure-{target.name}", spec, parents, lambda folder: work(job, entries, target, protocol, folder), is_sound
+        f"measure-{target.name}", spec, parents, lambda folder: work(job, field, target, protocol, folder), is_sound
     )
-    outputs = {entry.name: read_outputs(stage.path(f"outputs-{at}.npz")) for at, entry in enumerate(entries)}
-    scored = {
-        entry.name: entry.model.task.score(outputs[entry.name], job.splits.eval)
-        for entry in entries
-        if outputs[entry.name]
-    }
-    timings = {name: Timing.from_json(found) for name, found in read_json(stage.path("timings.json")).items()}
-    found = stage.result
+    found, timings = stage.result, read_json(stage.path("timings.json"))
+    measured = tuple(
+        filled_in(job, entry, read_outputs(stage.path(f"outputs-{at}.npz")), timings, found["failures"])
+        for at, entry in enumerate(field.entries)
+    )
     return Measured(
-        scored,
-        outputs,
-        timings,
-        found["failures"],
+        replace(field, entries=measured),
         found["machine"],
         found["before"],
         found["after"],
@@ -106,31 +68,49 @@ def measure(job: Job, entries: list[Entry], target: Target) -> Measured:
     )
 
 
+def protocol_for(job: Job, field: Field, target: Target) -> Protocol:
+    """As the recipe asks; the tail is timed long enough for P99 only where a limit asks for it, and of the student."""
+    wanted = job.recipe.measurement
+    gated = tuple(entry.name for entry in field.entries if entry.timed and entry.role in ("student", "variant"))
+    protocol = full(0.99 if target.gates.p99_ms is not None else 0.5, gated)
+    return replace(
+        protocol,
+        processes=wanted.processes,
+        block_s=wanted.block_s,
+        throughput_s=3 * wanted.block_s,
+        in_flight=target.workload.in_flight,
+        stop=replace(protocol.stop, cap_s=wanted.cap_s),
+    )
+
+
+def filled_in(
+    job: Job, entry: Entry, outputs: Mapping[str, Any], timings: Mapping[str, Any], failures: Mapping[str, str]
+) -> Entry:
+    """The entry with what was measured of it."""
+    timing = Timing.from_json(timings[entry.name]) if entry.name in timings else None
+    return replace(
+        entry,
+        scores=entry.model.task.score(outputs, job.splits.eval) if outputs else None,
+        outputs=outputs,
+        timing=timing if timing is not None and not timing.failure else None,
+        described=dict(timing.describe) if timing is not None else {},
+        failure=failures.get(entry.name, ""),
+    )
+
+
 def is_sound(result: Mapping[str, Any]) -> bool:
     """Whether nothing stood in the measurement's way; what did may be gone when the same command is run again."""
     return not result["breaches"] and not result["failures"]
 
 
-def links(deployed: Exported, student: Model, entries: Sequence[Entry]) -> list[Entry]:
-    """What the deployed file was made from, step by step: scored, so that the report shows where the score drops."""
-    known = {entry.contender.artifact.sha256: entry for entry in entries}
-    found = []
-    for artifact in deployed.chain[:-1]:
-        name = f"{deployed.name} / {artifact.made_by.rpartition('.')[2]}"
-        options = deployed.session if artifact.opened_by == deployed.artifact.opened_by else {}
-        scored = Entry(Contender(name, artifact, options), student, "variant", timed=False)
-        found.append(known.get(artifact.sha256, scored))
-    return found
-
-
-def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
+def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
     before = state()
     checked = preflight(target, before)
     for note in checked.notes:  # early: whoever sees it may still do something about it
         job.watcher.warn(note)
-    failures = scored(job, entries, target, folder)
-    timed = [entry for entry in entries if entry.timed and entry.name not in failures]
-    student = next(entry.model for entry in entries if entry.role == "student")
+    failures = scored(job, field.entries, target, folder)
+    timed = [entry for entry in field.entries if entry.timed and entry.name not in failures]
+    student = field.deployed.model
     timings = race(
         [on_same_rows(job, entry, student, target) for entry in timed],
         student.task.spec(),
@@ -154,7 +134,7 @@ def work(job: Job, entries: list[Entry], target: Target, protocol: Protocol, fol
     }
 
 
-def scored(job: Job, entries: list[Entry], target: Target, folder: Path) -> dict[str, str]:
+def scored(job: Job, entries: Sequence[Entry], target: Target, folder: Path) -> dict[str, str]:
     """Write all outputs on the evaluation set; the failures by name. Several at a time: nothing is timed here."""
     failures: dict[str, str] = {}
     read: dict[Path, Sequence[Features]] = {}

@@ -229,7 +229,7 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folde
     file, killed = written(folder), folder / "killed"
     stages = ["student", "student-seed0", "control-seed0", "export-cpu", "export-teacher-cpu", "measure-cpu"]
     after_training = ["kd2deploy.stages.training.rename", "kd2deploy.stages.training.remove", "kd2deploy.run.rename"]
-    at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.flows.compress.render_html"]
+    at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.report.pages.render_html"]
     instants = ["teacher", *after_training, *stages, *at_the_end]
     killed_in(instants, "compress", str(file), "--out", str(killed))
     (found,) = compress(Recipe.parse(recipe(folder)), killed)

@@ -13,10 +13,10 @@ from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.phrases import Metric
 from kd2deploy.measure.verdict import judge
 from kd2deploy.report import LayerMap
-from kd2deploy.stages.brought import gap_shown
-from kd2deploy.stages.judge import weights_mb
-from kd2deploy.stages.origin import layer_map, plain, record
-from kd2deploy.stages.told import verdict_shown
+from kd2deploy.stages.telling.distillation import gap_shown
+from kd2deploy.stages.telling.figures import verdict_shown
+from kd2deploy.stages.telling.origin import layer_map, record
+from kd2deploy.stages.telling.plain import plain
 
 
 def scores(accuracy: float) -> Scores:
@@ -50,7 +50,7 @@ def test_a_loss_of_correlation_is_not_written_in_points(metric_unit: str, unit: 
 def test_a_networks_size_is_that_of_its_weights(tmp_path: Path) -> None:
     for name, size in (("model.safetensors", 3_000_000), ("tokenizer.json", 9_000_000)):
         (tmp_path / name).write_bytes(bytes(size))
-    assert weights_mb(Artifact(tmp_path, "", "")) == 3.0
+    assert Artifact(tmp_path, "", "").weights_mb == 3.0
 
 
 def test_every_operation_that_was_left_in_float_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from kd2deploy.core import Artifact, Target
+from kd2deploy.core import Target
 from kd2deploy.core.figures import as_given, count_of, ends, figure, listed
 from kd2deploy.measure.class_drops import LEAST_ROWS, ClassDrop, too_few
 from kd2deploy.measure.diagnosis import diagnose
@@ -13,8 +13,8 @@ from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_co
 from kd2deploy.measure.statistics import CV_LIMIT, noise
 from kd2deploy.measure.timing import Timing
 from kd2deploy.report import Finding
-from kd2deploy.stages.judge import Judged, Names, baseline_name, weights_mb
-from kd2deploy.stages.measure import Measured
+from kd2deploy.stages.field import Field
+from kd2deploy.stages.judge import Judged
 
 BANDWIDTH_S = 0.1
 """Seconds for measuring the memory's bandwidth."""
@@ -24,14 +24,12 @@ MOST_CLASSES = 3
 """Classes that are named; the report's table holds them all."""
 
 
-def findings(
-    measured: Measured, judged: Judged, names: Names, target: Target, deployed: Artifact, cap_s: float
-) -> tuple[Finding, ...]:
+def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tuple[Finding, ...]:
     """All that stands under "What to know" and was measured; the gravest first."""
     found = [
         *lost_classes(judged.class_drops),
-        *unsteady(measured, names, target, cap_s),
-        *why_slow(measured, names, target, deployed),
+        *unsteady(field, target, cap_s),
+        *why_slow(field, target),
         *untold_classes(judged.class_drops),
     ]
     return tuple(found)
@@ -74,16 +72,17 @@ def untold_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
     ]
 
 
-def unsteady(measured: Measured, names: Names, target: Target, cap_s: float) -> list[Finding]:
+def unsteady(field: Field, target: Target, cap_s: float) -> list[Finding]:
     """Said once for all timings: that they were noisy or cut short, and what that means.
 
     Silent where it touches few contenders, none of which a limit rests on: the table marks these.
     """
-    timed = [one for one in measured.timings.values() if not one.failure and one.blocks]
+    timed = [entry.timing for entry in field.entries if entry.timing is not None and entry.timing.blocks]
     noisy = {one.name: noise(one.samples_ms, one.inputs).cv for one in timed}
     noisy = {name: cv for name, cv in noisy.items() if cv > CV_LIMIT}
     cut = [one.name for one in timed if not one.settled]
-    rest_on = {names.deployed, baseline_name(names, target)}
+    baseline = field.baseline(target.gates.baseline)
+    rest_on = {field.deployed.name, baseline.name if baseline else ""}
     touched = {*noisy, *cut}
     if not touched or (not touched & rest_on and 2 * len(touched) < len(timed)):
         return []
@@ -116,10 +115,11 @@ def how_many(touched: int, timed: Sequence[Timing]) -> str:
     return f"{touched} of {len(timed)} timings {'is' if touched == 1 else 'are'}"
 
 
-def why_slow(measured: Measured, names: Names, target: Target, deployed: Artifact) -> list[Finding]:
+def why_slow(field: Field, target: Target) -> list[Finding]:
     """Why the student is not as fast as wanted, where it is not."""
-    slow, fast = measured.timings.get(baseline_name(names, target) or ""), measured.timings.get(names.deployed)
-    if slow is None or fast is None or slow.failure or fast.failure:
+    baseline, deployed = field.baseline(target.gates.baseline), field.deployed
+    slow, fast = baseline.timing if baseline else None, deployed.timing
+    if slow is None or fast is None:
         return []
     ratio = speedup(slow, fast)
     found = diagnose(
@@ -128,8 +128,8 @@ def why_slow(measured: Measured, names: Names, target: Target, deployed: Artifac
         ratio,
         target.gates.min_speedup or 1.0,
         machine=describe_machine(),
-        precision=deployed.precision,
-        size_mb=weights_mb(deployed),
+        precision=deployed.artifact.precision,
+        size_mb=deployed.artifact.weights_mb,
         bandwidth=partial(device_copy_gb_per_s if target.device == "cuda" else copy_gb_per_s, BANDWIDTH_S),
     )
-    return [Finding(one.sentence, one.remedy, names.deployed) for one in found]
+    return [Finding(one.sentence, one.remedy, deployed.name) for one in found]

@@ -6,11 +6,11 @@ from typing import Any
 
 from kd2deploy.core import Artifact
 from kd2deploy.report import ArtifactRecord, Curve, CurvePoint, LayerMap
+from kd2deploy.stages.contenders import step_name
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.export import Exports
-from kd2deploy.stages.judge import Names, weights_mb
-from kd2deploy.stages.measure import Entry
+from kd2deploy.stages.field import Field
 from kd2deploy.stages.student import Started
+from kd2deploy.stages.telling.plain import plain
 from kd2deploy.train.engine import Trained
 
 
@@ -53,20 +53,15 @@ def layer_map(started: Started, student: Distilled) -> LayerMap | None:
     return None
 
 
-def lineage(entries: Sequence[Entry], exports: Exports, names: Names) -> tuple[ArtifactRecord, ...]:
+def lineage(field: Field) -> tuple[ArtifactRecord, ...]:
+    """Every network and every file that was made, each once: networks first, then what each file was made from."""
     records: dict[str, ArtifactRecord] = {}
-    for entry in entries:
-        artifact = entry.contender.artifact
-        records.setdefault(artifact.sha256, record(entry.name, artifact, entry.name == names.deployed))
-    for one in exports.variants.values():
-        for at, artifact in enumerate(one.chain):
-            last = at == len(one.chain) - 1
-            name = one.name if last else f"{one.name} / {artifact.made_by}"
-            deployed = last and one.name == names.deployed
-            known = records.get(artifact.sha256)
-            records[artifact.sha256] = record(
-                known.name if known else name, artifact, deployed or bool(known and known.deployed)
-            )
+    for entry in field.entries:
+        artifact = entry.artifact
+        records.setdefault(artifact.sha256, record(entry.name, artifact, entry.deployed))
+    for entry in field.entries:
+        for artifact in entry.chain:
+            records.setdefault(artifact.sha256, record(step_name(entry.name, artifact), artifact, deployed=False))
     return tuple(records.values())
 
 
@@ -81,26 +76,7 @@ def record(name: str, artifact: Artifact, deployed: bool) -> ArtifactRecord:
         artifact.parent,
         artifact.made_by.rpartition(".")[2],
         artifact.precision,
-        weights_mb(artifact),
+        artifact.weights_mb,
         deployed,
         details,
     )
-
-
-def plain(value: Any) -> str | int | float | bool | None:
-    """A value as text for a person: of a list the first few, of a mapping each name with its value, at any depth."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {worded(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        known = [worded(inner) for inner in value]
-        return ", ".join(known) if len(known) <= 6 else f"{len(known)}: {', '.join(known[:3])}, ..."
-    return str(value)
-
-
-def worded(value: Any) -> str:
-    """`plain` inside of another value: a list of sizes is told as `1 to 16 to 64`."""
-    if isinstance(value, list | tuple):
-        return " to ".join(worded(inner) for inner in value)
-    return str(plain(value))

@@ -7,7 +7,7 @@ import pytest
 from kd2deploy.core import Gates, Target, Variant, Workload
 from kd2deploy.measure.timing import Block, Timing
 from kd2deploy.recipe import Recipe
-from kd2deploy.stages.protocol import how
+from kd2deploy.stages.telling.protocol import how
 
 
 @pytest.fixture

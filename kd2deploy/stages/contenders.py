@@ -1,0 +1,82 @@
+"""Who is measured: the teacher as it was and as the student is deployed, students, controls and every variant."""
+
+from dataclasses import replace
+
+from kd2deploy.core import Artifact, Target
+from kd2deploy.errors import ConvertError, SessionError
+from kd2deploy.measure.timing import Contender
+from kd2deploy.report import Role
+from kd2deploy.stages.export import Exported, Exports, export_one
+from kd2deploy.stages.field import Entry, Field, Unmade
+from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.students import Trainings
+
+
+def contenders(job: Job, teacher: Model | None, trainings: Trainings, exports: Exports, target: Target) -> Field:
+    """The field of a run, unmeasured. Other seeds' networks are scored and not timed: their latency is the same."""
+    chosen, student = exports.variants[exports.chosen], trainings.chosen
+    entries: list[Entry] = []
+    unmade: tuple[Unmade, ...] = ()
+    if teacher is not None:
+        entries.append(Entry(Contender("teacher (eager)", teacher.artifact), teacher, "teacher"))
+        if target.variants[chosen.name].teacher:
+            try:
+                entries.append(teacher_as_deployed(job, teacher, target, chosen))
+            except (ConvertError, SessionError) as error:
+                unmade = (Unmade(name_of_teacher(chosen), "teacher_same_runtime", str(error)),)
+    entries.append(as_trained("student (eager)", student.model, "student", student.seed))
+    for one in trainings.students:
+        if one is not student:
+            entries.append(as_trained(f"student (seed {one.seed})", one.model, "student", one.seed, timed=False))
+    for one in trainings.controls:
+        name = "control" if one.seed == student.seed else f"control (seed {one.seed})"
+        entries.append(as_trained(name, one.model, "control", one.seed, timed=False))
+    for variant in exports.variants.values():
+        made = Entry(variant.contender, student.model, "variant", student.seed, variant.chain, variant is chosen)
+        entries.append(made)
+    entries += links(chosen, student.model, student.seed, entries)
+    return Field(tuple(entries), unmade)
+
+
+def as_trained(name: str, model: Model, role: Role, seed: int, timed: bool = True) -> Entry:
+    """A network as PyTorch runs it."""
+    return Entry(Contender(name, model.artifact), model, role, seed, timed=timed)
+
+
+def name_of_teacher(chosen: Exported) -> str:
+    return f"teacher ({chosen.name})"
+
+
+def teacher_as_deployed(job: Job, teacher: Model, target: Target, chosen: Exported) -> Entry:
+    """The teacher by the conversions that the deployed file went through. Raises ConvertError, SessionError."""
+    made = export_one(job, teacher, target, chosen.name, f"export-teacher-{target.name}")
+    contender = replace(made.contender, name=name_of_teacher(chosen))
+    return Entry(contender, teacher, "teacher_same_runtime", chain=made.chain)
+
+
+def links(deployed: Exported, student: Model, seed: int, entries: list[Entry]) -> list[Entry]:
+    """What the deployed file was made from and no entry is yet: scored, to show where the score drops."""
+    known = {entry.artifact.sha256 for entry in entries}
+    chain = deployed.chain
+    return [
+        Entry(
+            Contender(step_name(deployed.name, one), one, opened(deployed, one)),
+            student,
+            "link",
+            seed,
+            chain[: at + 1],
+            timed=False,
+        )
+        for at, one in enumerate(chain[:-1])
+        if one.sha256 not in known
+    ]
+
+
+def opened(deployed: Exported, artifact: Artifact) -> dict[str, object]:
+    """The deployed file's own session arguments, where the same session opens both."""
+    return dict(deployed.session) if artifact.opened_by == deployed.artifact.opened_by else {}
+
+
+def step_name(variant: str, artifact: Artifact) -> str:
+    """A file on the way to a variant, by what made it."""
+    return f"{variant} / {artifact.made_by.rpartition('.')[2]}"

@@ -1,0 +1,65 @@
+"""What distillation itself brought: the student against its control, seed by seed."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kd2deploy.core import Scores
+from kd2deploy.measure.intervals import Figure, Interval
+from kd2deploy.measure.paired import score_difference
+from kd2deploy.measure.statistics import mean_over_seeds
+from kd2deploy.report import Distillation, Estimate, SeedResult
+from kd2deploy.stages.field import Field
+from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples, headline_by_seed
+from kd2deploy.stages.job import Job
+from kd2deploy.stages.telling.figures import shown
+
+
+def distillation(job: Job, method: str, field: Field) -> Distillation:
+    """The student against its control on the evaluation set, seed by seed, both as PyTorch runs them."""
+    metric = job.task.metric
+    ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
+    seeds = tuple(SeedResult(seed, ours.get(seed), plain.get(seed)) for seed in job.recipe.seeds)
+    gains = [ours[seed] - plain[seed] for seed in job.recipe.seeds if seed in ours and seed in plain]
+    teacher, control, student = field.scores("teacher"), field.scores("control"), field.student.scores
+    gain: Figure | None = None
+    if len(gains) > 1:
+        gain = mean_over_seeds(gains)
+    elif control is not None and student is not None:
+        gain = score_difference(job.task, student, control, np.random.default_rng(SEED))
+    return Distillation(
+        method=method,
+        teacher=teacher.metrics[metric] if teacher else None,
+        seeds=seeds,
+        gain=shown(gain) if gain else None,
+        gap_closed=gap_shown(gap_over_seeds_or_examples(job, field, field.student), teacher, control, metric),
+        student_spread=spread(list(ours.values())),
+        control_spread=spread(list(plain.values())),
+        sentence=brought(gain),
+    )
+
+
+def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None, metric: str) -> Estimate | None:
+    """The share of the gap that was closed, where there is a gap."""
+    if gap is None or teacher is None or control is None:
+        return None
+    if teacher.metrics[metric] <= control.metrics[metric]:
+        return Estimate(None, note="n/a (the teacher is no better than the control)")
+    if isinstance(gap, Interval) and not math.isfinite(gap.low):
+        return Estimate(None, note="n/a (the teacher is not surely better than the control)")
+    return shown(gap)
+
+
+def brought(gain: Figure | None) -> str:
+    if not isinstance(gain, Interval):
+        return "No control was trained, so nothing is said about what distillation brought."
+    if gain.low > 0:
+        return "Distillation helped: the student is better than the same student trained as long without a teacher."
+    if gain.high < 0:
+        return "Distillation hurt: the same student trained as long without a teacher is better."
+    return "No difference to the control can be told: the interval of the gain holds zero."
+
+
+def spread(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -1,0 +1,73 @@
+"""The whole report of a run that was judged."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kd2deploy.core import Target
+from kd2deploy.recipe import Recipe
+from kd2deploy.report import Report
+from kd2deploy.stages.export import Exports
+from kd2deploy.stages.field import Field
+from kd2deploy.stages.job import Job
+from kd2deploy.stages.judge import Judged
+from kd2deploy.stages.measure import Measured
+from kd2deploy.stages.telling.distillation import distillation
+from kd2deploy.stages.telling.drops import class_drops, drop_chain, drop_sentence
+from kd2deploy.stages.telling.figures import contenders, speedups, verdict_shown
+from kd2deploy.stages.telling.findings import findings
+from kd2deploy.stages.telling.origin import lineage
+from kd2deploy.stages.telling.plain import flat
+from kd2deploy.stages.telling.protocol import how
+
+
+def full_report(
+    job: Job, facts: Report, measured: Measured, judged: Judged, exports: Exports, target: Target
+) -> Report:
+    """`facts`, which are known before the measurement, with all that was measured and judged."""
+    field = measured.field
+    chain = drop_chain(job.task, field)
+    methods = facts.distillation.method if facts.distillation else methods_of(job.recipe)
+    return replace(
+        facts,
+        verdict=verdict_shown(judged.verdict),
+        contenders=contenders(job.task, field),
+        speedups=speedups(judged),
+        drop_chain=chain,
+        class_drops=class_drops(judged),
+        distillation=distillation(job, methods, field),
+        lineage=lineage(field),
+        findings=findings(field, judged, target, job.recipe.measurement.cap_s),
+        warnings=(*facts.warnings, *measured.notes, drop_sentence(job, field, chain)),
+        left_out={**facts.left_out, **exports.left_out, **field.failures},
+        machine=flat(measured.machine),
+        machine_before=flat(measured.before),
+        machine_after=flat(measured.after),
+        protocol={
+            "deployed": f"{exports.chosen}: {exports.why}",
+            "seed of the deployed student": field.deployed.seed,
+            **choices_of(field),
+            **how(job.recipe, target, field.deployed.timing),
+        },
+    )
+
+
+def choices_of(field: Field) -> dict[str, float]:
+    """What the task chose for teacher and deployed student on the validation rows, such as a threshold."""
+    return {
+        f"{choice} of the {who}": value
+        for who, entry in (("teacher", field.one("teacher")), ("student", field.deployed))
+        if entry is not None
+        for choice, value in entry.model.task.choices().items()
+    }
+
+
+def methods_of(recipe: Recipe) -> str:
+    return ", then ".join(method_name(entry.method) for entry in recipe.distill)
+
+
+def method_name(method: object) -> str:
+    if isinstance(method, Mapping):
+        return str(method["use"])
+    if isinstance(method, list):
+        return " + ".join(method_name(one) for one in method)
+    return str(method)
