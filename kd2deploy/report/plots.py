@@ -23,6 +23,8 @@ INK, GRID, FAINT = "var(--ink)", "var(--grid)", "var(--faint)"
 ROLE_COLOR: dict[Role, str] = {
     "teacher": "var(--teacher)",
     "teacher_same_runtime": "var(--teacher-same-runtime)",
+    "baseline": "var(--teacher)",
+    "baseline_same_runtime": "var(--teacher-same-runtime)",
     "control": "var(--control)",
     "student": "var(--student)",
     "variant": "var(--variant)",
@@ -31,6 +33,8 @@ ROLE_COLOR: dict[Role, str] = {
 ROLE_SYMBOL: dict[Role, str] = {
     "teacher": "square",
     "teacher_same_runtime": "diamond",
+    "baseline": "square-open",
+    "baseline_same_runtime": "diamond-open",
     "control": "x",
     "student": "circle",
     "variant": "triangle-up",

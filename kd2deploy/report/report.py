@@ -25,8 +25,11 @@ SAMPLES_ON_PAGE = 400
 
 Plain = str | int | float | bool | None
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID"]
-Role = Literal["teacher", "teacher_same_runtime", "control", "student", "variant", "link"]
+Role = Literal[
+    "teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "control", "student", "variant", "link"
+]
 """`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
+`baseline` and `baseline_same_runtime` are the same of what is compared with where that is not the teacher,
 `control` is the student trained without a teacher, `variant` a way to deploy the student, `link` a file on the way to
 the deployed one that is none itself."""
 

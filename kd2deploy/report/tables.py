@@ -27,6 +27,8 @@ from kd2deploy.report.report import ArtifactRecord, Contender, Estimate, GateRes
 ROLES: dict[Role, str] = {
     "teacher": "teacher, eager",
     "teacher_same_runtime": "teacher, same runtime",
+    "baseline": "baseline, eager",
+    "baseline_same_runtime": "baseline, same runtime",
     "control": "control, no teacher",
     "student": "student",
     "variant": "other way to deploy",

@@ -9,11 +9,11 @@ from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.stages.job import Model
 
-Single = Literal["teacher", "teacher_same_runtime", "student", "control"]
+Single = Literal["teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "student", "control"]
 """The roles that one contender has, or one for each seed."""
 Baseline = Literal["eager", "same_runtime"]
-BASELINES: Mapping[Baseline, Single] = {"eager": "teacher", "same_runtime": "teacher_same_runtime"}
-"""Who is divided by whom where a speed is told; the gates choose one of them."""
+BASELINES: tuple[Baseline, ...] = ("eager", "same_runtime")
+"""How what the deployed file is compared with may run; the gates choose one of them for the speed."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,16 @@ class Field:
         seeds = (None, self.deployed.seed if seed is None else seed)
         return next((entry for entry in self.entries if entry.role == role and entry.seed in seeds), None)
 
-    def baseline(self, kind: Baseline) -> Entry | None:
-        """What the deployed file's speed is compared with."""
-        return self.one(BASELINES[kind])
+    def compared_with(self, kind: Baseline) -> Single:
+        """The role of what the deployed file is compared with: a baseline where one stands apart, else the teacher."""
+        apart = any(entry.role == "baseline" for entry in self.entries)
+        if kind == "eager":
+            return "baseline" if apart else "teacher"
+        return "baseline_same_runtime" if apart else "teacher_same_runtime"
+
+    def baseline(self, kind: Baseline = "eager") -> Entry | None:
+        """What the deployed file is compared with: its speed in either way, its score as PyTorch runs it."""
+        return self.one(self.compared_with(kind))
 
     def by_seed(self, role: Single) -> dict[int, Entry]:
         """The contenders in a role that were trained, by their seed."""

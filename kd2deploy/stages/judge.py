@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Target
+from kd2deploy.core import Artifact, Gates, Target
 from kd2deploy.core.figures import listed
 from kd2deploy.measure.by_length import Group, speedup_by_length
 from kd2deploy.measure.class_drops import LEAST_ROWS, ClassDrop, class_drops, too_few, worst_drop
@@ -53,7 +53,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
         "max_size_mb": field.deployed.artifact.weights_mb,
         "max_class_drop": worst_drop(drops),
         "min_speedup": next((one.ratio for one in speedups if one.gates), None),
-        **accuracy(job, field),
+        **accuracy(job, field, target.gates),
         **latency(field.deployed.timing),
     }
     own, baseline = field.deployed.timing, field.baseline(kind)
@@ -79,23 +79,24 @@ def made_of(field: Field) -> tuple[Artifact, ...]:
     return field.student.artifact, *field.deployed.chain
 
 
-def accuracy(job: Job, field: Field) -> dict[str, Figure | None]:
-    """What the deployed file loses against the teacher, paired; empty where one of them was not scored."""
-    teacher, student = field.scores("teacher"), field.deployed.scores
-    if teacher is None or student is None:
+def accuracy(job: Job, field: Field, gates: Gates) -> dict[str, Figure | None]:
+    """What the deployed file loses against its baseline, paired; empty where one of them was not scored."""
+    before, student = field.scores(field.compared_with("eager")), field.deployed.scores
+    if before is None or student is None:
         return {}
     rng = np.random.default_rng(SEED)
+    gap = gates.min_gap_closed is not None
     return {
-        "max_drop": score_difference(job.task, teacher, student, rng),
-        "min_retention": score_retention(job.task, student, teacher, rng),
-        "min_gap_closed": gap_over_seeds_or_examples(job, field, field.deployed),
+        "max_drop": score_difference(job.task, before, student, rng),
+        "min_retention": score_retention(job.task, student, before, rng),
+        "min_gap_closed": gap_over_seeds_or_examples(job, field, field.deployed) if gap else None,
     }
 
 
 def dropped(field: Field) -> tuple[ClassDrop, ...]:
     """What each class loses; empty without classes, or where one of the two was not scored."""
-    teacher, student = field.scores("teacher"), field.deployed.scores
-    return class_drops(teacher, student) if teacher is not None and student is not None else ()
+    before, student = field.scores(field.compared_with("eager")), field.deployed.scores
+    return class_drops(before, student) if before is not None and student is not None else ()
 
 
 def untold(drops: Sequence[ClassDrop]) -> str:
@@ -104,7 +105,7 @@ def untold(drops: Sequence[ClassDrop]) -> str:
 
 
 def compared(field: Field, target: Target) -> tuple[Compared, ...]:
-    """The deployed file against both teachers, as far as they were timed."""
+    """The deployed file against what it is compared with, run in either way, as far as both were timed."""
     found = []
     fast = field.deployed.timing
     for kind in BASELINES:
@@ -130,7 +131,7 @@ def cut_short(*timings: Timing) -> str:
 def breaches(job: Job, measured: Measured, target: Target) -> list[str]:
     """What makes the numbers worthless, one sentence each. A contender that no gate rests on may fail."""
     found, field = list(measured.breaches), measured.field
-    needed = dict.fromkeys(("teacher", BASELINES[target.gates.baseline]))
+    needed = dict.fromkeys((field.compared_with("eager"), field.compared_with(target.gates.baseline)))
     failed = [lost for role in needed if (lost := field.failure(role)) is not None]
     failed += [(field.deployed.name, field.deployed.failure)] if field.deployed.failure else []
     found += [f"{name} could not be measured: {reason}" for name, reason in failed]

@@ -59,6 +59,14 @@ def test_a_run_may_lack_a_teacher_and_controls(field: Field) -> None:
     assert set(alone.by_seed("student")) == {0, 1}
 
 
+def test_a_baseline_apart_from_the_teacher_is_what_is_compared_with(field: Field) -> None:
+    assert field.baseline() is field.one("teacher")
+    assert field.baseline("same_runtime") is field.one("teacher_same_runtime")
+    apart = replace(field, entries=(*field.entries, entry("today", "baseline", 0.85, 60, seed=None)))
+    assert apart.baseline() is apart.entries[-1]
+    assert apart.baseline("same_runtime") is None, "the teacher in the same runtime is not what is compared with"
+
+
 def test_a_link_may_be_a_variant_of_its_own(field: Field) -> None:
     fp32 = next(one for one in field.entries if one.name == "fp32")
     variant = replace(without(field, "fp32"), entries=(*without(field, "fp32").entries, replace(fp32, role="variant")))

@@ -40,13 +40,16 @@ def drop_chain(task: Task, field: Field) -> tuple[DropLink, ...]:
 def steps(field: Field) -> list[tuple[str, Entry | None]]:
     between = [(entry.name, entry) for entry in field.links]
     deployed = field.deployed
-    first: list[tuple[str, Entry | None]] = [("teacher", field.one("teacher")), ("student", field.student)]
+    first: list[tuple[str, Entry | None]] = [
+        (field.compared_with("eager"), field.baseline()),
+        ("student", field.student),
+    ]
     return [*first, *between, (f"deployed ({deployed.name})", deployed)]
 
 
 def drop_sentence(job: Job, field: Field, links: Sequence[DropLink]) -> str:
     """Where the metric is lost, in words."""
-    first, last = field.scores("teacher"), field.deployed.scores
+    first, last = field.scores(field.compared_with("eager")), field.deployed.scores
     whole = None
     if first is not None and last is not None:
         whole = score_difference(job.task, last, first, np.random.default_rng(SEED))

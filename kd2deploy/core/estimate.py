@@ -1,0 +1,27 @@
+"""A figure as it is told: its value and 95 % interval, or why it cannot be stated."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval. `value` None means that it cannot be stated; `note` then says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+def estimate(value: float | None, low: float | None = None, high: float | None = None, note: str = "") -> Estimate:
+    """An Estimate with what is not finite left out: an endless interval loses its end, a NaN becomes "not finite"."""
+    low, high = (None if end is None or not math.isfinite(end) else float(end) for end in (low, high))
+    if value is not None and not math.isfinite(value):
+        return Estimate(None, low, high, note or "not finite")
+    return Estimate(None if value is None else float(value), low, high, note)
+
+
+def needs(samples: int) -> Estimate:
+    """A percentile that is not stated, because that takes at least `samples` samples."""
+    return Estimate(None, note=f"n/a (needs {samples:,})")

@@ -1,0 +1,37 @@
+"""How much faster the deployed file is than what it is compared with."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kd2deploy.core.estimate import Estimate
+
+Baseline = Literal["eager", "same_runtime"]
+"""How what is compared with runs: in eager PyTorch, or exactly as the student is deployed."""
+
+
+@dataclass(frozen=True)
+class LengthGroup:
+    """Requests of like size: from `smallest` to `largest` elements of the deployed network's inputs."""
+
+    smallest: int
+    largest: int
+    requests: int
+    slow_ms: float
+    """Median of what is compared with over these requests."""
+    fast_ms: float
+    """Median of the deployed file."""
+    ratio: Estimate
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Ratio of median latencies: what is compared with / the deployed file."""
+
+    baseline: Baseline
+    ratio: Estimate
+    against: str
+    """Name of the contender divided by."""
+    gates: bool = False
+    """Whether `min_speedup` is judged by this one."""
+    by_length: tuple[LengthGroup, ...] = ()
+    """The same for short, middling and long requests apart; empty where all are alike."""
