@@ -11,8 +11,9 @@ from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.paired import score_difference
 from kd2deploy.report import ClassDrop, DropLink, Estimate
 from kd2deploy.stages.field import Entry, Field
+from kd2deploy.stages.gap import SEED
 from kd2deploy.stages.job import Job
-from kd2deploy.stages.judge import SEED, Judged
+from kd2deploy.stages.judge import Judged
 from kd2deploy.stages.telling.figures import metric_of, shown
 
 

@@ -24,7 +24,8 @@ from kd2deploy.report import (
 from kd2deploy.report import Timing as TimingShown
 from kd2deploy.report import Verdict as VerdictShown
 from kd2deploy.stages.field import Entry, Field
-from kd2deploy.stages.judge import SEED, Judged
+from kd2deploy.stages.gap import SEED
+from kd2deploy.stages.judge import Judged
 
 
 def shown(figure: Figure | float | None, factor: float = 1.0) -> Estimate:
