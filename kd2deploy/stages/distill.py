@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from kd2deploy.core import Features, Method, Row, Selection, Task
@@ -17,7 +18,7 @@ from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
-from kd2deploy.train.engine import Trained, distill
+from kd2deploy.train.engine import Trained, Training, distill
 from kd2deploy.train.generator import STEPS, MaskedLms
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache, unfit
@@ -122,17 +123,9 @@ def work(
         try:
             with tracked(job, folder, entry.method, settings, name if len(entries) > 1 else "") as told:
                 trained = distill(
-                    task,
-                    student,
-                    method,
-                    teacher=net,
-                    features=features,
-                    settings=settings,
-                    folder=folder / f"training-{at}",
-                    seed=seed,
+                    Training(task, student, method, features, settings, seed, net, cache, written),
+                    folder / f"training-{at}",
                     score=lambda net: validation_score(net, task, validation, job.splits.validation),
-                    cache=cache,
-                    masked_lm=written,
                     on_progress=watched(job.watcher, name),
                     on_figures=told,
                 )
@@ -198,6 +191,7 @@ def cache_for(
     if reason is not None:
         assert choice == "auto", reason  # `cache_fault` refused it before
         return None
+    net.to("cuda" if torch.cuda.is_available() else "cpu")
     return TeacherCache.open_or_fill(
         job.run.folder / "cache",
         job.task,

@@ -20,7 +20,7 @@ from kd2deploy.stages.job import Job, Model, encoded
 from kd2deploy.stages.student import build
 from kd2deploy.stages.teacher import untrained
 from kd2deploy.train.checkpoint import locate
-from kd2deploy.train.engine import require_fit
+from kd2deploy.train.engine import Training, require_fit
 from kd2deploy.train.generator import MaskedLms
 from kd2deploy.train.pair import check_pair
 
@@ -77,14 +77,16 @@ class Rehearsal:
             rows = self.everything if needs_teacher else self.labelled
             try:
                 require_fit(
-                    self.task,
-                    self.student,
-                    method,
-                    teacher=self.teacher if needs_teacher else None,
-                    features=rows.probe,
-                    rows=rows.count,
-                    settings=entry.settings,
-                    masked_lm=MaskedLms(self.teacher, self.teacher_folder, self.task, rows.probe, steps=0),
+                    Training(
+                        self.task,
+                        self.student,
+                        method,
+                        rows.probe,
+                        entry.settings,
+                        teacher=self.teacher if needs_teacher else None,
+                        generator=MaskedLms(self.teacher, self.teacher_folder, self.task, rows.probe, steps=0),
+                        rows=rows.count,
+                    )
                 )
             except (ValueError, ModelError) as error:
                 yield Fault(f"distill[{at}].method[{place}]" if several else f"distill[{at}].method", str(error))

@@ -15,7 +15,7 @@ from kd2deploy.stages.distill import cache_for, unlabelled
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
 from kd2deploy.stages.job import Model, encoded, sampled, validation_score
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.generator import MaskedLms
 from kd2deploy.train.settings import Settings
 
@@ -99,16 +99,18 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     watch = Stopwatch()
     with suppress(Enough):
         distill(
-            network.task,
-            network.net,
-            method,
-            teacher=teacher,
-            features=features,
-            settings=steps_alone(settings),
-            folder=job.run.folder / "pace" / name,
-            seed=job.recipe.seeds[0],
-            cache=cache,
-            masked_lm=written,
+            Training(
+                network.task,
+                network.net,
+                method,
+                features,
+                steps_alone(settings),
+                job.recipe.seeds[0],
+                teacher,
+                cache,
+                written,
+            ),
+            job.run.folder / "pace" / name,
             on_progress=watch,
         )
     steps = steps_of(settings, len(job.splits.train if network.net is found.student else rows))

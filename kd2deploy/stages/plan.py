@@ -27,7 +27,7 @@ from kd2deploy.stages.export import convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
 from kd2deploy.stages.training import remove
 from kd2deploy.train.shapes import Shape, candidates, shape_label
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 
 FEEDS = 32
 ROWS = 256
@@ -99,7 +99,7 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
         name, place = shape_label(shape), folder / f"untrained-{at}"
         place.mkdir(exist_ok=True)
         try:
-            made = shrink(teacher.folder, place, job.task, **shape.arguments(), initialise="random")
+            made = shrink(teacher.folder, place, job.task, Trim(**shape.arguments(), initialise="random"))
             parameters[name], models[name] = made.parameters, model_at(place, job.task)
         except ConvertError as error:
             failed[name] = str(error)

@@ -8,7 +8,7 @@ from typing import Any
 from kd2deploy.recipe import Shrink
 from kd2deploy.stages.job import Job, Model, model_at
 from kd2deploy.train.checkpoint import create, locate, with_head
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, 
     out, seed = folder / "student", job.recipe.seeds[0]
     out.mkdir(exist_ok=True)
     if chosen is not None:
-        made = shrink(teacher.folder, out, job.task, seed=seed, **shape_arguments(chosen))
+        made = shrink(teacher.folder, out, job.task, trim_of(chosen), seed=seed)
         return {
             "layer_map": made.layer_map,
             "notes": list(made.notes),
@@ -65,9 +65,9 @@ def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, 
     return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}
 
 
-def shape_arguments(chosen: Shrink) -> dict[str, Any]:
-    """The shrinker's arguments: a convolutional network's stages are its layers and widths."""
+def trim_of(chosen: Shrink) -> Trim:
+    """What the recipe asks of the shrinker: a convolutional network's stages are its layers and widths."""
     given = chosen.model_dump(exclude={"depths", "hidden_sizes"})
     given["layers"] = chosen.depths or given["layers"]
     given["hidden"] = chosen.hidden_sizes or given["hidden"]
-    return given
+    return Trim(**given)

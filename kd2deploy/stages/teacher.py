@@ -13,7 +13,7 @@ from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
-from kd2deploy.train.engine import Trained, distill
+from kd2deploy.train.engine import Trained, Training, distill
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,8 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
     validation = encoded(task, job.splits.validation, start)
     with tracked(job, folder, "task_only", teacher.fine_tune) as told:
         trained = distill(
-            task,
-            net,
-            task_only(),
-            features=encoded(task, rows, start),
-            settings=teacher.fine_tune,
-            folder=folder / "training",
-            seed=seed,
+            Training(task, net, task_only(), encoded(task, rows, start), teacher.fine_tune, seed),
+            folder / "training",
             score=lambda net: validation_score(net, task, validation, job.splits.validation),
             on_progress=watched(job.watcher, "training"),
             on_figures=told,

@@ -1,6 +1,6 @@
 """The distiller: runs both networks on every view of a batch and adds up the method's terms."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,6 @@ from kd2deploy.core import (
     TEACHER_PREFIX,
     Batch,
     Look,
-    MaskedLm,
     Method,
     Networks,
     Observation,
@@ -156,16 +155,15 @@ def networks(
     student: nn.Module,
     teacher: nn.Module | None,
     batch: Batch,
+    *,
     rows: int,
     epochs: float,
     steps: int,
-    masked_lm: Callable[[str | None], MaskedLm] | None = None,
 ) -> Networks:
     """What parts may learn when they are bound; the sizes are read off one observation of `batch` (in eval mode)."""
     look = clean_look(batch)
     return Networks(
         task=task,
-        masked_lm=masked_lm,
         student=student,
         student_sizes=sizes_of(task, student, look.student),
         teacher=teacher,

@@ -8,8 +8,8 @@ optimizers of a method.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,22 +17,23 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from kd2deploy.core import Features, MaskedLm, Method, Progress, Task
+from kd2deploy.core import Progress
 from kd2deploy.errors import TrainError
 from kd2deploy.train.arguments import counts, quiet_transformers, refuse_misfits, training_arguments
-from kd2deploy.train.distiller import TERM, Distiller, networks, same_attention
+from kd2deploy.train.distiller import TERM, same_attention
 from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
+from kd2deploy.train.optimizer import optimizer_of
 from kd2deploy.train.order import Numbered, Order
 from kd2deploy.train.precision import resolved
-from kd2deploy.train.resume import last_whole, mark_whole, remove, step_of, write_json
-from kd2deploy.train.settings import Settings
-from kd2deploy.train.teacher_cache import TeacherCache
+from kd2deploy.train.resume import last_whole, remove, write_json
+from kd2deploy.train.rounds import Rounds
+from kd2deploy.train.training import Training
 
-__all__ = ["Trained", "distill"]
+__all__ = ["Trained", "Training", "distill"]
 
 STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
 
@@ -45,76 +46,69 @@ OnProgress = Callable[[int, int, float, float | None], None]
 OnFigures = Callable[[int, Mapping[str, float]], None]
 
 
+@dataclass(frozen=True)
+class Ears:
+    """Who is asked for a score and who is told of a training while it goes on; its result does not depend on the
+    latter."""
+
+    score: Score | None = None
+    on_progress: OnProgress | None = None
+    on_figures: OnFigures | None = None
+
+
 def distill(
-    task: Task,
-    student: nn.Module,
-    method: Method,
-    *,
-    features: Sequence[Features],
-    settings: Settings,
+    training: Training,
     folder: Path,
-    seed: int,
-    teacher: nn.Module | None = None,
-    cache: TeacherCache | None = None,
+    *,
     score: Score | None = None,
     on_progress: OnProgress | None = None,
     on_figures: OnFigures | None = None,
-    masked_lm: Callable[[str | None], MaskedLm] | None = None,
     device: Literal["cpu", "cuda"] | None = None,
 ) -> Trained:
-    """Train `student` under `method`; the kept student is left in it and saved in `folder`.
+    """Train the student under the method; the kept student is left in it and saved in `folder`.
 
-    `method` comes unbound, and is bound when this returns. `score(student)` is the validation score, higher is better;
-    the student is in eval mode and torch's generators are put back after it. `on_progress(step, steps, epoch, loss)`
-    is called after every step; its loss is the mean over the last few, None before there is one.
-    `on_figures(step, figures)` is told losses, terms, learning rate and validation score as they come, for trackers.
+    `score(student)` is the validation score, higher is better; the student is in eval mode and torch's generators are
+    put back after it. `on_progress(step, steps, epoch, loss)` is called after every step; its loss is the mean over the
+    last few, None before there is one. `on_figures(step, figures)` is told losses, terms, learning rate and validation
+    score as they come, for trackers.
     The same call on the same folder continues from the last whole checkpoint, or returns a finished training at once;
     on a CPU the result is the same to the bit as without the interruption. Raises ValueError where method, networks and
     settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
     """
+    student, method = training.student, training.method
     assert isinstance(student, PreTrainedModel), "a student is a transformers model, saved by save_pretrained"
-    settings = resolved(settings, device)
+    training = replace(training, settings=resolved(training.settings, device))
+    settings = training.settings
     with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
-        arguments = training_arguments(settings, folder, seed, method, device, len(features))
-        refuse_misfits(method, settings, arguments, score is not None, features)
-        run = identity(settings, seed, method, len(features), arguments.world_size)
-        set_seed(seed)
-        bind(task, student, method, teacher, features, len(features), settings, arguments, masked_lm)
+        arguments = training_arguments(settings, folder, training.seed, method, device, training.size)
+        refuse_misfits(method, settings, arguments, score is not None, training.features)
+        run = identity(settings, training.seed, method, training.size, arguments.world_size)
+        set_seed(training.seed)
+        training.bind(arguments)
         finished = folder / TRAINED
         if finished.exists():
             return reopened(finished, run, student)
-        if cache is not None:
-            cache.require_rows(features)
-        if teacher is not None:
-            teacher.to(arguments.device)
-        distiller = Distiller(task, student, method, teacher, cache)
-        engine = Engine(distiller, arguments, features, settings, folder, Ledger(run), score, on_progress, on_figures)
+        if training.cache is not None:
+            training.cache.require_rows(training.features)
+        if training.teacher is not None:
+            training.teacher.to(arguments.device)
+        engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
         checkpoint = last_whole(folder) if folder.exists() else None
         engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return engine.finish()
 
 
-def require_fit(
-    task: Task,
-    student: nn.Module,
-    method: Method,
-    *,
-    features: Sequence[Features],
-    rows: int,
-    settings: Settings,
-    teacher: nn.Module | None = None,
-    masked_lm: Callable[[str | None], MaskedLm] | None = None,
-) -> None:
-    """Bind `method` as `distill` would on so many rows, of which `features` are a few, and train nothing.
+def require_fit(training: Training) -> None:
+    """Bind the method as `distill` would, and train nothing.
 
     Torch's generators are left as they were. Raises ValueError where `distill` would refuse to start.
     """
-    settings = resolved(settings)
+    settings, student, method = resolved(training.settings), training.student, training.method
     with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
-        arguments = training_arguments(settings, Path(), 0, method, None, rows)
-        refuse_misfits(method, settings, arguments, True, features)
+        arguments = training_arguments(settings, Path(), 0, method, None, training.size)
+        refuse_misfits(method, settings, arguments, True, training.features)
         with torch.random.fork_rng(devices=[]):
-            bind(task, student, method, teacher, features, rows, settings, arguments, masked_lm)
+            training.bind(arguments)
 
 
 def reopened(finished: Path, run: Mapping[str, Any], student: PreTrainedModel) -> Trained:
@@ -132,49 +126,22 @@ def remove_checkpoints(folder: Path) -> None:
         remove(left)
 
 
-def bind(
-    task: Task,
-    student: nn.Module,
-    method: Method,
-    teacher: nn.Module | None,
-    features: Sequence[Features],
-    rows: int,
-    settings: Settings,
-    arguments: TrainingArguments,
-    masked_lm: Callable[[str | None], MaskedLm] | None,
-) -> None:
-    """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
-    forwards, _ = counts(settings, rows, arguments.world_size)
-    batch = task.collate(features[: min(2, len(features))])
-    steps = math.ceil(settings.epochs * forwards)
-    method.bind(networks(task, student, teacher, batch, rows, float(settings.epochs), steps, masked_lm))
-
-
 class Engine(Trainer):
     """The one subclass of the Trainer."""
 
     def __init__(
-        self,
-        distiller: Distiller,
-        arguments: TrainingArguments,
-        features: Sequence[Features],
-        settings: Settings,
-        folder: Path,
-        ledger: Ledger,
-        score: Score | None,
-        on_progress: OnProgress | None,
-        on_figures: OnFigures | None,
+        self, training: Training, arguments: TrainingArguments, folder: Path, ledger: Ledger, ears: Ears
     ) -> None:
-        self.distiller, self.settings, self.ledger = distiller, settings, ledger
-        self.score, self.on_progress, self.on_figures = score, on_progress, on_figures
-        lengths = [distiller.task.length(row) for row in features] if settings.group_by_length else None
+        settings, features = training.settings, training.features
+        self.distiller, self.settings, self.ledger, self.ears = training.distiller(), settings, ledger, ears
+        lengths = [training.task.length(row) for row in features] if settings.group_by_length else None
         self.order = Order(lengths, len(features), settings.batch, arguments.seed)
         self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.means: dict[str, float] = {}
         self.clock = Clock()
         self.features, self.folder = Numbered(features), folder
-        super().__init__(model=distiller, args=arguments, train_dataset=self.features, callbacks=[Rounds(self)])
+        super().__init__(model=self.distiller, args=arguments, train_dataset=self.features, callbacks=[Rounds(self)])
         self.loss_is_scaled_for_ga = False
         self.remove_callback(PrinterCallback)
 
@@ -191,12 +158,8 @@ class Engine(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.distiller))
-            groups = parameter_groups(self.distiller, decayed, self.settings)
-            rate = self.settings.learning_rate
-            if self.settings.optimizer == "sgd":
-                self.optimizer = torch.optim.SGD(groups, lr=rate, momentum=self.settings.momentum)
-            else:
-                self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=self.args.device.type == "cuda")
+            on_gpu = self.args.device.type == "cuda"
+            self.optimizer = optimizer_of(self.distiller, decayed, self.settings, fused=on_gpu)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
@@ -229,14 +192,14 @@ class Engine(Trainer):
 
     def tell(self) -> None:
         """How far the training is."""
-        if self.on_progress and self.is_world_process_zero():
+        if self.ears.on_progress and self.is_world_process_zero():
             state = self.state
-            self.on_progress(state.global_step, state.max_steps, float(state.epoch or 0.0), self.means.get("loss"))
+            self.ears.on_progress(state.global_step, state.max_steps, float(state.epoch or 0.0), self.means.get("loss"))
 
     def show(self, figures: Mapping[str, float]) -> None:
         """Figures of this step, for trackers."""
-        if self.on_figures and figures and self.is_world_process_zero():
-            self.on_figures(self.state.global_step, figures)
+        if self.ears.on_figures and figures and self.is_world_process_zero():
+            self.ears.on_figures(self.state.global_step, figures)
 
     def read_losses(self) -> None:
         """Fetch the losses of the steps since the last call, in one transfer. TrainError if one is not finite."""
@@ -277,11 +240,11 @@ class Engine(Trainer):
             "score": None,
         }
         ledger.history.append(entry)
-        if self.score is None:
+        if self.ears.score is None:
             ledger.kept_step = step
             return
         with self.clock.scoring():
-            entry["score"] = found = self.scored(self.score)
+            entry["score"] = found = self.scored(self.ears.score)
         self.show({VALIDATION: found})
         if ledger.best is None or found > ledger.best:
             ledger.best, ledger.since_best = found, 0
@@ -375,58 +338,3 @@ class Engine(Trainer):
             remove_checkpoints(folder)
         self.accelerator.wait_for_everyone()
         return trained
-
-
-class Rounds(TrainerCallback):
-    """When to shuffle, score, checkpoint and stop. Everything is decided at the end of a step, so that a checkpoint
-    taken there holds the scores of that step."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.engine.clock.start()
-        self.engine.tell()
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.engine.order.epoch = state.global_step // self.engine.steps_per_epoch
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        settings, step = self.engine.settings, state.global_step
-        self.engine.tell()
-        last = step >= state.max_steps
-        if last or self._due(settings.score_every, step):
-            self.engine.close_round()
-            if self.engine.ledger.stopped_early:
-                control.should_training_stop = last = True
-        if not last and self._due(settings.checkpoint_every, step):
-            control.should_save = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.engine.accelerator.wait_for_everyone()
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir)
-        mark_whole(folder / f"checkpoint-{state.global_step}")
-        for checkpoint in folder.glob("checkpoint-*"):
-            if step_of(checkpoint) != state.global_step:
-                remove(checkpoint)
-        for best in folder.glob("best-*"):
-            if step_of(best) != self.engine.ledger.kept_step:
-                remove(best)
-
-    def _due(self, every: int | Literal["epoch"], step: int) -> bool:
-        return step % (self.engine.steps_per_epoch if every == "epoch" else every) == 0
-
-
-def parameter_groups(distiller: Distiller, decayed: set[str], settings: Settings) -> list[dict[str, Any]]:
-    """Student and parts, each with and without weight decay; empty groups are left out."""
-    groups = []
-    rates = {"student.": settings.learning_rate, "method.": settings.parts_learning_rate or settings.learning_rate}
-    named = [(name, weight) for name, weight in distiller.named_parameters() if weight.requires_grad]
-    for prefix, rate in rates.items():
-        for decay in (True, False):
-            weights = [w for name, w in named if name.startswith(prefix) and (name in decayed) == decay]
-            if weights:
-                groups.append({"params": weights, "lr": rate, "weight_decay": settings.weight_decay if decay else 0.0})
-    return groups

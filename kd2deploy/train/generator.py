@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +134,6 @@ def derived_masked_lm(
     steps: int = STEPS,
     cache: Path | None = None,
     seed: int = 0,
-    device: Literal["cpu", "cuda"] | None = None,
 ) -> TiedMaskedLm:
     """A copy of the teacher's encoder with a tied head, trained for `steps` to restore words of the features' texts.
 
@@ -144,7 +143,7 @@ def derived_masked_lm(
     """
     mask_id, special_ids = masking(folder)
     base: nn.Module = teacher.base_model  # type: ignore[assignment]
-    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         found = TiedMaskedLm(copy.deepcopy(base).cpu(), mask_id, special_ids).requires_grad_(True)

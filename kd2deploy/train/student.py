@@ -43,35 +43,48 @@ class Shrunk:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Trim:
+    """What of the teacher a student keeps. What is not named keeps the teacher's size; `intermediate` and `heads`
+    follow `hidden`. A ResNet's `layers` and `hidden` are one number for each stage."""
+
+    layers: int | Sequence[int] | None = None
+    hidden: int | Sequence[int] | None = None
+    heads: int | None = None
+    intermediate: int | None = None
+    keep: Keep = "uniform"
+    """Which blocks."""
+    initialise: Literal["copy", "random"] = "copy"
+    """Whether it starts from the teacher's weights, or from random ones."""
+
+
+WHOLE = Trim()
+
+
 def shrink(
     teacher: Path,
     out: Path,
     task: Task,
+    wanted: Trim = WHOLE,
     *,
-    layers: int | Sequence[int] | None = None,
-    hidden: int | Sequence[int] | None = None,
-    heads: int | None = None,
-    intermediate: int | None = None,
-    keep: Keep = "uniform",
-    initialise: Literal["copy", "random"] = "copy",
     seed: int = 0,
     samples: Sequence[Batch] | None = None,
 ) -> Shrunk:
     """Writes a smaller network of the teacher's family, with its tokenizer or processor, to `out`.
 
-    What is not named keeps the teacher's size; `intermediate` and `heads` follow `hidden`. A ResNet's `layers` and
-    `hidden` are one number for each stage. `samples` are batches on
-    which the residual stream's activity is measured to choose its width by. `initialise: random` draws every weight
-    from `seed`. Raises ModelError for a family or size that cannot be made.
+    `samples` are batches on which the residual stream's activity is measured to choose its width by. What is not copied
+    is drawn from `seed`. Raises ModelError for a family or size that cannot be made.
     """
     import transformers
 
     whole = task.load(teacher)
     source: Any = whole.config
-    config = smaller(source, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
+    config = smaller(
+        source, layers=wanted.layers, hidden=wanted.hidden, heads=wanted.heads, intermediate=wanted.intermediate
+    )
     config.update(head_config(task))
     try:
-        maps = block_maps(source, config, keep)
+        maps = block_maps(source, config, wanted.keep)
     except ValueError as error:
         raise ModelError(str(error)) from error
     if vars(source).get("layer_types") is not None:  # of each layer; a ResNet's class has a list of what there is
@@ -81,7 +94,7 @@ def shrink(
         torch.manual_seed(seed)
         net: nn.Module = getattr(transformers, task.auto).from_config(config)
     share, notes, flat = 0.0, ["every weight is random"], list[int]()
-    if initialise == "copy":
+    if wanted.initialise == "copy":
         try:
             share, notes = copy_into(net, whole, maps, activity(task, whole, samples))
         except ValueError as error:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,14 +86,12 @@ class TeacherCache:
         *,
         teacher_hash: str,
         batch: int = 64,
-        device: Literal["cpu", "cuda"] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> "TeacherCache":
         """The cache of this teacher on these rows under `folder`; what is missing of it is computed first.
 
-        An interrupted fill goes on where it stopped. `teacher` is run in eval mode, on the CUDA device where there is
-        one unless `device` says cpu, and is left there; `on_progress(rows done, rows)`. Raises TrainError where answers
-        have no fixed shape per row.
+        An interrupted fill goes on where it stopped. `teacher` is run in eval mode on the device that it is on;
+        `on_progress(rows done, rows)`. Raises TrainError where answers have no fixed shape per row.
         """
         data_hash = rows_hash(features)
         key = hashlib.sha256(json.dumps([LAYOUT, teacher_hash, data_hash, task.spec()], sort_keys=True).encode())
@@ -103,7 +101,6 @@ class TeacherCache:
         else:
             log.info("the teacher answers %d rows, kept in %s", len(features), place)
             partial = place.with_suffix(".partial")
-            teacher.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             fill(partial, task, teacher, features, batch, on_progress)
             partial.rename(place)
         arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(place.glob("*.npy"))}

@@ -13,7 +13,7 @@ from contract import EXCEPT, Case, all_cases, bound, halfway, holds_for, method_
 from small_text import small_bert, small_rows, small_task
 
 from kd2deploy.core import Method
-from kd2deploy.train.engine import Trained, distill
+from kd2deploy.train.engine import Trained, Training, distill
 from kd2deploy.train.settings import Settings
 
 every_method = pytest.mark.parametrize("case", all_cases(), ids=str)
@@ -151,14 +151,8 @@ def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> Outcom
         return float(next(net.parameters()).sum())
 
     found = distill(
-        small_task(),
-        student,
-        case.build(),
-        features=small_rows(16),
-        settings=SETTINGS,
-        folder=folder,
-        seed=3,
-        teacher=teacher,
+        Training(small_task(), student, case.build(), small_rows(16), SETTINGS, seed=3, teacher=teacher),
+        folder,
         score=score,
     )
     return Outcome(found, student, teacher)

@@ -23,7 +23,7 @@ from kd2deploy.core import Observation
 from kd2deploy.methods.annealing_kd import annealing_kd
 from kd2deploy.methods.continuation_kd import continuation_kd, hinge, psi
 from kd2deploy.methods.task_only import task_only
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
 
 
@@ -130,14 +130,15 @@ def test_one_training_with_one_optimizer_returns_the_student_of_the_best_score(t
 
     monkeypatch.setattr(torch.optim.AdamW, "__init__", counted)
     trained = distill(
-        small_task(),
-        small_bert(1, 16, seed=1),
-        continuation_kd(t_max=3),
-        features=small_rows(12),
-        settings=Settings(epochs=3, batch=4, learning_rate=1e-3, keep="best"),
-        folder=tmp_path,
-        seed=0,
-        teacher=small_bert(2, 16, seed=2),
+        Training(
+            small_task(),
+            small_bert(1, 16, seed=1),
+            continuation_kd(t_max=3),
+            small_rows(12),
+            Settings(epochs=3, batch=4, learning_rate=1e-3, keep="best"),
+            teacher=small_bert(2, 16, seed=2),
+        ),
+        tmp_path,
         score=score,
     )
     (optimizer,) = optimizers

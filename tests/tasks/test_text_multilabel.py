@@ -20,7 +20,7 @@ from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.tasks.text_multilabel import TextMultilabel
 from kd2deploy.train.checkpoint import with_head
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 from kd2deploy.train.teacher_cache import TeacherCache
 
 LABELS = list(SEVERAL)
@@ -111,7 +111,7 @@ def test_students_say_that_their_labels_do_not_exclude_each_other(made: str, tmp
 
     teacher, task = save(tmp_path / "teacher", None), TextMultilabel(LABELS)
     if made == "cut":
-        shrink(teacher, tmp_path / "student", task, layers=1)
+        shrink(teacher, tmp_path / "student", task, Trim(layers=1))
     else:
         with_head(teacher, tmp_path / "student", task)
     net = task.load(tmp_path / "student")
@@ -136,7 +136,7 @@ def test_a_cached_teacher_answers_as_a_live_one(tmp_path: Path) -> None:
     teacher = task.load(tmp_path)
     features = task.encode([row for row in ROWS for _ in range(3)], tmp_path)
     features = [{**row, "index": place} for place, row in enumerate(features)]
-    cache = TeacherCache.open_or_fill(tmp_path / "cache", task, teacher, features, teacher_hash="one", device="cpu")
+    cache = TeacherCache.open_or_fill(tmp_path / "cache", task, teacher, features, teacher_hash="one")
     batch = task.collate(features)
     found = cache.lookup(batch["index"])
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_one_sigmoid_is_two_classes(name: str, sign: int, problem_type: str | No
     seen = task.observe(net, batch, needs=frozenset({"embedding"}))
     torch.testing.assert_close(seen.logits.softmax(-1)[:, 1], torch.sigmoid(sign * score))
     assert seen.embedding is not None
-    shrink(tmp_path, tmp_path / "student", task, layers=1)
+    shrink(tmp_path, tmp_path / "student", task, Trim(layers=1))
     student = task.load(tmp_path / "student")
     assert student.config.id2label == {0: "neg", 1: "pos"}  # type: ignore[union-attr]
     assert student.config.problem_type == SINGLE  # type: ignore[union-attr]

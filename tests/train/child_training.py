@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from small_text import small_bert, small_rows, small_task
 
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
 
 
@@ -25,14 +25,16 @@ def training(folder: Path, pause: float = 0.0, method: str = "logit") -> torch.n
 
     student = small_bert(2, 16, seed=1, dropout=0.1)
     distill(
-        small_task(),
-        student,
-        getattr(importlib.import_module(f"kd2deploy.methods.{method}"), method)(),
-        features=small_rows(24),
-        settings=Settings(epochs=2, batch=4, learning_rate=1e-3, keep="last", score_every=1, checkpoint_every=1),
-        folder=folder,
-        seed=3,
-        teacher=small_bert(4, 32, seed=2),
+        Training(
+            small_task(),
+            student,
+            getattr(importlib.import_module(f"kd2deploy.methods.{method}"), method)(),
+            small_rows(24),
+            Settings(epochs=2, batch=4, learning_rate=1e-3, keep="last", score_every=1, checkpoint_every=1),
+            seed=3,
+            teacher=small_bert(4, 32, seed=2),
+        ),
+        folder,
         score=score,
         device="cpu",
     )

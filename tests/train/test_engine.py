@@ -22,7 +22,7 @@ from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import logit
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.train.arguments import may_leave_unused
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.ledger import Trained
 from kd2deploy.train.resume import last_whole
 from kd2deploy.train.settings import Settings
@@ -64,9 +64,10 @@ class Spends(View):
 
 
 def train(folder, method=None, student=None, **more):
-    found = {"features": small_rows(16), "settings": PLAIN, "folder": folder, "seed": 3} | more
+    found = {"features": small_rows(16), "settings": PLAIN, "seed": 3} | more
+    ears = {name: found.pop(name) for name in ("score", "on_progress", "on_figures", "device") if name in found}
     student = small_bert(seed=1, dropout=0.1) if student is None else student
-    return distill(small_task(), student, method or task_only(), **found), student
+    return distill(Training(small_task(), student, method or task_only(), **found), folder, **ears), student
 
 
 def weights(net):

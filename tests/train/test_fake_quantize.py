@@ -10,7 +10,7 @@ from small_text import small_bert, small_rows, small_task
 from torch import nn
 
 from kd2deploy.methods.logit import logit
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.fake_quantize import fake_quantized, quantized_input, quantized_weight, symmetric_input
 from kd2deploy.train.settings import Settings
 
@@ -106,14 +106,8 @@ def test_distilled_with_rounding_the_rounded_student_is_nearer_to_the_teacher(tm
         student = badly_scaled()
         settings = Settings(epochs=30, batch=16, learning_rate=3e-3, keep="last", quantize=quantize)
         distill(
-            task,
-            student,
-            logit(temperature=1.0, alpha=1.0),
-            features=rows,
-            settings=settings,
-            folder=tmp_path / quantize,
-            seed=0,
-            teacher=teacher,
+            Training(task, student, logit(temperature=1.0, alpha=1.0), rows, settings, teacher=teacher),
+            tmp_path / quantize,
             device="cpu",
         )
         assert all("forward" not in vars(layer) for layer in student.modules())

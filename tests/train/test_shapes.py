@@ -9,7 +9,7 @@ from kd2deploy.tasks._folder import config_in
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.shapes import candidates, flops, shape_label, smaller
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 
 
 def test_encoder_grid_is_ordered_by_work_and_leaves_out_the_teacher(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_every_encoder_candidate_can_be_made_with_its_parameters(family: str, tm
     assert found
     for shape in found:
         made = shrink(
-            tmp_path / "teacher", tmp_path / shape_label(shape), task, **shape.arguments(), initialise="random"
+            tmp_path / "teacher", tmp_path / shape_label(shape), task, Trim(**shape.arguments(), initialise="random")
         )
         assert made.parameters == shape.parameters
 
@@ -42,7 +42,7 @@ def test_every_resnet_candidate_can_be_made_with_its_parameters(tmp_path: Path) 
     found = candidates(tmp_path / "teacher")
     assert shape_label(found[-1]) == "1+1 x 2-4"
     for shape in found:
-        made = shrink(tmp_path / "teacher", tmp_path / shape_label(shape), task, **shape.arguments())
+        made = shrink(tmp_path / "teacher", tmp_path / shape_label(shape), task, Trim(**shape.arguments()))
         assert (made.parameters, made.copied_share) == (shape.parameters, 1)
 
 

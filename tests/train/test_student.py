@@ -11,7 +11,7 @@ from kd2deploy.core import Batch
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.student import shrink
+from kd2deploy.train.student import Trim, shrink
 
 LABELS = ["neg", "pos"]
 ROWS = [{"text": "a good film", "label": 1}, {"text": "the plot was very dull, not fun", "label": 0}]
@@ -44,7 +44,7 @@ class TestEncoders:
 
     def test_shallow_student_has_exactly_the_teachers_weights(self, family: str, tmp_path: Path) -> None:
         task, net, _ = text(tmp_path / "teacher", family)
-        made = shrink(tmp_path / "teacher", tmp_path / "student", task, layers=2, keep=[0, 2])
+        made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=2, keep=[0, 2]))
         assert made.layer_map == ((0, 0), (1, 2))
         assert made.copied_share == 1
         given = net.state_dict()
@@ -57,7 +57,7 @@ class TestEncoders:
         self, family: str, sizes: dict[str, Any], tmp_path: Path
     ) -> None:
         task, _, batch = text(tmp_path / "teacher", family)
-        made = shrink(tmp_path / "teacher", tmp_path / "student", task, **sizes)
+        made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(**sizes))
         student = task.load(tmp_path / "student")
         config: Any = student.config
         assert made.copied_share == 1
@@ -79,7 +79,7 @@ def test_full_size_image_student_answers_as_the_teacher(family: str, tmp_path: P
 
 def test_resnet_loses_layers_and_channels(tmp_path: Path) -> None:
     task, _, batch = images(tmp_path / "teacher", "resnet")
-    made = shrink(tmp_path / "teacher", tmp_path / "student", task, layers=[1, 2], hidden=[6, 12])
+    made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=[1, 2], hidden=[6, 12]))
     student: Any = task.load(tmp_path / "student")
     assert (student.config.depths, student.config.hidden_sizes, student.config.embedding_size) == ([1, 2], [6, 12], 6)
     assert made.layer_map == ((0, 0), (1, 2), (2, 3))
@@ -98,7 +98,7 @@ def test_resnet_of_bottlenecks_as_resnet_50_is_loses_layers(tmp_path: Path) -> N
     config.id2label = task.load(tmp_path / "teacher").config.id2label  # type: ignore[union-attr]
     config.label2id = {name: place for place, name in config.id2label.items()}
     AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / "teacher")
-    made = shrink(tmp_path / "teacher", tmp_path / "student", task, layers=[3, 1])
+    made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=[3, 1]))
     student = task.load(tmp_path / "student")
     assert "layer_types" not in student.config.to_dict()  # type: ignore[operator, union-attr]
     assert made.copied_share == 1
@@ -110,7 +110,7 @@ def test_resnet_whose_extra_channels_are_silent_keeps_its_answers(tmp_path: Path
     task, net, batch = images(tmp_path / "teacher", "resnet")
     silence_every_other(net)
     net.save_pretrained(tmp_path / "teacher")  # type: ignore[operator]
-    shrink(tmp_path / "teacher", tmp_path / "student", task, hidden=[4, 8])
+    shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=[4, 8]))
     student = task.load(tmp_path / "student")
     torch.testing.assert_close(task.observe(student, batch).logits, task.observe(net, batch).logits)
 
@@ -140,11 +140,11 @@ def test_silent_heads_and_units_are_the_ones_that_go(tmp_path: Path) -> None:
             elif ".output.dense.weight" in name:
                 weight[:, ::2] = 0
     net.save_pretrained(tmp_path / "teacher")  # type: ignore[operator]
-    shrink(tmp_path / "teacher", tmp_path / "student", task, intermediate=32)
+    shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(intermediate=32))
     student = task.load(tmp_path / "student")
     torch.testing.assert_close(task.observe(student, batch).logits, task.observe(net, batch).logits)
     given = net.state_dict()["bert.encoder.layer.0.attention.self.value.weight"]
-    shrink(tmp_path / "teacher", tmp_path / "narrow", task, hidden=16, heads=2)
+    shrink(tmp_path / "teacher", tmp_path / "narrow", task, Trim(hidden=16, heads=2))
     narrow = task.load(tmp_path / "narrow").state_dict()["bert.encoder.layer.0.attention.self.value.weight"]
     kept = [int((given[:, None] == row[None, :, None]).any(-1).all(-1).nonzero()[0, 0]) for row in narrow]
     assert kept == [*range(8), *range(16, 24)]
@@ -153,7 +153,7 @@ def test_silent_heads_and_units_are_the_ones_that_go(tmp_path: Path) -> None:
 def test_narrower_heads_scale_their_queries_and_nothing_else(tmp_path: Path) -> None:
     """q.k is divided by the root of the width, so half the width asks for queries of sqrt(1/2)."""
     task, net, _ = text(tmp_path / "teacher")
-    shrink(tmp_path / "teacher", tmp_path / "student", task, hidden=16, heads=4)
+    shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=16, heads=4))
     given, own = net.state_dict(), task.load(tmp_path / "student").state_dict()
     for part, scale in (("query", math.sqrt(0.5)), ("key", 1.0), ("value", 1.0)):
         name = f"bert.encoder.layer.1.attention.self.{part}.bias"
@@ -173,7 +173,7 @@ def test_silent_dimensions_are_the_ones_that_go(measured: bool, tmp_path: Path) 
             if "LayerNorm" in name:
                 weight[quiet] = 0
     body.save_pretrained(tmp_path / "teacher")
-    shrink(tmp_path / "teacher", tmp_path / "student", task, hidden=24, samples=[batch] if measured else None)
+    shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=24), samples=[batch] if measured else None)
     student: Any = task.load(tmp_path / "student")
     left = [place for place in range(32) if place not in quiet]
     words = body.bert.embeddings.word_embeddings.weight[:, left]
@@ -187,7 +187,7 @@ def test_copied_narrow_student_learns_its_teacher_faster_than_a_random_one(tmp_p
     wanted = task.observe(net, batch).logits.detach()
     errors = {}
     for start in ("copy", "random"):
-        shrink(tmp_path / "teacher", tmp_path / start, task, hidden=48, initialise=start)
+        shrink(tmp_path / "teacher", tmp_path / start, task, Trim(hidden=48, initialise=start))
         student = task.load(tmp_path / start)
         optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
         for _ in range(40):
@@ -203,7 +203,7 @@ def test_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
     task, _, _ = text(tmp_path / "teacher")
     weights = []
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
-        made = shrink(tmp_path / "teacher", tmp_path / name, task, layers=1, initialise="random", seed=seed)
+        made = shrink(tmp_path / "teacher", tmp_path / name, task, Trim(layers=1, initialise="random"), seed=seed)
         assert (made.copied_share, made.layer_map) == (0, ())
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
@@ -211,7 +211,7 @@ def test_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 def test_student_reads_as_its_teacher(tmp_path: Path) -> None:
     task, _, batch = text(tmp_path / "teacher")
-    shrink(tmp_path / "teacher", tmp_path / "student", task, layers=1)
+    shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=1))
     again = task.collate(task.encode(ROWS, tmp_path / "student"))
     assert all(torch.equal(again[name], batch[name]) for name in batch)
 
@@ -232,7 +232,7 @@ def test_student_reads_as_its_teacher(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(family: str, sizes: dict[str, Any], words: str, tmp_path: Path) -> None:
     task, _, _ = text(tmp_path / "teacher", family)
     with pytest.raises(ModelError, match=words):
-        shrink(tmp_path / "teacher", tmp_path / "student", task, **sizes)
+        shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(**sizes))
 
 
 @pytest.mark.parametrize(
@@ -248,4 +248,4 @@ def test_impossible_sizes_are_refused(family: str, sizes: dict[str, Any], words:
 def test_impossible_image_students_are_refused(family: str, sizes: dict[str, Any], words: str, tmp_path: Path) -> None:
     task, _, _ = images(tmp_path / "teacher", family)
     with pytest.raises(ModelError, match=words):
-        shrink(tmp_path / "teacher", tmp_path / "student", task, **sizes)
+        shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(**sizes))

@@ -19,7 +19,7 @@ from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.run import readable_os_errors
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
-from kd2deploy.train.engine import distill
+from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit
 
@@ -85,15 +85,8 @@ def test_a_training_with_a_cache_never_runs_the_teacher(tmp_path):
     losses = []
     for name, found in [("with", cache), ("without", None)]:
         trained = distill(
-            small_task(),
-            small_bert(seed=1),
-            logit(),
-            teacher=teacher,
-            cache=found,
-            features=rows,
-            settings=settings,
-            folder=tmp_path / name,
-            seed=0,
+            Training(small_task(), small_bert(seed=1), logit(), rows, settings, teacher=teacher, cache=found),
+            tmp_path / name,
         )
         losses.append([entry["loss"] for entry in trained.history])
         assert run.rows == (2 if name == "with" else 2 + 2 + 32)  # two rows to read the sizes off

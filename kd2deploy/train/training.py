@@ -1,0 +1,52 @@
+"""A training as a value: who learns what, of whom, on which rows, and how."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+from transformers import TrainingArguments
+
+from kd2deploy.core import Features, MaskedLm, Method, Task
+from kd2deploy.train.arguments import counts
+from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that the result of a training depends on. `method` comes unbound, and is bound by the training."""
+
+    task: Task
+    student: nn.Module
+    """A transformers model; it is trained in place."""
+    method: Method
+    features: Sequence[Features]
+    settings: Settings
+    seed: int = 0
+    teacher: nn.Module | None = None
+    cache: TeacherCache | None = None
+    """Stands in for the teacher where the method reads nothing else of it."""
+    generator: Callable[[str | None], MaskedLm] | None = None
+    """What writes text for methods that need a masked language model: `Networks.masked_lm`."""
+    rows: int | None = None
+    """Rows that are trained on, where `features` are but the first of them; None: as many as there are features."""
+
+    @property
+    def size(self) -> int:
+        """Rows of an epoch."""
+        return len(self.features) if self.rows is None else self.rows
+
+    def bind(self, arguments: TrainingArguments) -> None:
+        """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
+        epochs = float(self.settings.epochs)
+        forwards, _ = counts(self.settings, self.size, arguments.world_size)
+        batch = self.task.collate(self.features[: min(2, len(self.features))])
+        steps = math.ceil(epochs * forwards)
+        found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
+        self.method.bind(replace(found, masked_lm=self.generator))
+
+    def distiller(self) -> Distiller:
+        """Both networks under the bound method, as one module."""
+        return Distiller(self.task, self.student, self.method, self.teacher, self.cache)
