@@ -7,6 +7,8 @@ command line for numpy.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kd2deploy.core.trust import trust, trusted  # at once: the module has the function's name
+
 if TYPE_CHECKING:
     from kd2deploy.core.artifact import Artifact, made, sha256_of
     from kd2deploy.core.convert import Converter
@@ -41,9 +43,8 @@ if TYPE_CHECKING:
     )
     from kd2deploy.core.target import Gates, Target, Variant, Workload
     from kd2deploy.core.task import Features, Port, Reading, Row, Scores, ServerReader, Task, build_task, known_by_ports
-    from kd2deploy.core.trust import trust, trusted
 
-LIGHT = ("artifact", "convert", "cores", "driver", "session", "target", "task", "trust")
+LIGHT = ("artifact", "convert", "cores", "driver", "session", "target", "task")
 NEED_TORCH = ("step", "parts", "masked_lm", "features")
 
 __all__ = [
