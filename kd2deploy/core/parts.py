@@ -67,6 +67,9 @@ class Networks:
     masked_lm: Callable[[str | None], MaskedLm] | None = None
     """A masked language model over the teacher's vocabulary: from a folder, or (None) derived from the teacher. None
     where the training side offers no such thing."""
+    batches: Callable[[int], Batch] | None = None
+    """Batches beside the training's own, for a part that learns by itself: the k-th, k from 0, is always the same one,
+    on the training's device. None where the training side offers none."""
 
     def need_teacher(self, part: str) -> tuple[nn.Module, Sizes]:
         """The teacher and its sizes, or an error that names the part that cannot do without."""
@@ -81,6 +84,8 @@ class Part(nn.Module, ABC):
     needs: frozenset[str] = frozenset()
     optimizes_itself: ClassVar[bool] = False
     """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling."""
+    cycle: int = 1
+    """Training forwards after which its work begins anew; the first of each cycle may cost more than the others."""
 
     def bind(self, nets: Networks) -> None:
         """Build heads from the networks' sizes. Called once, before the optimizer is made. Raises ValueError with the
@@ -95,6 +100,9 @@ class Term(Part):
 
     views: tuple[str, ...] = ("clean",)
     """Names of the views whose pairs `forward` reads."""
+    without_gradient: tuple[str, ...] = ()
+    """Those of `views` whose student is only looked at: nothing flows back through its answer. Where all terms that
+    read a view say so, the student answers it without a graph."""
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor: ...
@@ -106,8 +114,7 @@ class View(Part):
     name: str
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Look | None:
-        """The look; None when the batch was spent on the view itself, and the student takes no step on it."""
+    def forward(self, batch: Batch) -> Look: ...
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,11 @@ class Method(nn.Module):
     @property
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(part.needs for part in self.parts))
+
+    @property
+    def cycle(self) -> int:
+        """The longest of the parts' cycles, in training forwards."""
+        return max(part.cycle for part in self.parts)
 
     @property
     def weighted(self) -> Mapping[str, Weighted]:

@@ -3,14 +3,19 @@
 Source: Rashid, Lioutas, Rezagholizadeh, "MATE-KD: Masked Adversarial TExt, a Companion to Knowledge Distillation",
 2021, arXiv:2105.05912, section 3 and the authors' script.
 Departs from it: the generator's dropout is off throughout (it samples through Gumbel noise already), and its AdamW has
-no weight decay: both are ours. A generator derived from the teacher where none is named is ours too.
+a constant rate and no weight decay, whatever the training's settings are: ours. The script takes the generator's
+mini-batches out of the student's epochs; here they are drawn from the same rows in an order of their own, so that each
+epoch shows the student every row, as under any other method. A generator derived from the teacher where none is named
+is ours too.
 
 Who owns what: the generator, and whatever the objective trains, are submodules of the view, so they move with it and
 lie in its state dict; but their `requires_grad` is False except while they ascend, so the training's optimizer never
-takes them. Their own optimizer and the count of mini-batches are the view's extra state.
+takes them. Their own optimizer and the count of the student's mini-batches are the view's extra state.
 """
 
 import copy
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +27,19 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Look, MaskedLm, Networks, Pair, Progress, Step, Task, Term, View, clean_look
 from kd2deploy.methods._masked_text import drawn_mask, may_be_masked, straight_through_gumbel, substituted
 from kd2deploy.methods._maths import need_positive, need_share
-from kd2deploy.methods._two_players import evaluating, generator_plays, learning
+from kd2deploy.methods._two_players import ascents_before, evaluating, learning
+
+log = logging.getLogger(__name__)
 
 ADVERSARIAL = "adversarial"
 """The view's name."""
 CLIP = 5.0
 """Norm to which the generator's gradients are clipped: the authors' script."""
+FELT = 1e-4
+"""How far AdamW must be able to carry a generator's weight in a whole training, or its text stays what it was: about a
+two-hundredth of a usual weight (0.02). Ours."""
+SHORT_RATE = 5e-6
+"""A rate for short trainings. Ours."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,11 @@ class Game:
     mask_rate: float = 0.3
     """Probability, 0..1, that a word is masked."""
     ascents: int = 10
-    """Mini-batches in a row that train the generator."""
+    """Mini-batches of its own that the generator learns from before each cycle of the student's."""
     descents: int = 100
-    """Mini-batches in a row, after them, that train the student."""
+    """Mini-batches of the student's in a cycle."""
     generator_rate: float = 5e-7
-    """Learning rate of the generator's AdamW."""
+    """Learning rate of the generator's AdamW, constant and without weight decay."""
 
     def __post_init__(self) -> None:
         need_share(mask_rate=self.mask_rate)
@@ -52,9 +64,14 @@ class Game:
         if self.ascents < 0:
             raise ValueError(f"ascents must be 0 or more, got {self.ascents}")
 
+    def ascents_in(self, steps: int) -> int:
+        """Ascents in a training of so many mini-batches, an incomplete last cycle counted whole."""
+        return math.ceil(steps / self.descents) * self.ascents
+
 
 class AdversarialText(View):
-    """On the generator's mini-batches it ascends `objective` and gives no look; on the student's, the filled text.
+    """The text as the generator fills it. At the start of each cycle of the student's mini-batches the generator first
+    ascends `objective`, on mini-batches of its own.
 
     `objective` is a term that reads this view. `labels`: whether the filled text keeps the row's label.
     `student_dropout`: whether the student stays in training mode while the generator ascends.
@@ -70,6 +87,7 @@ class AdversarialText(View):
         self.method, self.objective, self.game = method, objective, game
         self.labels, self.student_dropout = labels, student_dropout
         self.turn = 0
+        self.cycle = game.descents if game.ascents else 1
         self.progress = Progress(0, 1, 0.0, 1.0)
         self.optimizer: torch.optim.AdamW | None = None
 
@@ -77,6 +95,10 @@ class AdversarialText(View):
         teacher, _ = nets.need_teacher(self.method)
         need_one_vocabulary(nets, self.method)
         self.objective.bind(nets)
+        self.batches = nets.batches
+        if self.batches is None and self.game.ascents:
+            raise ValueError(f"{self.method} has no batches for its generator to learn from; set `ascents: 0`")
+        self.tell_of_a_generator_that_stands_still(nets.steps)
         self.generator = self.made_generator(nets)  # last, for deriving one takes a minute
         self.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=self.game.generator_rate, weight_decay=0.0)
@@ -107,11 +129,26 @@ class AdversarialText(View):
         self.progress = progress
         self.objective.tick(progress)
 
-    def forward(self, batch: Batch) -> Look | None:
+    def tell_of_a_generator_that_stands_still(self, steps: int) -> None:
+        """A line in the log where rate times ascents is next to nothing. AdamW moves a weight by about its rate."""
+        ascents = self.game.ascents_in(steps)
+        reach = self.game.generator_rate * ascents
+        if 0 < reach < FELT:
+            log.warning(
+                "%s: %d ascents at generator_rate %.0e move no weight of the generator by more than about %.0e, which "
+                "leaves its text as it was; set generator_rate to %.0e or more, or train longer",
+                self.method,
+                ascents,
+                self.game.generator_rate,
+                reach,
+                max(SHORT_RATE, FELT / ascents),
+            )
+
+    def forward(self, batch: Batch) -> Look:
         turn, self.turn = self.turn, self.turn + 1
-        if generator_plays(turn, self.game.ascents, self.game.descents):
-            self.ascend(batch)
-            return None
+        for ascent in ascents_before(turn, self.game.ascents, self.game.descents):
+            assert self.batches is not None, "checked when the view was bound"
+            self.ascend(self.batches(ascent))
         with torch.no_grad():
             mask, tokens = self.filled(batch)
         return self.look(batch, mask, tokens)

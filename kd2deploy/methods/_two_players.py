@@ -1,4 +1,4 @@
-"""What a game between a generator and the student needs: whose turn it is, and who learns and drops out meanwhile."""
+"""What a game between a generator and the student needs: when the generator moves, and who learns meanwhile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from torch import nn
 
 
-def generator_plays(turn: int, ascents: int, descents: int) -> bool:
-    """Whether mini-batch `turn` (from 0, counted over the whole training) is the generator's: the first `ascents` of
-    every `ascents + descents`."""
-    return turn % (ascents + descents) < ascents
+def ascents_before(turn: int, ascents: int, descents: int) -> range:
+    """The generator's ascents right before the student's mini-batch `turn`, both counted from 0 over the training:
+    `ascents` of them before the first of every `descents` mini-batches, none before the others."""
+    if turn % descents:
+        return range(0)
+    first = turn // descents * ascents
+    return range(first, first + ascents)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ contrast's temperature of 2, the cycle of 10 and 100 and the generator's rate ar
 others, not known to be the paper's; likewise that the two maps belong to the generator's side (they ascend with it and
 the student never learns them) and that the student's dropout is off while they ascend. Dividing the contrast by the log
 of the batch is an option there; that it is off by default is ours. The temperature of 1 is ours too, and so are the
-generator derived from the teacher, its dropout being off and its AdamW without weight decay.
+generator derived from the teacher, its dropout being off, its AdamW with a constant rate and without weight decay, and
+that it learns from mini-batches of its own, which the re-implementation takes out of the student's.
 """
 
 import math

@@ -5,11 +5,12 @@ the Robustness of Knowledge Distillation in Natural Language Understanding", Fin
 and the authors' script for RoBERTa.
 Departs from it: phi reaches 1 also in fewer epochs than t_max; the generator does not play in phase 2, where nothing
 reads its text (the script trains it on). Two phases are two entries under `distill`, and the second starts from the
-student that the first kept, as any entry does: the best by its validation score, unless `keep: last` is set. That the
-student keeps its dropout while the generator ascends is taken from the authors' MATE-KD. The generator derived from
-the teacher, its dropout being off and its AdamW without weight decay are ours. Three quirks of the authors' script for
-BERT are not reproduced, for they contradict the paper and their other script: in phase 1 it drops the loss on the
-filled text and reads labels, and its phi passes 1.
+student that the first kept, as any entry does: the best by its validation score, unless `keep: last` is set. In the
+script the student trains without dropout; here it has its network's own, as under every method, and keeps it while the
+generator ascends, as in the authors' MATE-KD. The generator derived from the teacher, its dropout being off, its AdamW
+with a constant rate and without weight decay, and that it learns from mini-batches of its own, which the script takes
+out of the student's, are ours. Three quirks of the authors' script for BERT are not reproduced, for they contradict the
+paper and their other script: in phase 1 it drops the loss on the filled text and reads labels, and its phi passes 1.
 """
 
 import math

@@ -5,7 +5,8 @@ ACL 2021, arXiv:2105.05912, section 3 and the authors' script.
 Departs from it: the divergence is the paper's KL by default; the script computes a cross-entropy, which is
 `divergence: cross_entropy`. The student keeps its dropout while the generator ascends, as in the script. The clipping
 of the student's gradients (5 there) is the training's `max_grad_norm`. The generator may be derived from the teacher,
-its dropout is off and its AdamW has no weight decay: ours.
+its dropout is off, its AdamW has a constant rate and no weight decay, and it learns from mini-batches of its own, where
+the script takes them out of the student's: ours.
 """
 
 from kd2deploy.core import MaskedLm, Method, TaskLoss, Weighted
@@ -29,7 +30,8 @@ def mate_kd(
     """task * task loss + soft * divergence on the text + adversarial * divergence on the filled text.
 
     `generator`: a folder with a masked language model of the teacher's vocabulary; none derives one from the teacher.
-    It ascends the divergence for `ascents` mini-batches, the student learns for `descents`, and so on. A student with
+    It ascends the divergence for `ascents` mini-batches of its own, the student learns for `descents`, and so on. A
+    weight of it moves in all by about `generator_rate` times its ascents: a short training wants 5e-6. A student with
     one output (regression) is compared by squared error.
     """
     need_sum_of_one(task=task, soft=soft, adversarial=adversarial)

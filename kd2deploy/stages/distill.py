@@ -25,8 +25,9 @@ from kd2deploy.train.teacher_cache import TeacherCache, unfit
 
 Role = Literal["student", "control"]
 CACHE, GENERATOR = "teacher cache", "generator"
-LAYOUT = 2
-"""Version of what the stage's record holds; part of its specification, so that an older one is never misread."""
+LAYOUT = 3
+"""Version of what the stage's record holds and of what methods do by default; part of its specification, so that a
+student of another version is never taken for this one's."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from torch import nn
@@ -31,9 +32,13 @@ class Enough(Exception):
 
 @dataclass
 class Stopwatch:
-    """Listens to a training's progress. The first step, which warms up, counts only where there is no other."""
+    """Listens to a training's progress. Of a method whose work comes in cycles whole ones count, or, where it is left
+    before, what the first step cost more is spread over one. Else the first step, which warms up, counts only where
+    there is no other."""
 
     ticks: list[float] = field(default_factory=list)
+    cycle: int = 1
+    """Steps after which the method's work begins anew."""
 
     def __call__(self, step: int, steps: int, epoch: float, loss: float | None) -> None:
         self.ticks.append(time.perf_counter())
@@ -43,8 +48,15 @@ class Stopwatch:
     @property
     def step_s(self) -> float:
         """Mean seconds of a step."""
-        counted = self.ticks[1:] if len(self.ticks) > 2 else self.ticks
-        return (counted[-1] - counted[0]) / max(1, len(counted) - 1)
+        took = [end - start for start, end in pairwise(self.ticks)]
+        later = took[1:]
+        if not later:
+            return sum(took)
+        whole = len(later) // self.cycle * self.cycle
+        if whole:
+            return sum(later[-whole:]) / whole
+        plain = sum(later) / len(later)
+        return plain + max(0.0, took[0] - plain) / self.cycle
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
         (job.run.folder / "cache").mkdir(exist_ok=True)
         cache = cache_for(job, method, teacher, model, features, settings.epochs)
         written = MaskedLms(teacher, found.teacher_folder, network.task, features, steps=0)
-    watch = Stopwatch()
+    watch = Stopwatch(cycle=math.ceil(method.cycle / settings.accumulate))
     with suppress(Enough):
         distill(
             Training(
@@ -109,6 +121,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
                 teacher,
                 cache,
                 written,
+                rows=len(rows),
             ),
             job.run.folder / "pace" / name,
             on_progress=watch,

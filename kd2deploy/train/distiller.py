@@ -38,7 +38,7 @@ class Outcome:
 
     loss: Tensor
     values: Mapping[str, Tensor]
-    """Unweighted and detached; empty when the batch was spent on a view."""
+    """Unweighted and detached; empty where no term weighs anything now."""
     weights: Mapping[str, float]
 
 
@@ -74,11 +74,7 @@ class Distiller(nn.Module):
         return self._teacher[0] if self._teacher else None
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """The loss under `loss`, and every term's unweighted, detached value under `term.<name>`.
-
-        Where a view spends the batch on itself the loss is a fresh zero leaf: no student parameter gets a gradient,
-        and an optimizer passes over parameters without one.
-        """
+        """The loss under `loss`, and every term's unweighted, detached value under `term.<name>`."""
         outcome = self.outcome(batch)
         return {"loss": outcome.loss} | {TERM + name: value for name, value in outcome.values.items()}
 
@@ -87,8 +83,6 @@ class Distiller(nn.Module):
         self.method.tick(self.progress)
         weights = self._weights()
         looks = self._looks(batch, weights)
-        if looks is None:
-            return Outcome(zero_leaf(batch), {}, {})
         weighted = self.method.weighted
         terms = {name: weighted[name].term for name in weights}
         pairs = {name: self._pair(name, look, terms.values()) for name, look in looks.items()}
@@ -102,8 +96,8 @@ class Distiller(nn.Module):
         weights = {name: weighted.at(self.progress) for name, weighted in self.method.weighted.items()}
         return {name: weight for name, weight in weights.items() if weight != 0 or self._keeps_state[name]}
 
-    def _looks(self, batch: Batch, active: Mapping[str, float]) -> dict[str, Look] | None:
-        """Each view's look that a term reads; None when a view spent the batch on itself."""
+    def _looks(self, batch: Batch, active: Mapping[str, float]) -> dict[str, Look]:
+        """Each view's look that a term reads."""
         terms = self.method.weighted
         read = {view for name in active for view in terms[name].term.views}
         looks = {"clean": clean_look(batch)} if "clean" in read else {}
@@ -112,17 +106,18 @@ class Distiller(nn.Module):
             if view.name not in read and not keeps_state(view):
                 continue
             look = view(batch)
-            if look is None:
-                return None
             if view.name in read:
                 looks[view.name] = look
         return looks
 
     def _pair(self, view: str, look: Look, active: Iterable[Term]) -> Pair:
         """Both networks' answers, with what the terms that take part now read of this view and no more."""
-        needs: frozenset[str] = frozenset().union(*(term.needs for term in active if view in term.views))
+        readers = [term for term in active if view in term.views]
+        needs: frozenset[str] = frozenset().union(*(term.needs for term in readers))
+        learns = torch.is_grad_enabled() and not all(view in term.without_gradient for term in readers)
         shown = look.student if "labels" in needs else without_labels(look.student)
-        student = self.task.observe(self.student, shown, needs=needs & SEEN)
+        with torch.set_grad_enabled(learns):
+            student = self.task.observe(self.student, shown, needs=needs & SEEN)
         return Pair(student, self._observe_teacher(view, look, needs) if "teacher" in needs else None, look)
 
     def _observe_teacher(self, view: str, look: Look, needs: frozenset[str]) -> Observation:

@@ -180,9 +180,8 @@ class Engine(Trainer):
         found = model(**inputs)
         self.ledger.forwards += 1
         self.ledger.rows += next(iter(inputs.values())).shape[0]
-        if len(found) > 1:  # a batch that a view spent on itself has no terms, and its loss says nothing
-            values = {name: value.detach() for name, value in found.items()}
-            self.pending.append((self.state.global_step + 1, values))
+        values = {name: value.detach() for name, value in found.items()}
+        self.pending.append((self.state.global_step + 1, values))
         return (found["loss"], found) if return_outputs else found["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -33,8 +33,7 @@ class Trained:
     samples_per_second: float
     seconds_per_step: float
     history: tuple[Mapping[str, Any], ...]
-    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score.
-    Means are over the forwards that the student learnt from; a loss of 0 without terms says that there was none."""
+    """One entry per scoring (or epoch): step, epoch, loss, terms (unweighted means by name), learning_rate, score."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "student": str(self.student)}

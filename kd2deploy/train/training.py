@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 from transformers import TrainingArguments
 
 from kd2deploy.core import Features, MaskedLm, Method, Task
 from kd2deploy.train.arguments import counts
 from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.own_batches import OwnBatches
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
 
@@ -45,7 +47,14 @@ class Training:
         batch = self.task.collate(self.features[: min(2, len(self.features))])
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
-        self.method.bind(replace(found, masked_lm=self.generator))
+        self.method.bind(replace(found, masked_lm=self.generator, batches=self.own_batches(arguments.device)))
+
+    def own_batches(self, device: torch.device) -> OwnBatches:
+        """For parts that learn by themselves, as the student's own are made."""
+        of = self.settings
+        return OwnBatches(
+            self.task, self.features, batch=of.batch, seed=self.seed, by_length=of.group_by_length, device=device
+        )
 
     def distiller(self) -> Distiller:
         """Both networks under the bound method, as one module."""

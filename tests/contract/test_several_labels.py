@@ -1,6 +1,7 @@
 """What each method makes of labels that do not exclude each other: it learns each, or is refused by name at once."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def bound(case: Case, folders: Path, same: bool = False) -> tuple[Distiller, dic
     batch = task.collate(task.encode(ROWS, folders / "teacher"))
     method = case.build()
     torch.manual_seed(0)
-    method.bind(networks(task, student, teacher, batch, rows=4, epochs=2.0, steps=100))
+    shown = networks(task, student, teacher, batch, rows=4, epochs=2.0, steps=100)
+    method.bind(replace(shown, batches=lambda number: batch))
     distiller = Distiller(task, student, method, teacher)
     distiller.progress = halfway(0)
     return distiller, batch

@@ -60,7 +60,7 @@ def test_the_maps_read_all_blocks_of_their_network():
 
 
 def test_both_maps_and_the_generator_belong_to_the_generators_side():
-    method, student, teacher = bound(ascents=1, descents=1, generator_rate=0.05)
+    method, student, teacher = bound(ascents=1, descents=2, generator_rate=0.05)
     view = method.views[0]
     assert isinstance(view, AdversarialText)
     assert not any(weight.requires_grad for weight in method.parameters())
@@ -110,15 +110,13 @@ def test_without_contrast_and_label_on_the_filled_text_it_is_mate_kd_batch_for_b
     other = mate_kd(given, task=0.4, soft=0.35, adversarial=0.25, **PLAY)
     for method in (one, other):
         method.bind(nets)
-    batches = [sentences() for _ in range(9)]
-    looks = []
+    batches = [sentences() for _ in range(3)]
+    losses = []
     for method in (one, other):
         torch.manual_seed(7)
-        for place, batch in enumerate(batches):
-            looks.append(run(method, student, teacher, batch) if place % 3 == 2 else method.views[0](batch))
-    for mine, theirs in zip(looks[:9], looks[9:], strict=True):
-        assert (mine is None and theirs is None) or mine.item() == pytest.approx(theirs.item(), abs=1e-6)
-    assert sum(look is not None for look in looks) == 6
+        losses.append([run(method, student, teacher, batch).item() for batch in batches])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert not unchanged(one.views[0].generator, snapshot(given))
     assert unchanged(one.views[0].generator, snapshot(other.views[0].generator))
 
 

@@ -54,13 +54,13 @@ def test_phase_one_uses_no_labels():
 
 def test_the_generator_ascends_the_raw_logits_error_whatever_phi_is():
     given, nets = TinyMaskedLm(), players()[2]
-    batches, generators = [sentences() for _ in range(3)], []
+    batch, generators = sentences(), []
     for epoch in (0.0, 9.0):
         method = combined_kd(1, given, ascents=3, descents=1, generator_rate=0.05)
         method.bind(nets)
         method.tick(at(epoch=epoch, epochs=10.0))
         torch.manual_seed(5)
-        assert [method.views[0](batch) for batch in batches] == [None] * 3
+        method.views[0](batch)
         generators.append(snapshot(method.views[0].generator))
     assert unchanged(method.views[0].generator, generators[0])
     assert not unchanged(given, generators[0])
@@ -72,7 +72,7 @@ def test_the_generator_ascends_the_mean_squared_error_of_the_two_answers():
 
 
 def test_the_generators_objective_grows():
-    _, _, method = bound(ascents=200, descents=1, generator_rate=0.05, mask_rate=0.8)
+    _, _, method = bound(ascents=60, descents=1, generator_rate=0.05, mask_rate=0.8)
     view, unseen = method.views[0], sentences(rows=64)
 
     def apart():
@@ -84,19 +84,20 @@ def test_the_generators_objective_grows():
             return view.objective(Step(unseen, {view.name: pair}, at())).item()
 
     before = apart()
-    for _ in range(60):
-        view(sentences(rows=16))
+    view(sentences())
     assert apart() > 1.05 * before
 
 
-def test_never_both_players_in_one_mini_batch():
+def test_never_both_players_learn_from_one_loss():
     student, teacher, method = bound(**PLAY)
     view = method.views[0]
     mine, theirs = snapshot(student), snapshot(teacher)
-    assert view(sentences()) is None
+    loss = run(method, student, teacher, sentences())
     assert unchanged(student, mine)
+    assert all(weight.grad is None for weight in student.parameters())
     generator = snapshot(view.generator)
-    run(method, student, teacher, sentences()).backward()
+    loss.backward()
+    assert all(weight.grad is None for weight in view.parameters())
     assert unchanged(view.generator, generator)
     assert unchanged(teacher, theirs)
 
@@ -131,22 +132,21 @@ def test_with_phi_at_one_it_is_mate_kd_of_squared_errors_without_the_labels_batc
     given = TinyMaskedLm()
     one = combined_kd(1, given, t_max=1, **PLAY)
     other = mate_kd(given, task=0.0, soft=0.5, adversarial=0.5, **PLAY)
-    batches = [{**sentences(), "labels": torch.zeros(4, dtype=torch.long)} for _ in range(6)]
+    batches = [{**sentences(), "labels": torch.zeros(4, dtype=torch.long)} for _ in range(3)]
     found = []
     for method in (one, other):
         method.bind(nets)
         torch.manual_seed(7)
-        for turn, batch in enumerate(batches):
-            found.append(run(method, student, teacher, batch).item() if turn % 2 else method.views[0](batch))
-    assert found[:6:2] == found[6::2] == [None] * 3
-    assert found[1:6:2] == pytest.approx(found[7::2], rel=1e-6)
-    assert len(set(found)) > 3
+        found.append([run(method, student, teacher, batch).item() for batch in batches])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert len(set(found[0])) == 3
     assert unchanged(one.views[0].generator, snapshot(other.views[0].generator))
 
 
 def test_the_committed_recipe_runs_the_phases_in_their_order_and_keeps_the_best_of_the_first():
     first, second = committed_trainings("combined_kd")
-    assert (first.method, second.method) == ({"use": "combined_kd", "phase": 1}, {"use": "combined_kd", "phase": 2})
+    assert first.method == {"use": "combined_kd", "phase": 1, "generator_rate": 5e-6}
+    assert second.method == {"use": "combined_kd", "phase": 2}
     assert first.settings.keep == "best"
 
 

@@ -2,16 +2,20 @@ import pytest
 import torch
 from torch import nn
 
-from kd2deploy.methods._two_players import evaluating, generator_plays, learning
+from kd2deploy.methods._two_players import ascents_before, evaluating, learning
 
 
-def test_ten_for_the_generator_then_a_hundred_for_the_student():
-    turns = [turn for turn in range(230) if generator_plays(turn, 10, 100)]
-    assert turns == [*range(10), *range(110, 120), *range(220, 230)]
+def test_ten_for_the_generator_before_every_hundred_of_the_student_counted_without_a_gap():
+    found = {turn: ascents_before(turn, 10, 100) for turn in range(230)}
+    assert {turn: list(ascents) for turn, ascents in found.items() if ascents} == {
+        0: [*range(10)],
+        100: [*range(10, 20)],
+        200: [*range(20, 30)],
+    }
 
 
 def test_without_ascents_the_generator_never_plays():
-    assert not any(generator_plays(turn, 0, 3) for turn in range(20))
+    assert not any(ascents_before(turn, 0, 3) for turn in range(20))
 
 
 def test_a_module_learns_inside_the_block_only_even_when_it_fails():

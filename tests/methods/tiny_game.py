@@ -49,7 +49,15 @@ def players(student=None, teacher=None, **changes):
     """Student, frozen teacher, and how they are shown to a method."""
     student = TinyText() if student is None else student
     teacher = (TinyText(width=6, blocks=3) if teacher is None else teacher).eval().requires_grad_(False)
-    return student, teacher, networks_of(student, teacher, **{"task": WordTask(), **changes})
+    shown = {"task": WordTask(), "batches": generators_sentences, "steps": 100_000, **changes}
+    return student, teacher, networks_of(student, teacher, **shown)
+
+
+def generators_sentences(number):
+    """The generator's batch of this number: always the same one."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1000 + number)
+        return sentences(rows=16)
 
 
 def sentences(rows=4, length=6, padded=1):

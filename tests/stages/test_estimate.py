@@ -50,6 +50,16 @@ def test_one_step_alone_is_better_than_none() -> None:
     assert Stopwatch([1.0, 4.0]).step_s == 3.0
 
 
+def test_the_first_steps_surplus_is_spread_over_the_cycle_that_it_begins() -> None:
+    assert Stopwatch([0.0, 13.0, 15.0, 17.0], cycle=10).step_s == pytest.approx(2.0 + 11.0 / 10)
+    assert Stopwatch([0.0, 1.0, 3.0, 5.0], cycle=10).step_s == 2.0
+
+
+def test_whole_cycles_are_counted_where_there_are_some() -> None:
+    dear_first = [0.0, 9.0, 10.0, 15.0, 16.0, 21.0]  # a step of 1 s, and before every second one a move of 4 s
+    assert Stopwatch(dear_first, cycle=2).step_s == 3.0
+
+
 def test_scores_are_counted_as_the_settings_ask() -> None:
     assert scores_of(Settings(epochs=2.5), steps=50) == 3
     assert scores_of(Settings(score_every=20), steps=50) == 3

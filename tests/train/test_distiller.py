@@ -39,12 +39,8 @@ class Noted(Term):
 class Other(View):
     name = "other"
 
-    def __init__(self, spend=False):
-        super().__init__()
-        self.spend = spend
-
     def forward(self, batch):
-        return None if self.spend else Look(batch, batch)
+        return Look(batch, batch)
 
 
 def watched():
@@ -162,17 +158,47 @@ def test_a_view_without_active_readers_is_not_looked_at():
     assert len(task.seen) == 1
 
 
-def test_a_spent_batch_leaves_the_student_where_it_was():
-    task = watched()
-    built = distiller(Method(Other(spend=True), task=Weighted(TaskLoss()), other=Weighted(Noted("other"))), task)
-    before = [weight.clone() for weight in built.student.parameters()]
-    optimizer = torch.optim.AdamW(built.parameters(), lr=0.1, weight_decay=0.1)
-    loss = built(**batch_of())["loss"]
+class Looking(Term):
+    """Reads the other view, and the clean one without a gradient."""
+
+    views = ("clean", "other")
+    without_gradient = ("clean",)
+
+    def forward(self, step):
+        self.graphs = {view: step.student(view).logits.requires_grad for view in self.views}
+        return (step.student("other").logits - step.student("clean").logits.detach()).square().mean()
+
+
+def test_a_view_that_is_only_looked_at_is_answered_without_a_gradient():
+    term = Looking()
+    found = distiller(Method(Other(), term=Weighted(term)))
+    found(**batch_of())
+    assert term.graphs == {"clean": False, "other": True}
+
+
+def test_a_view_that_another_term_learns_from_keeps_its_gradient():
+    term = Looking()
+    found = distiller(Method(Other(), term=Weighted(term), task=Weighted(TaskLoss())))
+    loss = found(**batch_of())["loss"]
+    assert term.graphs == {"clean": True, "other": True}
     loss.backward()
-    optimizer.step()
-    assert loss.item() == 0
-    assert not task.seen
-    assert all(torch.equal(old, new) for old, new in zip(before, built.student.parameters(), strict=True))
+    with torch.no_grad():
+        found(**batch_of())
+    assert term.graphs == {"clean": False, "other": False}
+
+
+def test_under_autocast_a_view_without_a_gradient_takes_none_from_the_next():
+    built = distiller(Method(Other(), term=Weighted(Looking())))
+    built.student.train()
+    with torch.no_grad():  # or both views answer alike, and the gradient is zero by rights
+        for weight in built.student.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    built.student.bert.embeddings.dropout.p = 0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = built(**batch_of())["loss"]
+    loss.backward()
+    without = [name for name, weight in built.student.named_parameters() if weight.grad is None]
+    assert without == []
 
 
 def test_a_teacher_with_another_tokenizer_reads_its_own_words():

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from kd2deploy.core import Method, TaskLoss, Term, View, Weighted
+from kd2deploy.core import Method, TaskLoss, Term, View, Weighted, clean_look
 from kd2deploy.errors import TrainError
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import logit
@@ -45,22 +45,6 @@ class Turns(Term):
     def forward(self, step):
         logits = step.student().logits
         return logits.sum() * (0.0 if step.progress.step < self.at else self.value)
-
-
-class Spends(View):
-    """Spends every second batch on itself."""
-
-    name = "other"
-
-    def forward(self, batch):
-        self.calls = getattr(self, "calls", 0) + 1
-        return None if self.calls % 2 else type(self).look(batch)
-
-    @staticmethod
-    def look(batch):
-        from kd2deploy.core import clean_look
-
-        return clean_look(batch)
 
 
 def train(folder, method=None, student=None, **more):
@@ -238,8 +222,9 @@ def test_a_process_killed_in_the_middle_is_continued_to_the_same_bit(tmp_path):
 
 
 def child_environment():
-    tests = str(Path(__file__).parents[1])
-    return {**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(tests.parent), str(tests)])  # this package, wherever another one is installed from
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def wait_for(holds, process):
@@ -277,10 +262,10 @@ class Inner(View):
     optimizes_itself = True
 
     def forward(self, batch):
-        return None
+        return clean_look(batch)
 
 
-def spending(view):
+def beside(view):
     return Method(view, task=Weighted(TaskLoss()))
 
 
@@ -291,7 +276,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tmp_path):
         (dataclasses.replace(PLAIN, precision="fp16"), {"device": "cpu"}, "fp16 needs a CUDA device"),
         (
             dataclasses.replace(PLAIN, precision="fp16"),
-            {"method": spending(Inner())},
+            {"method": beside(Inner())},
             "Inner has an optimizer of its own",
         ),
         (PLAIN, {"features": []}, "no rows"),
@@ -302,16 +287,32 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "run" / "trained.json").exists()
 
 
-def test_batches_that_a_view_spends_move_nothing_and_are_counted(tmp_path):
-    method = Method(Spends(), task=Weighted(TaskLoss("other")))
-    student = small_bert(seed=1)
-    settings = dataclasses.replace(PLAIN, epochs=0.25, warmup=0.0)
-    trained, _ = train(tmp_path / "spent", method, student, settings=settings)
-    assert (trained.steps, trained.history[0]["terms"]) == (1, {})
-    assert equal(weights(student), weights(small_bert(seed=1)))
-    trained, _ = train(tmp_path / "half", method, student)
-    assert trained.steps == 8
-    assert trained.history[0]["loss"] == trained.history[0]["terms"]["task"] > 0.5
+class Learns(View):
+    """Takes two batches of its own before each of the student's, and writes down all that it sees."""
+
+    name = "other"
+
+    def __init__(self):
+        super().__init__()
+        self.own, self.students = [], []
+
+    def bind(self, nets):
+        self.batches = nets.batches
+
+    def forward(self, batch):
+        self.own += [self.batches(len(self.own) + at)["index"].tolist() for at in range(2)]
+        self.students.append(batch["index"].tolist())
+        return clean_look(batch)
+
+
+def test_a_part_that_learns_by_itself_takes_no_batch_from_the_student(tmp_path):
+    view = Learns()
+    trained, _ = train(tmp_path, Method(view, task=Weighted(TaskLoss("other"))))
+    assert trained.steps == len(view.students) == 8
+    for epoch in (view.students[:4], view.students[4:], view.own[:4], view.own[4:8], view.own[12:]):
+        assert sorted(row for rows in epoch for row in rows) == list(range(16))
+    assert view.own[:4] != view.students[:4]
+    assert view.own[:4] != view.own[4:8]
 
 
 def test_accumulated_batches_make_the_step_of_one_whole_batch(tmp_path):
@@ -381,7 +382,7 @@ def test_progress_is_reported_and_nothing_is_printed(tmp_path, capfd):
 def test_unused_parameters_are_looked_for_only_where_there_can_be_any():
     assert not may_leave_unused(task_only())
     assert not may_leave_unused(logit())
-    assert may_leave_unused(Method(Spends(), task=Weighted(TaskLoss())))
+    assert may_leave_unused(Method(Learns(), task=Weighted(TaskLoss())))
     assert may_leave_unused(Method(task=Weighted(TaskLoss(), lambda progress: progress.done)))
 
 
