@@ -62,10 +62,43 @@ def test_a_methods_row_names_its_arguments_and_needs(method: str) -> None:
     }
     row = rows[method]
     parameters = inspect.signature(locate("method", method)).parameters
-    said = row + (rows["mate_kd"] if "those of `mate_kd`" in row else "")
-    assert [name for name in parameters if not re.search(rf"\b{name}\b", said)] == []
+    assert [name for name in parameters if not re.search(rf"\b{name}\b", row)] == []
     built = locate("method", method)(**({"phase": 1} if "phase" in parameters else {}))
     assert [need for need in built.needs if need not in row] == []
+
+
+NUMBERS = {"1/3": 1 / 3, "2/3": 2 / 3, "1/9": 1 / 9, "2/9": 2 / 9}
+
+
+def said_default(text: str) -> object:
+    """A default as the table writes it."""
+    if text in NUMBERS:
+        return NUMBERS[text]
+    if text == "()":
+        return ()
+    read = {"none": None, "true": True, "false": False}
+    if text in read:
+        return read[text]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@pytest.mark.parametrize("method", known("method"))
+def test_every_default_of_a_method_is_the_documented_one(method: str) -> None:
+    (cells,) = (
+        line.split(" | ")
+        for line in (DOCS / "methods.md").read_text().splitlines()
+        if line.startswith(f"| `{method}` |")
+    )
+    words = [pair.split(" ", 1) for group in re.findall(r"`([^`]+)`", cells[4]) for pair in group.split(", ")]
+    said = {word[0]: said_default(word[1]) if len(word) > 1 else inspect.Parameter.empty for word in words}
+    parameters = inspect.signature(locate("method", method)).parameters
+    assert said == {name: parameter.default for name, parameter in parameters.items()}
+    assert [type(said[name]) for name in said] == [
+        float if type(one.default) is int else type(one.default) for one in parameters.values()
+    ]
 
 
 def fields() -> dict[str, list[str]]:

@@ -3,8 +3,10 @@
 Sources: Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, arXiv:1612.03928, section 3.1 (`maps`);
 Wang et al., "MiniLM: Deep Self-Attention Distillation", 2020, arXiv:2002.10957, section 3 (`relations`).
 Departs from it: `maps`: the squared distance, mean over the pairs of layers; resolutions are not interpolated.
-`relations`: an observation holds no values, so the relation of the last hidden states stands in for that of the values;
-where the networks have different numbers of heads, the attention is averaged over heads first. Beta 1 is ours.
+`relations`: an observation holds no values, so there is no relation of the values; the relation of the last hidden
+states, which may stand in for it, has a weight of its own, 0 by default, for in short trainings it costs more than it
+brings: ours. Where the networks have different numbers of heads, the attention is averaged over heads first. Beta 1 is
+ours.
 """
 
 from typing import Literal
@@ -119,18 +121,19 @@ class StateRelations(Term):
         return relation_kl(mine, theirs, step.student().mask).mean()
 
 
-def attention(kind: Literal["maps", "relations"] = "maps", layers: Layers = "uniform", beta: float = 1.0) -> Method:
+def attention(
+    kind: Literal["maps", "relations"] = "maps", layers: Layers = "uniform", beta: float = 1.0, states: float = 0.0
+) -> Method:
     """task loss + beta * distance of what the two networks attend to.
 
     `maps`: the strength of the activations at each position, for any network, over `layers`. `relations`: the last
-    block's self-attention and the relations of its outputs, for transformers; `layers` is not read.
+    block's self-attention, for transformers, + `states` * the relations of its outputs; `layers` is not read.
     """
     need_one_of(("maps", "relations"), kind=kind)
-    need_weight(beta=beta)
+    need_weight(beta=beta, states=states)
     if kind == "maps":
         return Method(task=Weighted(TaskLoss()), maps=Weighted(ActivationMaps(layers), beta))
-    return Method(
-        task=Weighted(TaskLoss()),
-        attention=Weighted(AttentionRelations(), beta),
-        states=Weighted(StateRelations(), beta),
-    )
+    terms = {"task": Weighted(TaskLoss()), "attention": Weighted(AttentionRelations(), beta)}
+    if states:
+        terms["states"] = Weighted(StateRelations(), states)
+    return Method(**terms)

@@ -5,8 +5,11 @@ Sun et al., "Patient Knowledge Distillation for BERT Model Compression", 2019, a
 normalized, (1 - alpha) task + alpha soft + beta layers); Jiao et al., "TinyBERT", 2020, arXiv:1909.10351, equations 7
 and 8 (mean squared error at every position, uniform map).
 Departs from it: the mean over the pairs of layers is taken, not the sum, so that beta means the same at every depth;
-all positions that count are compared, not the first alone as in Patient KD; where the teacher's depth is no multiple of
-the student's, the uniform map takes ceil(k * teacher / student); the default weights and temperature are ours.
+all positions that count are compared, not the first alone as in Patient KD; the mean is taken over a row's positions
+and then over the rows, so that padding adds nothing and a short row weighs as much as a long one, where a mean over the
+whole tensor would count padding too; where the teacher's depth is no multiple of the student's, the uniform map takes
+ceil(k * teacher / student). The default weights and temperature are ours; beta 0.1, because at 1, TinyBERT's, the
+layers' loss outweighs the others while its maps are still random: a short training ends below one without a teacher.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Observation, Step, TaskLoss, Term, Weighted
 from kd2deploy.methods._maths import (
     TINY,
     mean_over_positions,
@@ -126,11 +129,20 @@ class HiddenStates(Term):
             mapped = self.projection == "always" or wide != target
             self.heads.append(nn.Linear(wide, target) if mapped else nn.Identity())
 
+    def mapped(self, student: Observation, pair: int) -> Float[Tensor, "B L D"]:
+        """The student's hidden state of a pair of layers as it is compared: after its map."""
+        found: Tensor = self.heads[pair](student.hidden[self.layer_map[pair][0]].float())
+        return found.float()
+
+    def top(self, student: Observation) -> Float[Tensor, "B L D"]:
+        """`mapped` of the last pair."""
+        return self.mapped(student, len(self.layer_map) - 1)
+
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.student(self.view), step.teacher(self.view)
         mask, found = student.mask, []
-        for (one, other), head in zip(self.layer_map, self.heads, strict=True):
-            mine, theirs = head(student.hidden[one].float()).float(), teacher.hidden[other].float()
+        for pair, (one, other) in enumerate(self.layer_map):
+            mine, theirs = self.mapped(student, pair), teacher.hidden[other].float()
             if self.compare == "pooled":  # one position a row, in place of many
                 mine = mean_over_positions(mine, student.mask)[:, None]
                 theirs = mean_over_positions(theirs, teacher.mask)[:, None]
@@ -150,7 +162,7 @@ def hidden(
     distance: Distance = "mse",
     compare: Compare = "positions",
     alpha: float = 0.5,
-    beta: float = 1.0,
+    beta: float = 0.1,
     temperature: float = 4.0,
 ) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets + beta * distance of hidden states.

@@ -40,6 +40,21 @@ def test_parity_of_relations_with_an_independent_computation(case):
     assert found.item() == pytest.approx(case["expected"], abs=1e-12)
 
 
+@pytest.mark.parametrize("case", parity("state_relation"))
+def test_parity_of_relations_of_states_with_an_independent_computation(case):
+    mine, theirs = (state_relation(case[name], case["mask"]) for name in ("student", "teacher"))
+    assert relation_kl(mine, theirs, case["mask"]).mean().item() == pytest.approx(case["expected"], abs=1e-12)
+    seen = [observation(sizes(), hidden=(case[name],), mask=case["mask"]) for name in ("student", "teacher")]
+    assert StateRelations()(step_of(*seen)).item() == pytest.approx(case["expected"], rel=1e-5)
+
+
+def test_each_kind_and_the_relations_of_states_have_their_weight():
+    assert attention(beta=0.3, states=0.2).weights == {"task": 1.0, "maps": 0.3}
+    assert attention("relations", beta=0.3).weights == {"task": 1.0, "attention": 0.3}
+    assert attention("relations", beta=0.3, states=0.2).weights == {"task": 1.0, "attention": 0.3, "states": 0.2}
+    assert "hidden" not in attention("relations").needs
+
+
 def test_a_map_by_hand():
     found = activation_map(torch.tensor([[[3.0, 3.0], [0.0, 4.0], [9.0, 9.0]]]), torch.tensor([[True, True, False]]))
     torch.testing.assert_close(found, torch.tensor([[9.0, 8.0, 0.0]]) / 145**0.5)
@@ -127,7 +142,11 @@ def test_networks_that_cannot_be_compared_are_refused(arguments, changes, messag
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"beta": -1.0}, "beta must be 0 or more"), ({"kind": "heads"}, "kind must be one of 'maps', 'relations', got")],
+    [
+        ({"beta": -1.0}, "beta must be 0 or more"),
+        ({"states": -1.0}, "states must be 0 or more"),
+        ({"kind": "heads"}, "kind must be one of 'maps', 'relations', got"),
+    ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with unchecked(), pytest.raises(ValueError, match=message):

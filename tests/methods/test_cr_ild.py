@@ -1,5 +1,8 @@
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_networks import (
     TinyTask,
     TinyText,
@@ -8,6 +11,7 @@ from tiny_networks import (
     networks,
     networks_of,
     observation,
+    parity,
     run,
     sizes,
     step_of,
@@ -15,9 +19,9 @@ from tiny_networks import (
     unchecked,
 )
 
-from kd2deploy.core import Pair, Step
+from kd2deploy.core import Method, Pair, Step
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
-from kd2deploy.methods.cr_ild import consistency, cr_ild, reversed_pairs
+from kd2deploy.methods.cr_ild import Last, consistency, cr_ild, over_keys, reversed_pairs
 from kd2deploy.methods.hidden import HiddenStates
 from kd2deploy.methods.logit import SoftTargets
 
@@ -36,24 +40,69 @@ def test_the_consistency_weight_is_zero_at_first_and_grows_with_the_epoch():
     assert found == pytest.approx([0, 0, 0.025, 0.025, 0.05, 0.05, 0.075, 0.075])
 
 
+@pytest.mark.parametrize("case", parity("cr_ild"))
+def test_parity_of_the_consistency_with_an_independent_computation(case):
+    fit = [case[name] for name in ("weight", "bias")]
+    united = case["mask"] | case["mask"][case["partner"]]
+    mixed, unmixed = (
+        Last(case[f"{name}_attention"], F.linear(case[f"{name}_state"], *fit), mask)
+        for name, mask in (("mixed", united), ("unmixed", case["mask"]))
+    )
+    found = consistency(mixed, unmixed, case["kept"], case["partner"])
+    assert found.item() == pytest.approx(case["expected"], abs=1e-12)
+
+
 def test_consistency_by_hand():
-    mixed, unmixed = (observation(sizes(), batch=2) for _ in range(2))
+    mixed, unmixed = (last(observation(sizes(), batch=2)) for _ in range(2))
     kept, partner = torch.tensor([0.75, 0.75]), torch.tensor([1, 0])
     expected = 0.0
     for row, other, share in ((0, 0, 0.75), (0, 1, 0.25), (1, 1, 0.75), (1, 0, 0.25)):
-        state = (mixed.hidden[-1][row] - unmixed.hidden[-1][other]).square().mean()
-        attended = relation_kl(mixed.attentions[-1][[row]], unmixed.attentions[-1][[other]], None)
+        state = (mixed.state[row] - unmixed.state[other]).square().mean()
+        attended = relation_kl(mixed.attention[[row]], unmixed.attention[[other]], None)
         expected = expected + share * (state + attended[0]) / 2
     torch.testing.assert_close(consistency(mixed, unmixed, kept, partner), expected)
 
 
+def test_attention_over_the_keys_that_count_is_the_softmax_of_their_scores():
+    scores, mask = torch.randn(2, 2, 4, 4), torch.tensor([[True] * 4, [True, True, False, False]])
+    expected = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1)
+    torch.testing.assert_close(over_keys(scores.softmax(-1), mask), expected)
+    assert torch.equal(over_keys(scores, None), scores)
+
+
 def test_no_gradient_flows_through_the_unmixed_side():
-    mixed, unmixed = observation(sizes()), observation(sizes())
-    for state in (mixed.hidden[-1], unmixed.hidden[-1]):
-        state.requires_grad_()
+    mixed, unmixed = last(observation(sizes())), last(observation(sizes()))
+    for side in (mixed, unmixed):
+        side.state.requires_grad_()
+        side.attention.requires_grad_()
     consistency(mixed, unmixed, torch.full((4,), 0.6), torch.arange(4).flip(0)).backward()
-    assert mixed.hidden[-1].grad.abs().sum() > 0
-    assert unmixed.hidden[-1].grad is None
+    for one, other in zip(mixed[:2], unmixed[:2], strict=True):
+        assert one.grad.abs().sum() > 0
+        assert other.grad is None
+
+
+def test_the_consistency_is_taken_after_the_map_of_the_hidden_states_which_it_trains_and_does_not_own():
+    student, teacher, batch = TinyText(), TinyText(width=6), text_batch()
+    method = bound(student, teacher)
+    terms = method.weighted
+    (head,) = terms["hidden"].term.heads
+    seen = observation(sizes(), mask=batch["attention_mask"].bool())
+    assert torch.equal(terms["consistency"].term.last(seen).state, head(seen.hidden[-1]))
+    assert not list(terms["consistency"].term.parameters())
+    run(Method(*method.views, consistency=terms["consistency"]), student, teacher, batch, at(2)).backward()
+    assert head.weight.grad.abs().sum() > 0
+
+
+def test_a_copied_method_maps_by_its_own_copy():
+    method = copy.deepcopy(bound(TinyText(), TinyText(width=6)))
+    (head,) = method.weighted["hidden"].term.heads
+    torch.nn.init.zeros_(head.weight)
+    state = method.weighted["consistency"].term.last(observation(sizes())).state
+    assert torch.equal(state, head.bias.expand_as(state))
+
+
+def test_the_unmixed_batch_is_read_without_a_gradient():
+    assert cr_ild().weighted["consistency"].term.without_gradient == ("clean",)
 
 
 def test_unmixed_it_is_last_layer_distillation_batch_for_batch_and_consistent():
@@ -124,8 +173,8 @@ def test_padding_does_not_change_the_loss():
 
 
 def test_the_consistency_needs_no_teacher_in_the_unmixed_view():
-    term = cr_ild().weighted["consistency"].term
-    view = bound(TinyText(), TinyText()).views[0]
+    method = bound(TinyText(), TinyText())
+    term, view = method.weighted["consistency"].term, method.views[0]
     batch, student = text_batch(), TinyText()
     look = view(batch)
     seen = {"clean": (batch, look), "mix": (look.student, look)}
@@ -172,6 +221,11 @@ def test_networks_that_cannot_be_compared_are_refused(stage, changes, message):
 
 def nothing_mixed(rows):
     return torch.ones(rows), torch.arange(rows).flip(0)
+
+
+def last(seen):
+    """Of a student whose states are compared as they are."""
+    return Last(seen.attentions[-1], seen.hidden[-1], seen.mask)
 
 
 def bound(student, teacher):

@@ -14,6 +14,10 @@ def test_parity_with_an_independent_computation(case):
     tckd, nckd = decoupled_kl(case["student"], case["teacher"], case["labels"], case["temperature"])
     found = (case["alpha"] * tckd + case["beta"] * nckd).mean() * case["temperature"] ** 2
     assert found.item() == pytest.approx(case["expected"], abs=1e-10)
+    of = sizes(classes=case["student"].shape[-1])
+    seen = [observation(of, batch=len(case["labels"]), logits=case[name]) for name in ("student", "teacher")]
+    term = dkd(case["temperature"], case["alpha"], case["beta"]).weighted["decoupled"].term
+    assert term(step_of(*seen, {"labels": case["labels"]})).item() == pytest.approx(case["expected"], rel=1e-5)
 
 
 @given(classes=st.integers(2, 12), temperature=st.floats(0.5, 8), seed=st.integers(0, 1000))
