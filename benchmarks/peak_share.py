@@ -44,7 +44,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             contenders = []
             for name, model in models.items():
-                example = model.task.example(model.task.load(model.folder), batch, sequence_length=LENGTH)
+                example = model.task.networks.example(
+                    model.task.networks.load(model.folder), batch, sequence_length=LENGTH
+                )
                 feed = {port.name: example[port.name].numpy() for port in model.task.inputs}
                 onnx = convert(model, target, "onnx", target.variants["onnx"], Path(place), [feed])
                 contenders += [

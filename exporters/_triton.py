@@ -43,7 +43,7 @@ def write_triton(bundle: Path, artifacts: Sequence[Artifact], task: Task, target
     else:
         copy(served.path, folder / STUDENT / "1" / "model.onnx")
     configs = {STUDENT: student_config(backend_of(served), task, target, rows)}
-    reader = task.server_reader()
+    reader = task.reader.server_reader()
     if reader is not None:
         place = folder / READER / "1"
         place.mkdir(parents=True)

@@ -77,7 +77,7 @@ def write_bundle(
             f"{folder} is not empty; a bundle is written into an empty folder so that it holds nothing else"
         )
     copy_network(student, folder)
-    task.write_as_judged(folder)
+    task.reader.write_as_judged(folder)
     places: dict[str, str] = {}
     for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not _is_torch(one))]:
         place = place_in_bundle(artifact)

@@ -72,12 +72,12 @@ def onnx_from_torch(
 
     Opset 23 keeps attention in one operation, which ONNX Runtime alone can run; 20 is what every runtime reads.
     """
-    net = task.load(source.path)
+    net = task.networks.load(source.path)
     if sum(tensor.nbytes for tensor in net.state_dict().values()) > LARGEST_BYTES:
         raise ConvertError("the network is larger than one ONNX file may be (2 GB); deploy a smaller student")
-    traced = task.example(net, 2)
+    traced = task.networks.example(net, 2)
     feeds = [_another_shape(task, net, traced), *samples]
-    reference = _reference(task.deployed(net).eval(), task, feeds)
+    reference = _reference(task.networks.deployed(net).eval(), task, feeds)
     _refuse_useless(reference)
     path, failures = folder / "model.onnx", {}
     for name in ROUTES if route == "auto" else (route,):
@@ -107,7 +107,7 @@ def _another_shape(task: Task, net: "nn.Module", traced: "Mapping[str, Tensor]")
         for axis, size in zip(port.axes[1:], traced[port.name].shape[1:], strict=True):
             if isinstance(axis, str):
                 sizes[axis] = max(1, size * 2 // 3 + 1)
-    example = task.example(net, 3, **sizes)
+    example = task.networks.example(net, 3, **sizes)
     return {port.name: example[port.name].numpy() for port in task.inputs}
 
 
@@ -131,10 +131,10 @@ def _refuse_useless(reference: Sequence[Outputs]) -> None:
 def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int, path: Path) -> None:
     import torch
 
-    net = task.load(source.path)
+    net = task.networks.load(source.path)
     if route != "dynamo":
         net.set_attn_implementation("eager")  # type: ignore[operator]
-    module = task.deployed(net).eval()
+    module = task.networks.deployed(net).eval()
     inputs = tuple(traced[port.name] for port in task.inputs)
     names: dict[str, Any] = {
         "input_names": [port.name for port in task.inputs],

@@ -68,8 +68,8 @@ class TorchSession:
         if self.stream is not None:
             self._settings.enter_context(exact_fp32())
         torch.set_num_threads(self.threads)
-        net = task.load(artifact.path).to(self.device, DTYPES[dtype])
-        self._module = task.deployed(net).eval()
+        net = task.networks.load(artifact.path).to(self.device, DTYPES[dtype])
+        self._module = task.networks.deployed(net).eval()
         training = [name for name, module in self._module.named_modules() if module.training]
         if training:
             raise SessionError(f"{training[0]} is in training mode: its dropout would be timed and scored")
@@ -90,7 +90,7 @@ class TorchSession:
 
     def _warm_up(self, task: Task, net: nn.Module, batch: int) -> None:
         """One run; when compiled one more with other sizes, so that the graph for any size is built here too."""
-        first = task.example(net, batch)
+        first = task.networks.example(net, batch)
         self.run(_feed(first, self.inputs))
         other = {
             axis: max(2, size // 2)
@@ -99,7 +99,7 @@ class TorchSession:
             if isinstance(axis, str)
         }
         if self.compiled and other:
-            self.run(_feed(task.example(net, batch, **other), self.inputs))
+            self.run(_feed(task.networks.example(net, batch, **other), self.inputs))
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         placed = self.place(feed)

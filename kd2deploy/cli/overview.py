@@ -105,7 +105,7 @@ def rows_shown(task: Task, splits: Splits, about: str) -> str:
     sizes = (
         f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
     )
-    return f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric}"
+    return f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric.name}"
 
 
 def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]:

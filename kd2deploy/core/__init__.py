@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.driver import driver_version, nvml
     from kd2deploy.core.features import Ragged, Selection, Table
     from kd2deploy.core.masked_lm import MaskedLm
+    from kd2deploy.core.metric import Metric, Scores
     from kd2deploy.core.parts import (
         Method,
         Networks,
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
         compose,
         scaled,
     )
+    from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
+    from kd2deploy.core.reader import Reader, Reading, ServerReader
     from kd2deploy.core.session import Feed, Resident, Session, open_session
     from kd2deploy.core.step import (
-        TEACHER_PREFIX,
         Batch,
         Look,
         Observation,
@@ -42,13 +44,18 @@ if TYPE_CHECKING:
         counted_logits,
     )
     from kd2deploy.core.target import Gates, Target, Variant, Workload
-    from kd2deploy.core.task import Features, Port, Reading, Row, Scores, ServerReader, Task, build_task, known_by_ports
+    from kd2deploy.core.task import Task, build_task, known_by_ports
+    from kd2deploy.core.task_networks import TaskNetworks
 
-LIGHT = ("artifact", "convert", "cores", "driver", "session", "target", "task")
-NEED_TORCH = ("step", "parts", "masked_lm", "features")
+LIGHT = (
+    *("artifact", "convert", "cores", "driver", "features", "metric", "port", "reader", "session", "target", "task"),
+    "task_networks",
+)
+NEED_TORCH = ("step", "parts", "masked_lm")
 
 __all__ = [
     "TEACHER_PREFIX",
+    "Array",
     "Artifact",
     "Batch",
     "Converter",
@@ -58,6 +65,7 @@ __all__ = [
     "Look",
     "MaskedLm",
     "Method",
+    "Metric",
     "Networks",
     "Observation",
     "Pair",
@@ -66,6 +74,7 @@ __all__ = [
     "Progress",
     "Quota",
     "Ragged",
+    "Reader",
     "Reading",
     "Resident",
     "Row",
@@ -79,6 +88,7 @@ __all__ = [
     "Target",
     "Task",
     "TaskLoss",
+    "TaskNetworks",
     "Term",
     "Variant",
     "View",

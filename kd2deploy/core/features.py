@@ -11,8 +11,7 @@ from typing import Any, final, overload
 
 import numpy as np
 
-from kd2deploy.core.step import TEACHER_PREFIX
-from kd2deploy.core.task import Array, Features
+from kd2deploy.core.port import TEACHER_PREFIX, Array, Features
 
 OWN = ("labels", "index")
 """What a row has once, whichever network reads it."""

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from kd2deploy.core.port import TEACHER_PREFIX
+
 Batch = dict[str, Tensor]
 """The network's own argument names, plus `index` [B]: the row's place in the training set. Where teacher and student
 read different inputs (two tokenizers), the teacher's stand beside the student's under `teacher.<name>`."""
 
-TEACHER_PREFIX = "teacher."
 EMPTY: Mapping[str, Tensor] = MappingProxyType({})
 
 

@@ -32,8 +32,6 @@ from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
-SEVERAL_LABELS = "multi_label_classification"
-"""`Task.problem_type` of a task whose rows may have several labels."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,11 @@ def prepare(
     input or label instead of refusing them. Raises DataError that names split, rows and remedy.
     """
     warnings = list(tables.warnings)
-    inputs, labels = task.fields(arguments), arguments.get("labels")
+    inputs, labels = task.reads.fields(arguments), arguments.get("labels")
     labelled = {
         split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
     }
-    several = task.problem_type == SEVERAL_LABELS
+    several = task.several_labels
     if several:
         labelled = {split: gathered(rows, arguments, tables.name(split)) for split, rows in labelled.items()}
     kept: dict[str, list[Row]] = {}
@@ -164,7 +162,7 @@ def complete(
 def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], name: str) -> None:
     """Raises DataError for rows that the task could not read once it came to them."""
     for field in fields:
-        flaws = {place: flaw for place, row in enumerate(rows) if (flaw := task.flaw(row[field]))}
+        flaws = {place: flaw for place, row in enumerate(rows) if (flaw := task.reads.flaw(row[field]))}
         if flaws:
             first = next(iter(flaws.values()))
             raise DataError(f"{name}: {places(list(flaws))} {field} that cannot be read: {first}; mend or remove it")

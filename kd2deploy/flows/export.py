@@ -139,7 +139,7 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         job = Job(recipe, run, watcher, splits, task, about)
         teacher = teach(job).model
         student = model_at(locate(name), task)
-        student.task.load(student.folder)  # refused here, before anything is written
+        student.task.networks.load(student.folder)  # refused here, before anything is written
         check_pair(task, teacher.folder, student.folder)
         student = chosen_for(job, "student", student)
         one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})

@@ -9,9 +9,9 @@ from kd2deploy.data.files import files
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.networks.folder import read_config
 from kd2deploy.recipe.from_flags import guessed, task_called
 from kd2deploy.stages.job import Model, encoded, model_at
-from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.checkpoint import locate
 
 Reading = Mapping[str, Any]
@@ -46,7 +46,7 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
         task = build_task({"use": task_name, "labels": ordered, **reading})
     except ModelError as error:
         raise ModelError(f"{name} does not fit the task {kind.name!r}: {error}; choose another with --task") from error
-    task.check_inputs(folder)
+    task.reader.check_inputs(folder)
     return model_at(folder, task)
 
 
@@ -73,6 +73,6 @@ def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict
 
 
 def synthetic(model: Model, batch: int) -> list[Feed]:
-    net = model.task.load(model.folder)
-    example = model.task.example(net, batch)
+    net = model.task.networks.load(model.folder)
+    example = model.task.networks.example(net, batch)
     return [{port.name: example[port.name].numpy() for port in model.task.inputs} for _ in range(SYNTHETIC)]

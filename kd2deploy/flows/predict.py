@@ -14,8 +14,8 @@ def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iter
     bundle = read_bundle(folder)
     with open_bundle(folder) as session:
         for text in given:
-            row = {**bundle.task.row(text, other), "index": 0}
-            doubts = bundle.task.reading([row], folder).doubts
+            row = {**bundle.task.reader.row(text, other), "index": 0}
+            doubts = bundle.task.reader.reading([row], folder).doubts
             noted = {"notes": list(doubts)} if doubts else {}
-            found = bundle.task.answer(session.run(bundle.task.feed(encoded(bundle.task, [row], folder))))
+            found = bundle.task.metric.answer(session.run(bundle.task.reader.feed(encoded(bundle.task, [row], folder))))
             yield from ({**answer, **noted} for answer in found)

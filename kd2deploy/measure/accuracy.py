@@ -53,12 +53,12 @@ def score(
         described = worker.open()["describe"]
         asked, answered = folder / "feed.npz", folder / "outputs.npz"
         for places in batches:
-            write_feed(task.feed([features[place] for place in places]), asked)
+            write_feed(task.reader.feed([features[place] for place in places]), asked)
             worker.ask("outputs", feed=str(asked), to=str(answered))
             parts.append(dict(read_feed(answered)))
         worker.ask("close")
     outputs = in_row_order(parts, batches)
-    return Evaluation(task.score(outputs, rows), outputs, described)
+    return Evaluation(task.metric.score(outputs, rows), outputs, described)
 
 
 def score_open(
@@ -67,7 +67,7 @@ def score_open(
     """The same with a session that is already open in this process: for validation during training."""
     _same_length(features, rows)
     outputs = outputs_of(session, task, features, batch=batch)
-    return Evaluation(task.score(outputs, rows), outputs, session.describe())
+    return Evaluation(task.metric.score(outputs, rows), outputs, session.describe())
 
 
 def outputs_of(session: Session, task: Task, features: Sequence[Features], *, batch: int = 32) -> Outputs:
@@ -75,7 +75,7 @@ def outputs_of(session: Session, task: Task, features: Sequence[Features], *, ba
     batches = by_length(task, features, batch)
     parts = []
     for places in batches:
-        found = session.run(task.feed([features[place] for place in places]))
+        found = session.run(task.reader.feed([features[place] for place in places]))
         for name, array in found.items():
             check_finite(name, array)
         parts.append(dict(found))
@@ -90,13 +90,14 @@ def timing_feeds(task: Task, features: Sequence[Features], batch: int, inputs: i
     drawn = np.concatenate([rng.permutation(len(features)) for _ in range(-(-batch * inputs // len(features)))])
     wanted = min(inputs, max(1, len(features) // batch))
     return [
-        task.feed([features[place] for place in drawn[turn * batch : (turn + 1) * batch]]) for turn in range(wanted)
+        task.reader.feed([features[place] for place in drawn[turn * batch : (turn + 1) * batch]])
+        for turn in range(wanted)
     ]
 
 
 def by_length(task: Task, features: Sequence[Features], batch: int) -> list[list[int]]:
     """Places of the examples in batches of like length, longest first, so that too large a batch fails at once."""
-    lengths = [task.length(each) for each in features]
+    lengths = [task.reader.length(each) for each in features]
     order = sorted(range(len(features)), key=lambda place: (-lengths[place], place))
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 

@@ -62,12 +62,13 @@ def difference_over_examples(
     truth = ours[0].truth
     if any(not np.array_equal(one.truth, truth) for one in (*ours, *theirs)):
         raise MeasureError("trainings were scored on different examples; score all on the same evaluation set")
-    if task.binary:
+    if task.metric.binary:
         return t_interval(mean_correct(ours) - mean_correct(theirs))
 
     def difference(at: NDArray[np.int64]) -> float:
         one, other = (
-            np.mean([task.headline(truth[at], scores.predictions[at]) for scores in group]) for group in (ours, theirs)
+            np.mean([task.metric.headline(truth[at], scores.predictions[at]) for scores in group])
+            for group in (ours, theirs)
         )
         return float(one - other)
 

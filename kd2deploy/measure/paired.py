@@ -30,17 +30,17 @@ def score_difference(task: Task, one: Scores, other: Scores, rng: np.random.Gene
     0/1 scores whose mean is the headline are compared by discordant pairs, all others by paired bootstrap.
     """
     check_same_examples(one, other)
-    if task.binary:
+    if task.metric.binary:
         return paired_difference(one.correct, other.correct)
-    return bootstrap_difference(task.headline, one.truth, one.predictions, other.predictions, rng)
+    return bootstrap_difference(task.metric.headline, one.truth, one.predictions, other.predictions, rng)
 
 
 def score_retention(task: Task, one: Scores, other: Scores, rng: np.random.Generator) -> Interval:
     """Headline of `one` over headline of `other`, same examples: student first, then teacher."""
     check_same_examples(one, other)
-    if task.binary:
+    if task.metric.binary:
         return paired_retention(one.correct, other.correct)
-    return bootstrap_retention(task.headline, one.truth, one.predictions, other.predictions, rng)
+    return bootstrap_retention(task.metric.headline, one.truth, one.predictions, other.predictions, rng)
 
 
 def paired_difference(one: Array, other: Array, confidence: float = CONFIDENCE) -> Interval:

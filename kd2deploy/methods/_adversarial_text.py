@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Batch, Look, MaskedLm, Networks, Pair, Progress, Step, Task, Term, View, clean_look
+from kd2deploy.core import Batch, Look, MaskedLm, Networks, Pair, Progress, Step, TaskNetworks, Term, View, clean_look
 from kd2deploy.methods._masked_text import drawn_mask, may_be_masked, straight_through_gumbel, substituted
 from kd2deploy.methods._maths import need_positive, need_share
 from kd2deploy.methods._two_players import ascents_before, evaluating, learning
@@ -102,7 +102,8 @@ class AdversarialText(View):
         self.generator = self.made_generator(nets)  # last, for deriving one takes a minute
         self.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=self.game.generator_rate, weight_decay=0.0)
-        self.networks: tuple[Task, nn.Module, nn.Module] = (nets.task, nets.student, teacher)  # a tuple registers none
+        # inside a tuple no network is registered as a submodule
+        self.networks: tuple[TaskNetworks, nn.Module, nn.Module] = (nets.task.networks, nets.student, teacher)
 
     def made_generator(self, nets: Networks) -> MaskedLm:
         """The generator that was given, named or derived, once it is known to speak the student's vocabulary."""
@@ -156,13 +157,13 @@ class AdversarialText(View):
     def ascend(self, batch: Batch) -> None:
         """One step of the generator, and of what the objective trains, up the objective. Nothing else changes."""
         assert self.optimizer is not None, "a view is bound before it is run"
-        task, student, teacher = self.networks
+        kind, student, teacher = self.networks
         needs = self.objective.needs
         still = () if self.student_dropout else (student,)
         with torch.enable_grad(), evaluating(*still), learning(self) as weights:
             look = self.look(batch, *self.filled(batch))
             pair = Pair(
-                task.observe(student, look.student, needs=needs), task.observe(teacher, look.teacher, needs=needs), look
+                kind.observe(student, look.student, needs=needs), kind.observe(teacher, look.teacher, needs=needs), look
             )
             gain = self.objective(Step(batch, {self.name: pair}, self.progress))
             gradients = torch.autograd.grad(-gain, weights, allow_unused=True)
@@ -182,12 +183,12 @@ class AdversarialText(View):
 
     def look(self, batch: Batch, mask: Bool[Tensor, "B L"], tokens: Float[Tensor, "N V"]) -> Look:
         """The filled text in each network's own word embeddings."""
-        task, *both = self.networks
+        kind, *both = self.networks
         left_out = {"input_ids"} if self.labels else {"input_ids", "labels"}
         shown = []
         for net, own in zip(both, clean_look(batch), strict=True):
-            argument, embeddings = task.continuous_input(net, own)
-            table = task.token_table(net)
+            argument, embeddings = kind.continuous_input(net, own)
+            table = kind.token_table(net)
             assert table is not None, "checked when the view was bound"
             kept = {name: value for name, value in own.items() if name not in left_out}
             shown.append(kept | {argument: substituted(embeddings, mask, tokens, table)})
@@ -204,7 +205,7 @@ class AdversarialText(View):
 
 def word_table(nets: Networks, net: nn.Module, method: str) -> Float[Tensor, "V D"]:
     """A network's word embeddings, or an error where it reads no words."""
-    table = nets.task.token_table(net)
+    table = nets.task.networks.token_table(net)
     if table is None:
         raise ValueError(f"{method} works on words, and the task's networks read none; use logit or mix_kd")
     return table

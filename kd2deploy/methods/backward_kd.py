@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Batch, Look, Method, Networks, Progress, Task, TaskLoss, View, Weighted, clean_look
+from kd2deploy.core import Batch, Look, Method, Networks, Progress, TaskLoss, TaskNetworks, View, Weighted, clean_look
 from kd2deploy.core.step import counted_logits
 from kd2deploy.methods._adversarial_text import need_one_vocabulary
 from kd2deploy.methods._maths import need_equal_classes, need_positive, need_share, squared_distance
@@ -58,8 +58,9 @@ class MovedSamples(View):
     def bind(self, nets: Networks) -> None:
         teacher, _ = nets.need_teacher("backward_kd")
         need_equal_classes(nets, "backward_kd")
-        self.networks: tuple[Task, nn.Module, nn.Module] = (nets.task, nets.student, teacher)  # a tuple registers none
-        self.reads_words = nets.task.token_table(nets.student) is not None
+        # inside a tuple no network is registered as a submodule
+        self.networks: tuple[TaskNetworks, nn.Module, nn.Module] = (nets.task.networks, nets.student, teacher)
+        self.reads_words = nets.task.networks.token_table(nets.student) is not None
         if self.reads_words:
             need_one_vocabulary(nets, "backward_kd")
             self.register_buffer("token_map", self.fitted_map())
@@ -79,8 +80,8 @@ class MovedSamples(View):
     @torch.no_grad()
     def fitted_map(self) -> Float[Tensor, "D1 D2"]:
         """`least_squares_map` of the two networks' word embeddings as they are now."""
-        task, student, teacher = self.networks
-        mine, theirs = task.token_table(student), task.token_table(teacher)
+        kind, student, teacher = self.networks
+        mine, theirs = kind.token_table(student), kind.token_table(teacher)
         assert mine is not None, "checked when the view was bound"
         assert theirs is not None, "checked when the view was bound"
         return least_squares_map(mine, theirs)
@@ -93,19 +94,19 @@ class MovedSamples(View):
 
     def starts(self, look: Look) -> tuple[Tensor, Tensor]:
         """The original inputs as both networks take them, joined to the student's embeddings' graph."""
-        task, student, teacher = self.networks
-        return task.continuous_input(student, look.student)[1], task.continuous_input(teacher, look.teacher)[1]
+        kind, student, teacher = self.networks
+        return kind.continuous_input(student, look.student)[1], kind.continuous_input(teacher, look.teacher)[1]
 
     def displacement(self, look: Look, starts: tuple[Tensor, Tensor]) -> Tensor:
         """How far the student's inputs move: `steps` times `rate` times the gradient, through both networks."""
-        task, student, teacher = self.networks
+        kind, student, teacher = self.networks
         fixed = (starts[0].detach(), starts[1].detach())
         moved_by = torch.zeros_like(fixed[0])
         with torch.enable_grad(), evaluating(student, teacher):
             for _ in range(self.steps):
                 moved_by.requires_grad_(True)
                 shown = self.moved(look, fixed, moved_by)
-                mine, theirs = task.observe(student, shown.student), task.observe(teacher, shown.teacher)
+                mine, theirs = kind.observe(student, shown.student), kind.observe(teacher, shown.teacher)
                 apart = squared_distance(counted_logits(mine), counted_logits(theirs)).sum()
                 (gradient,) = torch.autograd.grad(apart, moved_by)
                 moved_by = moved_by.detach() + self.rate * gradient
@@ -113,8 +114,8 @@ class MovedSamples(View):
 
     def moved(self, look: Look, starts: tuple[Tensor, Tensor], displacement: Tensor) -> Look:
         """Both networks' inputs, displaced: the teacher's by the mapped displacement."""
-        task, student, _ = self.networks
-        argument, _ = task.continuous_input(student, look.student)
+        kind, student, _ = self.networks
+        argument, _ = kind.continuous_input(student, look.student)
         mapped = displacement @ self.token_map if self.reads_words else displacement
         return Look(
             replaced(look.student, argument, starts[0] + displacement),

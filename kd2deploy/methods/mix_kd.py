@@ -85,7 +85,7 @@ class InputMixup(View):
             return Look(shown, self.mix(teacher, look.teacher, kept, partner))
 
     def mix(self, net: nn.Module, batch: Batch, kept: Tensor, partner: Tensor) -> Batch:
-        name, values = self.nets.task.continuous_input(net, batch)
+        name, values = self.nets.task.networks.continuous_input(net, batch)
         replaced = self.nets.task.inputs[0].name
         shown = {key: value for key, value in batch.items() if key not in (replaced, "labels")}
         united = {key: torch.maximum(shown[key], shown[key][partner]) for key in MASKS if key in shown}

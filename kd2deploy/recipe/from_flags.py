@@ -71,7 +71,7 @@ def fitting(train: Path, columns: Mapping[str, str | None]) -> str:
     if not train.is_dir():
         return TASK
     held = set(read(train, [])[0])
-    names = [name for name in (TASK, *known("task")) if set(task_called(name).fields({})) <= held]
+    names = [name for name in (TASK, *known("task")) if set(task_called(name).reads.fields({})) <= held]
     return names[0] if names else TASK
 
 
@@ -114,15 +114,15 @@ def guessed(
     What the task reads and what is needed `also` must be found.
     """
     found = {key: value for key, value in columns.items() if value}
-    if not task.columns:
+    if not task.reads.columns:
         return found
     names = column_names(file)
-    for key, usual in task.columns.items():
+    for key, usual in task.reads.columns.items():
         if key not in found:
             near = next((name for name in usual if name in names), None)
             if near is not None:
                 found[key] = near
-            elif key in (*task.fields({}), *also):
+            elif key in (*task.reads.fields({}), *also):
                 raise DataError(
                     f"{file} has no column that is plainly the {key}; name it with --{key}: {', '.join(names)}"
                 )

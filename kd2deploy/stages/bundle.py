@@ -68,7 +68,7 @@ def check(job: Job, student: Distilled, folder: Path) -> None:
     task = student.model.task
     features = encoded(task, sampled(job.splits.validation, CHECKED_ROWS), student.model.folder)
     feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
-    live = Live(task.load(student.model.folder), task)
+    live = Live(task.networks.load(student.model.folder), task)
     with open_bundle(folder) as session:
         ours, precision = [session.run(feed) for feed in feeds], session.describe()["precision"]
     theirs = [live.run(feed) for feed in feeds]

@@ -14,11 +14,11 @@ from kd2deploy.stages.job import Job, Live, Model, encoded
 
 def chosen_for(job: Job, name: str, model: Model) -> Model:
     """The model with its task as it suits this network; as it is where the task chooses nothing."""
-    if not model.task.chooses:
+    if not model.task.metric.chooses:
         return model
 
     def work(folder: Path) -> Mapping[str, Any]:
-        net = model.task.load(model.folder)
+        net = model.task.networks.load(model.folder)
         features = encoded(model.task, job.splits.validation, model.folder)
         outputs = outputs_of(Live(net, model.task), model.task, features)
         return {"task": model.task.tuned(outputs, job.splits.validation).spec()}

@@ -101,7 +101,7 @@ def work(
     if done is not None:
         return done
     task = start.task
-    student = task.load(start.folder)
+    student = task.networks.load(start.folder)
     everything = encoded(task, job.splits.train, start.folder, teacher.folder)
     validation = encoded(task, job.splits.validation, start.folder)
     trainings: list[Trained] = []
@@ -115,7 +115,7 @@ def work(
         features, settings = everything, entry.settings
         if not needs_teacher:
             features, settings = labelled(job.splits.train, features, settings)
-        net = teacher.task.load(teacher.folder) if needs_teacher else None
+        net = teacher.task.networks.load(teacher.folder) if needs_teacher else None
         cache = cache_for(job, method, net, teacher, features, settings.epochs) if net is not None else None
         if cache is not None:
             setup[CACHE] = cache.seconds

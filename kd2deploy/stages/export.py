@@ -115,7 +115,7 @@ class Bench:
         task = self.model.task
         scratch = self.folder / SCRATCH
         found = score(one.contender, task, self.target, self.features, self.rows, scratch=scratch)
-        return found.scores.metrics[task.metric]
+        return found.scores.metrics[task.metric.name]
 
     def ranked(self, name: str, variant: Variant, at: int) -> list[str]:
         """The operations of the variant's step at a place, most harmful first."""
@@ -298,7 +298,7 @@ def request_shapes(
     task, features, batch = model.task, encoded(model.task, job.splits.eval, model.folder), target.workload.batch
     requests = timing_feeds(task, features, batch, target.workload.inputs)
     batches = by_length(task, features, SCORING_BATCH)
-    ends = [task.feed([features[place] for place in places]) for places in (batches[0], batches[-1])]
+    ends = [task.reader.feed([features[place] for place in places]) for places in (batches[0], batches[-1])]
     return {axis: list(sizes) for axis, sizes in axis_ranges(task, requests, batch, [*samples, *ends]).items()}
 
 

@@ -117,9 +117,9 @@ def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
             job=job,
             task=task,
             teacher_folder=teacher,
-            teacher=job.task.at(teacher).load(teacher),
+            teacher=job.task.at(teacher).networks.load(teacher),
             student_folder=student,
-            student=task.load(student),
+            student=task.networks.load(student),
             everything=Rows(len(everything), encoded(task, everything[:PROBE], student, teacher)),
             labelled=Rows(len(labelled), encoded(task, labelled[:PROBE], student, teacher) if labelled else ()),
         )
@@ -133,7 +133,7 @@ def started_teacher(job: Job, out: Path) -> Path:
     source = locate(teacher.source) if teacher.source is not None else None
     if teacher.fine_tune is None:
         assert source is not None
-        job.task.check_inputs(source)
+        job.task.reader.check_inputs(source)
         return source
     out.mkdir()
     untrained(job, teacher, source, out)

@@ -24,14 +24,14 @@ def gap_over_seeds_or_examples(job: Job, field: Field, made: Entry) -> Figure | 
     teacher, control = field.scores("teacher"), field.scores("control")
     if teacher is None or made.scores is None or control is None:
         return None
-    metric = job.task.metric
+    metric = job.task.metric.name
     ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
     both = [seed for seed in ours if seed in plain]
     trained = field.student.scores
     if len(both) < 2 or trained is None:
         truth, rng = teacher.truth, np.random.default_rng(SEED)
         predictions = made.scores.predictions, teacher.predictions, control.predictions
-        return gap_closed(job.task.headline, truth, *predictions, rng)
+        return gap_closed(job.task.metric.headline, truth, *predictions, rng)
     lost = trained.metrics[metric] - made.scores.metrics[metric]
     scores, without = [ours[seed] - lost for seed in both], [plain[seed] for seed in both]
     known = gap_closed_over_seeds(scores, without, teacher.metrics[metric])
@@ -42,6 +42,6 @@ def gap_over_seeds_or_examples(job: Job, field: Field, made: Entry) -> Figure | 
 
 def headline_by_seed(job: Job, field: Field, role: Single) -> Mapping[int, float]:
     """The headline metric of each seed's network on the evaluation set, where it was measured."""
-    entries, metric = field.by_seed(role), job.task.metric
+    entries, metric = field.by_seed(role), job.task.metric.name
     scored = {seed: entries[seed].scores for seed in job.recipe.seeds if seed in entries}
     return {seed: found.metrics[metric] for seed, found in scored.items() if found is not None}

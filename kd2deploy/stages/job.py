@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
-from kd2deploy.core.figures import MetricUnit
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import Splits
 from kd2deploy.measure.accuracy import outputs_of
@@ -46,8 +45,7 @@ class Job:
     @property
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
-        unit: MetricUnit = "share" if self.task.metric in self.task.shares else "number"
-        return TaskInfo(self.task.name, self.task.metric, unit, labels=tuple(self.splits.labels))
+        return TaskInfo(self.task.name, self.task.metric.name, self.task.metric.unit, labels=tuple(self.splits.labels))
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,10 @@ def model_at(folder: Path, task: Task) -> Model:
 
 def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> Sequence[Features]:
     """Rows as the student reads them, numbered; where the teacher reads other inputs, its own stand beside them."""
-    own = task.encode(rows, student)
-    if teacher is None or task.reads_alike(student, teacher):
+    own = task.reader.encode(rows, student)
+    if teacher is None or task.reader.reads_alike(student, teacher):
         return Selection(own)
-    return Selection(own, teacher=task.encode(rows, teacher))
+    return Selection(own, teacher=task.reader.encode(rows, teacher))
 
 
 def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:
@@ -91,7 +89,7 @@ class Live:
 
     def __init__(self, net: nn.Module, task: Task) -> None:
         self.net, self.task = net, task
-        self.module = task.deployed(net)
+        self.module = task.networks.deployed(net)
 
     def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:
         device = next(self.net.parameters()).device
@@ -116,7 +114,7 @@ def validation_score(net: nn.Module, task: Task, features: Sequence[Features], r
         outputs = outputs_of(Live(net, task), task, features)
     finally:
         net.train(training)
-    return task.tuned(outputs, rows).score(outputs, rows).metrics[task.metric]
+    return task.tuned(outputs, rows).metric.score(outputs, rows).metrics[task.metric.name]
 
 
 def for_target(target: Target) -> dict[str, Any]:

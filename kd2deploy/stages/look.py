@@ -14,10 +14,10 @@ from kd2deploy.core import Row, Task
 from kd2deploy.errors import DataError
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.label_fit import Fit, label_doubts
+from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.labels import labels_of
 from kd2deploy.stages.fit import started_teacher
 from kd2deploy.stages.job import Job, Live, encoded, model_at, sampled
-from kd2deploy.tasks._classification import labels_of
-from kd2deploy.tasks._folder import read_config
 from kd2deploy.train.checkpoint import locate
 
 COUNTED_ROWS = 1000
@@ -61,7 +61,7 @@ def read_through(task: Task, rows: Sequence[Row], folder: Path, name: str) -> No
     """Encode the rows and keep nothing. Raises DataError with the split's name."""
     try:
         for at in range(0, len(rows), CHUNK):
-            task.encode(rows[at : at + CHUNK], folder)
+            task.reader.encode(rows[at : at + CHUNK], folder)
     except DataError as error:
         raise DataError(f"{name} rows: {error}") from error
 
@@ -72,7 +72,7 @@ def readings(job: Job, teacher: Path) -> tuple[dict[str, str], list[str]]:
     warnings: list[str] = []
     for who, folder in readers(job, teacher):
         for name, rows in (("evaluation", job.splits.eval), ("training", job.splits.train)):
-            found = job.task.at(folder).reading(sampled(rows, COUNTED_ROWS), folder)
+            found = job.task.at(folder).reader.reading(sampled(rows, COUNTED_ROWS), folder)
             details |= {f"{who}{name}: {figure}": value for figure, value in found.figures.items()}
             warnings += [f"{who}{name} rows: {doubt}" for doubt in found.doubts]
     return details, warnings
@@ -82,14 +82,14 @@ def readers(job: Job, teacher: Path) -> Iterator[tuple[str, Path]]:
     yield "", teacher
     if job.recipe.student.source is not None:
         student = locate(job.recipe.student.source)
-        if not job.task.reads_alike(student, teacher):
+        if not job.task.reader.reads_alike(student, teacher):
             yield "student, ", student
 
 
 def answers_and_labels(job: Job, teacher: Path) -> list[str]:
     """Doubts whether the teacher's answers fit the labels, where a row has one class of several."""
     task = job.task.at(teacher)
-    net = task.load(teacher)
+    net = task.networks.load(teacher)
     fits = []
     for rows in ([row for row in job.splits.train if row.get("label", 0) is not None], job.splits.eval):
         asked = sampled(rows, ASKED_ROWS)

@@ -90,7 +90,7 @@ def filled_in(
     timing = Timing.from_json(timings[entry.name]) if entry.name in timings else None
     return replace(
         entry,
-        scores=entry.model.task.score(outputs, job.splits.eval) if outputs else None,
+        scores=entry.model.task.metric.score(outputs, job.splits.eval) if outputs else None,
         outputs=outputs,
         timing=timing if timing is not None and not timing.failure else None,
         described=dict(timing.describe) if timing is not None else {},
@@ -170,7 +170,7 @@ def requests(job: Job, model: Model, target: Target) -> list[Feed]:
 def on_same_rows(job: Job, entry: Entry, student: Model, target: Target) -> Contender:
     """The contender; with requests of its own where its network reads other inputs than the student."""
     own = entry.model
-    if own.task.spec() == student.task.spec() and own.task.reads_alike(own.folder, student.folder):
+    if own.task.spec() == student.task.spec() and own.task.reader.reads_alike(own.folder, student.folder):
         return entry.contender
     return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(job, own, target))
 

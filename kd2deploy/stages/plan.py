@@ -77,7 +77,7 @@ def deployable(wanted: Plan, target: Target) -> list[str]:
 def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
     empty(folder)  # of what a killed attempt left, some may be half deleted
     features = encoded(teacher.task, sampled(job.splits.train, ROWS), teacher.folder)
-    length = round(float(np.median([teacher.task.length(row) for row in features])))
+    length = round(float(np.median([teacher.task.reader.length(row) for row in features])))
     shapes = spread(
         candidates(teacher.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
     )

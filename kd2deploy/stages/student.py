@@ -60,7 +60,7 @@ def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, 
     else:
         assert job.recipe.student.create is not None
         create(job.recipe.student.create, out, job.task, seed, inputs_from=teacher.folder)
-    net = job.task.at(out).load(out)
+    net = job.task.at(out).networks.load(out)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}
 

@@ -29,8 +29,8 @@ def teach(job: Job) -> Taught:
     source = locate(teacher.source) if teacher.source is not None else None
     if teacher.fine_tune is None:
         assert source is not None
-        job.task.check_inputs(source)
-        job.task.at(source).load(source)  # refused here, before anything else starts
+        job.task.reader.check_inputs(source)
+        job.task.at(source).networks.load(source)  # refused here, before anything else starts
         return Taught(chosen_for(job, "teacher", model_at(source, job.task)), None)
     spec = {"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]}
     parents = {"data": job.splits.sha256}
@@ -50,7 +50,7 @@ def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> 
     start.mkdir(exist_ok=True)
     untrained(job, teacher, source, start)
     task = job.task.at(start)
-    net = task.load(start)
+    net = task.networks.load(start)
     assert teacher.fine_tune is not None
     rows = [row for row in job.splits.train if row["label"] is not None]
     if not rows:

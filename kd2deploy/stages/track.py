@@ -21,7 +21,7 @@ def tracked(job: Job, folder: Path, method: Any, settings: Settings, which: str 
     with job.trackers.training(name, {"method": str(method), **asdict(settings)}) as told:
 
         def renamed(step: int, figures: Mapping[str, float]) -> None:
-            told(step, {f"{key} {job.task.metric}" if key == VALIDATION else key: v for key, v in figures.items()})
+            told(step, {f"{key} {job.task.metric.name}" if key == VALIDATION else key: v for key, v in figures.items()})
 
         yield renamed
 

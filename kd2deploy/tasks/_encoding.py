@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kd2deploy.core.features import Ragged
-from kd2deploy.tasks._foreign import refused_as
+from kd2deploy.networks.foreign import refused_as
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 1000, 2_000_000
 """What goes through the tokenizer at once: enough to keep its threads busy, little enough to hold."""

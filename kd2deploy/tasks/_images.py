@@ -15,7 +15,7 @@ import numpy as np
 
 from kd2deploy.core import Row
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.tasks._image_processor import Array, Processor
+from kd2deploy.networks.image_processor import Array, Processor
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._image_processor import FILE, Processor, processor
+from kd2deploy.networks.image_processor import FILE, Processor, processor
 
 PLAIN, CROPPING = "ViTImageProcessor", "CLIPImageProcessor"
 """Classes that do what their file says and nothing else, in transformers as in transformers.js."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import tokenizer
-from kd2deploy.tasks._tokens import PROBES, pad_of, read_length
+from kd2deploy.networks.folder import tokenizer
+from kd2deploy.networks.tokens import PROBES, pad_of, read_length
 
 CUT = (*PROBES, "", " ".join(PROBES) * 64, "שלום עולם, مرحبا بالعالم 123")
 """The probes, and texts that are empty, longer than what is read, or run from right to left."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from kd2deploy.tasks._image_processor import Processor
+from kd2deploy.networks.image_processor import Processor
 from kd2deploy.tasks._images import MODES
 
 ONNX = """\

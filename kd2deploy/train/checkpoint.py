@@ -12,12 +12,12 @@ from torch import nn
 from kd2deploy.core import Task
 from kd2deploy.core.trust import refusal, short
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._config_fields import faults_of
-from kd2deploy.tasks._folder import check_folder, config_in, quiet, read_config
-from kd2deploy.tasks._foreign import refused_as
-from kd2deploy.tasks._size import refuse_too_large
-from kd2deploy.tasks._tokens import pad_of
-from kd2deploy.tasks._weights import check_finite, wrapped_by
+from kd2deploy.networks.config_fields import faults_of
+from kd2deploy.networks.folder import check_folder, config_in, quiet, read_config
+from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.size import refuse_too_large
+from kd2deploy.networks.tokens import pad_of
+from kd2deploy.networks.weights import check_finite, wrapped_by
 from kd2deploy.train.adapter import is_adapter, merged
 
 INPUT_FILES = (
@@ -119,7 +119,7 @@ def head_config(task: Task) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: place for place, label in enumerate(labels)},
-        "problem_type": task.problem_type,
+        "problem_type": task.networks.problem_type,
     }
 
 
@@ -132,17 +132,17 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
     import transformers
 
     check_folder(source)
-    task.check_inputs(source)
+    task.reader.check_inputs(source)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kind = getattr(transformers, task.auto)
+        kind = getattr(transformers, task.networks.auto)
         with refused_as(f"{source} cannot carry a head for {task.name}"):
             config = config_in(source)
             same = list(config.id2label.values()) == list(getattr(task, "labels", ()))
             config.update(head_config(task))
             if getattr(config, "pad_token_id", None) is None:
                 config.pad_token_id = pad_of(source)
-            refuse_too_large(task.auto, config)
+            refuse_too_large(task.networks.auto, config)
             net, info = kind.from_pretrained(
                 source,
                 config=config,
@@ -185,7 +185,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         raise ModelError(
             f"a {model_type} has no field {unknown[0]!r}; see {model_type}'s configuration in transformers"
         )
-    given = {name: value for name, value in task.fresh().items() if knows(empty, name)} | given
+    given = {name: value for name, value in task.networks.fresh().items() if knows(empty, name)} | given
     if inputs_from is not None:
         source = read_config(inputs_from)
         shared = (
@@ -206,10 +206,10 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         torch.manual_seed(seed)
         with refused_as(f"a {model_type} cannot be created so"):
             built = transformers.AutoConfig.for_model(model_type, **given, **head_config(task))
-            refuse_too_large(task.auto, built)
-            net = getattr(transformers, task.auto).from_config(built)
+            refuse_too_large(task.networks.auto, built)
+            net = getattr(transformers, task.networks.auto).from_config(built)
         saved(net, out, inputs_from=inputs_from)
-    task.write_inputs(out)
+    task.reader.write_inputs(out)
     return out
 
 

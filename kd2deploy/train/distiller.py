@@ -117,7 +117,7 @@ class Distiller(nn.Module):
         learns = torch.is_grad_enabled() and not all(view in term.without_gradient for term in readers)
         shown = look.student if "labels" in needs else without_labels(look.student)
         with torch.set_grad_enabled(learns):
-            student = self.task.observe(self.student, shown, needs=needs & SEEN)
+            student = self.task.networks.observe(self.student, shown, needs=needs & SEEN)
         return Pair(student, self._observe_teacher(view, look, needs) if "teacher" in needs else None, look)
 
     def _observe_teacher(self, view: str, look: Look, needs: frozenset[str]) -> Observation:
@@ -125,7 +125,7 @@ class Distiller(nn.Module):
             return self._cache.lookup(look.student["index"])
         assert self.teacher is not None
         with torch.no_grad():
-            return self.task.observe(self.teacher, without_labels(look.teacher), needs=needs & SEEN)
+            return self.task.networks.observe(self.teacher, without_labels(look.teacher), needs=needs & SEEN)
 
 
 def zero_leaf(batch: Batch) -> Tensor:
@@ -176,7 +176,9 @@ def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
     device = next(net.parameters()).device
     net.eval()
     with same_attention(net):
-        seen = task.observe(net, {name: value.to(device) for name, value in without_labels(batch).items()}, needs=SEEN)
+        seen = task.networks.observe(
+            net, {name: value.to(device) for name, value in without_labels(batch).items()}, needs=SEEN
+        )
     for module, training in modes.items():
         module.training = training
     return Sizes(

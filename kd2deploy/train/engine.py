@@ -134,7 +134,7 @@ class Engine(Trainer):
     ) -> None:
         settings, features = training.settings, training.features
         self.distiller, self.settings, self.ledger, self.ears = training.distiller(), settings, ledger, ears
-        lengths = [training.task.length(row) for row in features] if settings.group_by_length else None
+        lengths = [training.task.reader.length(row) for row in features] if settings.group_by_length else None
         self.order = Order(lengths, len(features), settings.batch, arguments.seed)
         self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -150,7 +150,7 @@ class Engine(Trainer):
             self.features,
             batch_size=self.settings.batch,
             sampler=self.order,
-            collate_fn=self.distiller.task.collate,
+            collate_fn=self.distiller.task.reader.collate,
             pin_memory=self.args.dataloader_pin_memory,
         )
         return self.accelerator.prepare(loader)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Features, MaskedLm, Task
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import network, tokenizer
+from kd2deploy.networks.folder import network, tokenizer
 from kd2deploy.train.checkpoint import locate
 
 STEPS, BATCH = 200, 16
@@ -194,7 +194,7 @@ def fit(generator: TiedMaskedLm, task: Task, features: Sequence[Features], steps
     generator.train()
     for _ in range(steps):
         chosen = torch.randperm(len(features))[:BATCH].tolist()
-        batch = task.collate([features[row] for row in chosen])
+        batch = task.reader.collate([features[row] for row in chosen])
         ids, attended = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         loss = restoration_loss(generator, ids, attended)
         optimizer.zero_grad()

@@ -36,14 +36,14 @@ class OwnBatches:
     def __call__(self, number: int) -> Batch:
         past, place = divmod(number, -(-len(self.rows) // self.batch))
         chosen = self.order_of(past)[place * self.batch : (place + 1) * self.batch]
-        found = self.task.collate([self.rows[row] for row in chosen])
+        found = self.task.reader.collate([self.rows[row] for row in chosen])
         return {name: value.to(self.device) for name, value in found.items()}
 
     def order_of(self, past: int) -> list[int]:
         """The rows of one pass."""
         if self.known[0] != past:
             if self.order is None:  # when first asked, for lengths take a look at every row
-                lengths = [self.task.length(row) for row in self.rows.rows] if self.by_length else None
+                lengths = [self.task.reader.length(row) for row in self.rows.rows] if self.by_length else None
                 self.order = Order(lengths, len(self.rows), self.batch, self.seed + APART)
             self.order.epoch = past
             self.known = past, list(self.order)

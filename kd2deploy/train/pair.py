@@ -4,8 +4,8 @@ from pathlib import Path
 
 from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._classification import labels_of, score_names
-from kd2deploy.tasks._folder import check_folder
+from kd2deploy.networks.folder import check_folder
+from kd2deploy.networks.labels import labels_of, score_names
 
 
 def check_pair(task: Task, teacher: Path, student: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import config_in, quiet
-from kd2deploy.tasks._image_processor import processor
+from kd2deploy.networks.folder import config_in, quiet
+from kd2deploy.networks.image_processor import processor
 from kd2deploy.train.narrow import Heads
 
 INTERMEDIATE = {"distilbert": "hidden_dim"}

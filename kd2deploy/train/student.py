@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Task
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import quiet
-from kd2deploy.tasks._size import refuse_too_large
+from kd2deploy.networks.folder import quiet
+from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
 from kd2deploy.train.checkpoint import head_config, saved
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
@@ -77,7 +77,7 @@ def shrink(
     """
     import transformers
 
-    whole = task.load(teacher)
+    whole = task.networks.load(teacher)
     source: Any = whole.config
     config = smaller(
         source, layers=wanted.layers, hidden=wanted.hidden, heads=wanted.heads, intermediate=wanted.intermediate
@@ -89,10 +89,10 @@ def shrink(
         raise ModelError(str(error)) from error
     if vars(source).get("layer_types") is not None:  # of each layer; a ResNet's class has a list of what there is
         config.layer_types = [source.layer_types[block] for block in maps[0]]
-    refuse_too_large(task.auto, config)
+    refuse_too_large(task.networks.auto, config)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net: nn.Module = getattr(transformers, task.auto).from_config(config)
+        net: nn.Module = getattr(transformers, task.networks.auto).from_config(config)
     share, notes, flat = 0.0, ["every weight is random"], list[int]()
     if wanted.initialise == "copy":
         try:
@@ -122,7 +122,7 @@ def activity(task: Task, net: nn.Module, samples: Sequence[Batch] | None) -> Ten
     total: list[Tensor] = []
     with torch.no_grad():
         for batch in samples:
-            seen = task.observe(net, batch, needs=frozenset({"hidden"}))
+            seen = task.networks.observe(net, batch, needs=frozenset({"hidden"}))
             counted = [states[seen.mask] if seen.mask is not None else states.flatten(0, 1) for states in seen.hidden]
             sums = [states.double().abs().sum(0) for states in counted]
             total = [one + other for one, other in zip(total, sums, strict=True)] if total else sums

@@ -143,7 +143,7 @@ def fill(
 ) -> None:
     """Write the teacher's answers into `folder`, going on from what is there; complete when it returns."""
     # Longest first: little is padded, and a lack of memory shows in the first batch.
-    order = sorted(range(len(features)), key=lambda row: -task.length(features[row]))
+    order = sorted(range(len(features)), key=lambda row: -task.reader.length(features[row]))
     device = next(teacher.parameters()).device
     teacher.eval()
     counter = folder / FILLED
@@ -155,9 +155,9 @@ def fill(
     arrays = {file.stem: np.load(file, mmap_mode="r+") for file in folder.glob("*.npy")} if done else {}
     while done < len(features):
         rows = order[done : done + batch]
-        looked = clean_look(task.collate([features[row] for row in rows])).teacher
+        looked = clean_look(task.reader.collate([features[row] for row in rows])).teacher
         shown = {name: value.to(device) for name, value in looked.items() if name != "labels"}
-        answers = answers_of(task.observe(teacher, shown, needs=frozenset({"embedding"})))
+        answers = answers_of(task.networks.observe(teacher, shown, needs=frozenset({"embedding"})))
         for name, answer in answers.items():
             if name not in arrays:
                 arrays[name] = reserved(folder / f"{name}.npy", answer.dtype, (len(features), *answer.shape[1:]))

@@ -44,7 +44,7 @@ class Training:
         """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
         epochs = float(self.settings.epochs)
         forwards, _ = counts(self.settings, self.size, arguments.world_size)
-        batch = self.task.collate(self.features[: min(2, len(self.features))])
+        batch = self.task.reader.collate(self.features[: min(2, len(self.features))])
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
         self.method.bind(replace(found, masked_lm=self.generator, batches=self.own_batches(arguments.device)))

@@ -44,8 +44,8 @@ def serve(place: Path) -> Served:
     target = Target("here", "one thread", "cpu", {}, threads=1)
     source = made(student, "kd2deploy.exporters.torch.TorchSession")
     texts = [text for text, _ in rows_of(write_rows(place / "eval.csv", 240, seed=1))] + list(ODD)
-    features = task.encode([task.row(text) for text in texts], student)
-    samples = [task.feed([row]) for row in features[:4]]
+    features = task.reader.encode([task.reader.row(text) for text in texts], student)
+    samples = [task.reader.feed([row]) for row in features[:4]]
     made_files: dict[str, Artifact] = {}
     for name, convert in (("fp32", onnx_from_torch), ("q8", int8_from_onnx)):
         (place / name).mkdir()
@@ -63,8 +63,8 @@ def serve(place: Path) -> Served:
     judged = {}
     for name, artifact in made_files.items():
         with open_session(artifact, task, target) as session:
-            logits = np.concatenate([session.run(task.feed([row]))["logits"] for row in features])
-        judged[name] = task.answer({"logits": logits})
+            logits = np.concatenate([session.run(task.reader.feed([row]))["logits"] for row in features])
+        judged[name] = task.metric.answer({"logits": logits})
     return Served(folder, texts, judged)
 
 
@@ -74,13 +74,13 @@ def trained(place: Path) -> Path:
     folder = save_encoder(place / "student", hidden=32)
     task = TextClassification(["neg", "pos"], max_length=LENGTH).at(folder)
     rows = [{"text": text, "label": label} for text, label in rows_of(write_rows(place / "train.csv", 320, seed=0))]
-    features = task.encode(rows, folder)
+    features = task.reader.encode(rows, folder)
     torch.manual_seed(0)
-    net = task.load(folder).train()
+    net = task.networks.load(folder).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for step in range(120):
-        batch = task.collate([features[(step * 16 + place) % len(features)] for place in range(16)])
-        loss = task.observe(net, batch).loss
+        batch = task.reader.collate([features[(step * 16 + place) % len(features)] for place in range(16)])
+        loss = task.networks.observe(net, batch).loss
         assert loss is not None
         optimizer.zero_grad()
         loss.backward()

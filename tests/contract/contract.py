@@ -87,7 +87,7 @@ def bound(case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 
     task, method = small_task(), case.build()
     student = small_bert(2, 16, seed=1) if student is None else student
     teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
-    batch = task.collate(small_rows(2))
+    batch = task.reader.collate(small_rows(2))
     torch.manual_seed(seed)
     shown = networks(task, student, teacher, batch, rows=rows, epochs=2.0, steps=100)
     method.bind(replace(shown, batches=OwnBatches(task, small_rows(24), batch=8, seed=seed)))

@@ -38,7 +38,7 @@ def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_neve
     teacher = distiller.teacher
     assert teacher is not None
     before = copy.deepcopy(teacher.state_dict())
-    found = outcome_of(distiller.train(), small_task().collate(small_rows(8)))
+    found = outcome_of(distiller.train(), small_task().reader.collate(small_rows(8)))
     assert found.loss.shape == ()
     assert found.loss.isfinite()
     assert all(value.isfinite() and not value.requires_grad for value in found.values.values())
@@ -55,7 +55,7 @@ def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_neve
 @every_method
 def test_every_batch_teaches_the_student_and_no_forward_moves_a_weight_of_its(case: Case):
     distiller = bound(case).train()
-    batch = small_task().collate(small_rows(8))
+    batch = small_task().reader.collate(small_rows(8))
     before = copy.deepcopy(distiller.student.state_dict())
     for step in range(6):
         distiller.progress = halfway(step)
@@ -67,7 +67,7 @@ def test_every_batch_teaches_the_student_and_no_forward_moves_a_weight_of_its(ca
 @pytest.mark.parametrize("case", holds_for("minimum"), ids=str)
 def test_what_reads_the_teacher_is_least_where_the_student_equals_it(case: Case):
     teacher = small_bert(2, 16, seed=2)
-    batch = small_task().collate(small_rows(8))
+    batch = small_task().reader.collate(small_rows(8))
     least = imitation(case, copy.deepcopy(teacher), teacher, batch)
     for seed in range(3):
         other = copy.deepcopy(teacher)
@@ -90,7 +90,7 @@ def imitation(case, student, teacher, batch):
 
 @pytest.mark.parametrize("case", holds_for("padding"), ids=str)
 def test_padding_does_not_change_the_loss(case: Case):
-    batch = small_task().collate(small_rows(8))
+    batch = small_task().reader.collate(small_rows(8))
     padded = {
         name: torch.nn.functional.pad(value, (0, 3)) if value.dim() == 2 else value for name, value in batch.items()
     }
@@ -100,7 +100,7 @@ def test_padding_does_not_change_the_loss(case: Case):
 
 @pytest.mark.parametrize("case", holds_for("order"), ids=str)
 def test_the_order_of_the_rows_does_not_change_the_loss(case: Case):
-    batch = small_task().collate(small_rows(8))
+    batch = small_task().reader.collate(small_rows(8))
     turned = {name: value.flip(0) for name, value in batch.items()}
     plain = outcome_of(bound(case).eval(), batch).loss
     torch.testing.assert_close(outcome_of(bound(case).eval(), turned).loss, plain, rtol=1e-4, atol=1e-5)
@@ -109,7 +109,7 @@ def test_the_order_of_the_rows_does_not_change_the_loss(case: Case):
 @pytest.mark.parametrize("case", holds_for("falls"), ids=str)
 def test_the_loss_falls_in_thirty_small_steps(case: Case):
     distiller = bound(case).train()
-    batch = small_task().collate(small_rows(16))
+    batch = small_task().reader.collate(small_rows(16))
     optimizer = torch.optim.AdamW([weight for weight in distiller.parameters() if weight.requires_grad], lr=2e-3)
     losses = []
     for step in range(30):
@@ -183,7 +183,7 @@ def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Cas
 @every_method
 def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupted):
     trained, student, _ = uninterrupted(str(case))
-    alone = small_task().load(trained.student)
+    alone = small_task().networks.load(trained.student)
     assert equal_weights(alone, student)
     plain = small_bert(2, 16, seed=1)
     assert set(alone.state_dict()) == set(plain.state_dict())

@@ -33,9 +33,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bound(case: Case, folders: Path, same: bool = False) -> tuple[Distiller, dict[str, torch.Tensor]]:
     task = TextMultilabel(SEVERAL, max_length=12).at(folders / "teacher")
-    teacher = task.load(folders / "teacher")
-    student = copy.deepcopy(teacher) if same else task.load(folders / "student")
-    batch = task.collate(task.encode(ROWS, folders / "teacher"))
+    teacher = task.networks.load(folders / "teacher")
+    student = copy.deepcopy(teacher) if same else task.networks.load(folders / "student")
+    batch = task.reader.collate(task.reader.encode(ROWS, folders / "teacher"))
     method = case.build()
     torch.manual_seed(0)
     shown = networks(task, student, teacher, batch, rows=4, epochs=2.0, steps=100)

@@ -34,8 +34,8 @@ def target() -> Target:
 def text(tmp_path_factory: pytest.TempPathFactory, target: Target) -> Case:
     folder = save_encoder(tmp_path_factory.mktemp("bert"), "bert")
     task = TextClassification(labels=["neg", "pos"], max_length=32).at(folder)
-    features = task.encode([{"text": words, "label": None} for words in TEXTS], folder)
-    return Case(made(folder, OPENED_BY), task, target, [task.feed([row]) for row in features])
+    features = task.reader.encode([{"text": words, "label": None} for words in TEXTS], folder)
+    return Case(made(folder, OPENED_BY), task, target, [task.reader.feed([row]) for row in features])
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,9 @@ def image(tmp_path_factory: pytest.TempPathFactory, target: Target) -> Case:
     task = ImageClassification(labels=["zero", "one", "two"]).at(folder)
     drawn = np.random.default_rng(0)
     rows = [{"image": drawn.integers(0, 256, (32, 32), dtype=np.uint8), "label": None} for _ in range(6)]
-    return Case(made(folder, OPENED_BY), task, target, [task.feed([row]) for row in task.encode(rows, folder)])
+    return Case(
+        made(folder, OPENED_BY), task, target, [task.reader.feed([row]) for row in task.reader.encode(rows, folder)]
+    )
 
 
 @pytest.fixture(scope="session")

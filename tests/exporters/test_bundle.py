@@ -69,8 +69,8 @@ def test_older_bundles_are_read_and_newer_ones_refused(bundle: Path, version: in
 
 
 def test_transformers_reads_it(text: Case, bundle: Path) -> None:
-    net = text.task.load(bundle)
-    features = text.task.encode([{"text": "a good film", "label": None}], bundle)
+    net = text.task.networks.load(bundle)
+    features = text.task.reader.encode([{"text": "a good film", "label": None}], bundle)
     assert text.task.at(bundle).inputs == text.task.inputs
     assert net.get_submodule("classifier") is not None
     assert len(features) == 1
@@ -84,9 +84,9 @@ def test_predict_uses_the_deployed_file(text: Case, artifacts: dict[str, Artifac
     assert found.target.threads == 1
     rows = [{"text": "a good film", "label": None}]
     with open_bundle(bundle) as session:
-        outputs = session.run(found.task.feed(found.task.encode(rows, found.folder)))
+        outputs = session.run(found.task.reader.feed(found.task.reader.encode(rows, found.folder)))
         assert session.describe()["precision"] == "int8"
-    assert found.task.answer(outputs)[0]["label"] in ("neg", "pos")
+    assert found.task.metric.answer(outputs)[0]["label"] in ("neg", "pos")
 
 
 def test_sums_are_those_of_sha256sum(bundle: Path) -> None:

@@ -1,5 +1,6 @@
 """Export, fusion and the ONNX session, on the runtime itself."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kd2deploy.exporters.onnx import (
 )
 from kd2deploy.exporters.tensorrt import rank_half_sensitivity
 from kd2deploy.exporters.torch import TorchSession
+from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
 
 SIZES = [("x", 2), ("y", 3), ("between", 4)]
@@ -77,7 +79,7 @@ def test_a_cast_that_stands_twice_is_kept_once() -> None:
 @pytest.mark.parametrize("batch", [1, 5])
 def test_onnx_answers_as_torch_does_at_any_size(text: Case, plain: Artifact, batch: int) -> None:
     rows = [{"text": "a good film " * (place + 1), "label": None} for place in range(batch)]
-    feed = text.task.feed(text.task.encode(rows, text.source.path))
+    feed = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
     with TorchSession(text.source, text.task, text.target) as one, OnnxSession(plain, text.task, text.target) as other:
         np.testing.assert_allclose(one.run(feed)["logits"], other.run(feed)["logits"], rtol=1e-4, atol=1e-5)
 
@@ -87,15 +89,25 @@ def test_tracing_exports_too(text: Case, tmp_path: Path) -> None:
     assert made.details["route"] == "torchscript"
 
 
-class Bent(TextClassification):
-    """A task whose deployed network holds what exporters trip over."""
+class BentNetworks(TextNetworks):
+    """Networks that hold what exporters trip over once they are deployed."""
 
+    bend: type[nn.Module]
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return self.bend(super().deployed(net))
+
+
+class Bent(TextClassification):
     def __init__(self, task: TextClassification, bend: type[nn.Module]) -> None:
         super().__init__(**{key: value for key, value in task.spec().items() if key != "use"})
         self.bend = bend
 
-    def deployed(self, net: nn.Module) -> nn.Module:
-        return self.bend(super().deployed(net))
+    @cached_property
+    def networks(self) -> TextNetworks:
+        made = BentNetworks(self.labels, self.reader)
+        made.bend = self.bend
+        return made
 
 
 class Branching(nn.Module):
@@ -176,7 +188,7 @@ def test_attention_gelu_and_layer_norm_are_fused(fused: Artifact) -> None:
 
 def test_fused_attention_still_hides_the_padding(text: Case, plain: Artifact, fused: Artifact) -> None:
     rows = [{"text": "a good film is not slow", "label": None}, {"text": "dull", "label": None}]
-    feed = text.task.feed(text.task.encode(rows, text.source.path))
+    feed = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
     assert not feed["attention_mask"].all()
     one, other = (run_all(made.path, text.task, text.target, [feed])[0]["logits"] for made in (plain, fused))
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -32,10 +32,10 @@ def test_fused_attention_is_quantized_and_hides_the_padding(text: Case, fused: A
     found = int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
     assert found.details["operations"] == {"QAttention": 2, "MatMulInteger": 6}
     rows = [{"text": "a good film is not slow", "label": None}, {"text": "dull", "label": None}]
-    encoded = text.task.encode(rows, text.source.path)
-    together = run_all(found.path, text.task, text.target, [text.task.feed(encoded)])[0]["logits"]
-    alone = run_all(found.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
-    exact = run_all(fused.path, text.task, text.target, [text.task.feed(encoded[1:])])[0]["logits"]
+    encoded = text.task.reader.encode(rows, text.source.path)
+    together = run_all(found.path, text.task, text.target, [text.task.reader.feed(encoded)])[0]["logits"]
+    alone = run_all(found.path, text.task, text.target, [text.task.reader.feed(encoded[1:])])[0]["logits"]
+    exact = run_all(fused.path, text.task, text.target, [text.task.reader.feed(encoded[1:])])[0]["logits"]
     # Rows share one activation scale, so they agree to a few percent and not to the bit.
     np.testing.assert_allclose(together[1], alone[0], atol=0.1 * float(np.abs(exact).max()))
 

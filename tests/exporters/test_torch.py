@@ -1,7 +1,7 @@
 """The PyTorch session: eval mode, threads, precision, compilation."""
 
 import dataclasses
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch import nn
 from kd2deploy.core import Resident, open_session
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters.torch import TorchSession, exact_fp32
+from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 
 
 def test_it_answers_as_the_network_does(text: Case) -> None:
     feed = text.samples[0]
-    net = text.task.load(text.source.path)
+    net = text.task.networks.load(text.source.path)
     with torch.no_grad():
         expected = net(**{name: torch.from_numpy(array) for name, array in feed.items()}).logits.numpy()
     with open_session(text.source, text.task, text.target) as session:
@@ -51,9 +52,14 @@ def test_a_module_in_training_mode_is_refused(text: Case) -> None:
         def eval(self) -> "Awake":
             return self.train()
 
-    class Careless(TextClassification):
+    class CarelessNetworks(TextNetworks):
         def deployed(self, net: nn.Module) -> nn.Module:
             return Awake(super().deployed(net))
+
+    class Careless(TextClassification):
+        @cached_property
+        def networks(self) -> TextNetworks:
+            return CarelessNetworks(self.labels, self.reader)
 
     assert isinstance(text.task, TextClassification)
     task = Careless(**{key: value for key, value in text.task.spec().items() if key != "use"})

@@ -34,7 +34,7 @@ def messages() -> ModuleType:
 def repository(text: Case, plain: Artifact, tmp_path: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
         (tmp_path / name).write_bytes((text.source.path / name).read_bytes())
-    text.task.write_as_judged(tmp_path)
+    text.task.reader.write_as_judged(tmp_path)
     write_triton(tmp_path, [text.source, plain], text.task, text.target)
     return tmp_path / "triton_models"
 
@@ -76,7 +76,7 @@ def test_pictures_have_fixed_sizes_and_no_reader(messages: ModuleType, image: Ca
     ]
     assert config.backend == "openvino"
     assert config.max_batch_size == 16
-    assert image.task.server_reader() is None
+    assert image.task.reader.server_reader() is None
 
 
 def python_model(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -103,8 +103,8 @@ def test_the_reader_makes_the_judged_tokens_and_pads_what_came_together_alike(
         answers = model.execute(round_)
         assert {array.shape[1] for one in answers for array in one.values()} == {length}
         for texts, answer in zip(requests, answers, strict=False):
-            rows = [text.task.row(one) for one in texts]
-            judged = text.task.feed(text.task.encode(rows, text.source.path))
+            rows = [text.task.reader.row(one) for one in texts]
+            judged = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
             assert answer.keys() == judged.keys()
             for name, array in judged.items():
                 np.testing.assert_array_equal(answer[name][:, : array.shape[1]], array)

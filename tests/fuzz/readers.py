@@ -20,15 +20,15 @@ from kd2deploy.data.prepare import prepare
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
 from kd2deploy.flows.pack import manifest_of, read_rows
+from kd2deploy.networks.folder import check_folder, config_in, tokenizer
+from kd2deploy.networks.image_processor import processor, save_processor
+from kd2deploy.networks.weights import check_weights, weight_files
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.from_flags import guessed, task_called
 from kd2deploy.recipe.resolve import load_target, target_files
 from kd2deploy.report import Report
 from kd2deploy.run import Run
-from kd2deploy.tasks._folder import check_folder, config_in, tokenizer
-from kd2deploy.tasks._image_processor import processor, save_processor
 from kd2deploy.tasks._images import opened, unreadable
-from kd2deploy.tasks._weights import check_weights, weight_files
 from kd2deploy.train.checkpoint import locate
 
 
@@ -169,7 +169,7 @@ def of_networks(folder: Path, network: Path) -> dict[str, Subject]:
         try:
             check_folder(network)
             config_in(network)
-            return TASK.at(network).load(network)
+            return TASK.at(network).networks.load(network)
         finally:
             written(network / "config.json", sound)
 
@@ -178,7 +178,7 @@ def of_networks(folder: Path, network: Path) -> dict[str, Subject]:
             written(network / name, data)
             tokenizer.cache_clear()
             try:
-                return TASK.encode(TEXTS, network)
+                return TASK.reader.encode(TEXTS, network)
             finally:
                 written(network / name, start)
 

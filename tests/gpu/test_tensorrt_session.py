@@ -42,8 +42,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = save_encoder(tmp_path_factory.mktemp("bert"))
     task = TextClassification(labels=["neg", "pos"], max_length=32).at(folder)
     target = Target("here", "the device of this machine", "cuda", {})
-    rows = task.encode([{"text": words, "label": None} for words in TEXTS], folder)
-    samples = [task.feed([row]) for row in rows] + [task.feed(rows)]
+    rows = task.reader.encode([{"text": words, "label": None} for words in TEXTS], folder)
+    samples = [task.reader.feed([row]) for row in rows] + [task.reader.feed(rows)]
     source = made(folder, "kd2deploy.exporters.torch.TorchSession")
     plain = onnx_from_torch(source, task, target, tmp_path_factory.mktemp("onnx"), samples)
     return Case(source, plain, task, target, samples)

@@ -9,7 +9,23 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor, nn
 
-from kd2deploy.core import Artifact, Batch, Features, Observation, Port, Row, Scores, Target, Task, Variant, made, trust
+from kd2deploy.core import (
+    Artifact,
+    Batch,
+    Features,
+    Metric,
+    Observation,
+    Port,
+    Reader,
+    Row,
+    Scores,
+    Target,
+    Task,
+    TaskNetworks,
+    Variant,
+    made,
+    trust,
+)
 from kd2deploy.errors import SessionError
 
 HERE = "measured_sessions"
@@ -17,22 +33,8 @@ trust(HERE)
 CPU = Target(name="here", about="this machine", device="cpu", variants={"plain": Variant()}, threads=1)
 
 
-class Parity(Task):
-    """Is the sum of a row of numbers positive? Two logits; a row is {"numbers", "label"}."""
-
-    name = "parity"
+class NumberNetworks(TaskNetworks):
     auto = "none"
-
-    def __init__(self, binary: bool = True) -> None:
-        self.metric, self.binary = "accuracy", binary
-        self.inputs = (Port("x", "float32", ("batch", "length")),)
-        self.outputs = (Port("logits", "float32", ("batch", 2)),)
-
-    def spec(self) -> dict[str, Any]:
-        return {"use": f"{HERE}.Parity", "binary": self.binary}
-
-    def at(self, folder: Path) -> "Parity":
-        return self
 
     def load(self, folder: Path) -> nn.Module:
         raise NotImplementedError("no test loads a network")
@@ -46,6 +48,14 @@ class Parity(Task):
     def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
         raise NotImplementedError("no test trains")
 
+    def deployed(self, net: nn.Module) -> nn.Module:
+        raise NotImplementedError("no test exports")
+
+    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
+        raise NotImplementedError("no test exports")
+
+
+class NumberReader(Reader):
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
         return [{"x": np.asarray(row["numbers"], dtype=np.float32)} for row in rows]
 
@@ -61,11 +71,15 @@ class Parity(Task):
     def length(self, features: Features) -> int:
         return len(features["x"])
 
-    def deployed(self, net: nn.Module) -> nn.Module:
-        raise NotImplementedError("no test exports")
+    def row(self, given: str, other: str | None = None) -> Row:
+        raise NotImplementedError("no test serves")
 
-    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
-        raise NotImplementedError("no test exports")
+
+class ParityMetric(Metric):
+    name, unit = "accuracy", "share"
+
+    def __init__(self, binary: bool) -> None:
+        self.binary = binary
 
     def score(self, outputs: Mapping[str, np.ndarray[Any, Any]], rows: Sequence[Row]) -> Scores:
         truth = np.array([row["label"] for row in rows])
@@ -83,14 +97,30 @@ class Parity(Task):
         cosine = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) + 1e-12)
         return {"top1": float(np.mean(a.argmax(-1) == b.argmax(-1))), "cosine": float(cosine.mean())}
 
-    def row(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("no test serves")
+    def answer(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[dict[str, Any]]:
+        return [{"label": int(place)} for place in outputs["logits"].argmax(-1)]
+
+
+class Parity(Task):
+    """Is the sum of a row of numbers positive? Two logits; a row is {"numbers", "label"}."""
+
+    name = "parity"
+    reads = NumberReader
+    networks = NumberNetworks()
+
+    def __init__(self, binary: bool = True) -> None:
+        self.reader, self.metric = NumberReader(), ParityMetric(binary)
+        self.inputs = (Port("x", "float32", ("batch", "length")),)
+        self.outputs = (Port("logits", "float32", ("batch", 2)),)
+
+    def spec(self) -> dict[str, Any]:
+        return {"use": f"{HERE}.Parity", "binary": self.metric.binary}
+
+    def at(self, folder: Path) -> "Parity":
+        return self
 
     def snippet(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("no test serves")
-
-    def answer(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[dict[str, Any]]:
-        return [{"label": int(place)} for place in outputs["logits"].argmax(-1)]
 
 
 class SumSession:

@@ -13,7 +13,7 @@ from kd2deploy.measure.timing import Contender
 
 TASK = Parity()
 ROWS = numbered_rows(50)
-FEATURES = TASK.encode(ROWS, Path())
+FEATURES = TASK.reader.encode(ROWS, Path())
 
 
 def test_a_fresh_process_scores_what_this_one_does(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_outputs_come_back_in_the_order_of_the_rows(tmp_path: Path) -> None:
 
 def test_batches_hold_examples_of_like_length_and_every_example_once() -> None:
     batches = by_length(TASK, FEATURES, 8)
-    lengths = [[TASK.length(FEATURES[place]) for place in places] for places in batches]
+    lengths = [[TASK.reader.length(FEATURES[place]) for place in places] for places in batches]
     assert sorted(place for places in batches for place in places) == list(range(50))
     assert all(min(before) >= max(after) for before, after in itertools.pairwise(lengths))
 

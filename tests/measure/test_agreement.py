@@ -9,7 +9,7 @@ from kd2deploy.measure.accuracy import outputs_of
 from kd2deploy.measure.agreement import agree
 
 TASK = Parity()
-FEATURES = TASK.encode(numbered_rows(64), Path())
+FEATURES = TASK.reader.encode(numbered_rows(64), Path())
 
 
 def outputs(folder: Path, name: str, bias: float = 0.0) -> dict[str, np.ndarray]:

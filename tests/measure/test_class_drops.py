@@ -6,7 +6,7 @@ from kd2deploy.errors import MeasureError
 from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, worst_drop
 from kd2deploy.measure.intervals import Interval, TooFew
 from kd2deploy.measure.paired import paired_difference
-from kd2deploy.tasks._classification import score_classes
+from kd2deploy.tasks._class_metric import score_classes
 
 
 def scored(truth: np.ndarray, right: np.ndarray) -> Scores:

@@ -31,7 +31,7 @@ SHORT = Protocol(
 
 def requests(count: int = 16) -> list[dict[str, np.ndarray]]:
     task = Parity()
-    return timing_feeds(task, task.encode(numbered_rows(count), Path()), batch=1, inputs=count)
+    return timing_feeds(task, task.reader.encode(numbered_rows(count), Path()), batch=1, inputs=count)
 
 
 @pytest.fixture(scope="module")

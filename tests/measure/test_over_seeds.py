@@ -95,7 +95,7 @@ def test_other_metrics_are_resampled_over_examples():
 
     ours, theirs = [answered(0.3), answered(0.3)], [answered(1.0), answered(1.0)]
     found = difference_over_examples(task, ours, theirs, np.random.default_rng(0))
-    means = [np.mean([task.headline(truth, one.predictions) for one in group]) for group in (ours, theirs)]
+    means = [np.mean([task.metric.headline(truth, one.predictions) for one in group]) for group in (ours, theirs)]
     assert found.estimate == pytest.approx(means[0] - means[1])
     assert 0 < found.low < found.estimate < found.high
     same = difference_over_examples(task, ours, ours, np.random.default_rng(0))

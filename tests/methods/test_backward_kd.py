@@ -25,6 +25,7 @@ class Pixels(nn.Module):
 class PixelTask:
     name = "tiny_pixels"
     inputs = (Port("pixel_values", "float32", ("batch", 1, 2, 3)),)
+    networks = property(lambda self: self)
 
     def observe(self, net, batch, *, needs=frozenset()):
         return Observation(logits=net(batch["pixel_values"]))
@@ -91,9 +92,9 @@ def test_the_gradient_goes_through_the_teacher(kind):
     look = view(batch)
     argument = "inputs_embeds" if kind == "text" else "pixel_values"
     task, student, teacher = view.networks
-    start = task.continuous_input(student, batch)[1].detach().requires_grad_(True)
-    fixed = task.observe(teacher, batch).logits.detach()
-    answer = task.observe(
+    start = task.networks.continuous_input(student, batch)[1].detach().requires_grad_(True)
+    fixed = task.networks.observe(teacher, batch).logits.detach()
+    answer = task.networks.observe(
         student, {name: value for name, value in batch.items() if name != "input_ids"} | {argument: start}
     )
     (without,) = torch.autograd.grad((answer.logits - fixed).square().sum(), start)
@@ -256,5 +257,5 @@ def pixel_view(steps, rate=0.1):
 
 def apart(view, look):
     task, student, teacher = view.networks
-    distance = task.observe(student, look.student).logits - task.observe(teacher, look.teacher).logits
+    distance = task.networks.observe(student, look.student).logits - task.networks.observe(teacher, look.teacher).logits
     return distance.square().sum(-1).mean().item()

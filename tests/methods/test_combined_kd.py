@@ -80,7 +80,9 @@ def test_the_generators_objective_grows():
         task, student, teacher = view.networks
         with torch.no_grad():
             look = view.look(unseen, *view.filled(unseen))
-            pair = Pair(task.observe(student, look.student), task.observe(teacher, look.teacher), look)
+            pair = Pair(
+                task.networks.observe(student, look.student), task.networks.observe(teacher, look.teacher), look
+            )
             return view.objective(Step(unseen, {view.name: pair}, at())).item()
 
     before = apart()

@@ -143,7 +143,7 @@ def test_one_training_with_one_optimizer_returns_the_student_of_the_best_score(t
     )
     (optimizer,) = optimizers
     assert {int(state["step"]) for state in optimizer.state.values()} == {trained.steps} == {9}
-    kept = small_task().load(trained.student).state_dict()
+    kept = small_task().networks.load(trained.student).state_dict()
     assert all(torch.equal(weight, seen[1][name]) for name, weight in kept.items())
 
 

@@ -115,7 +115,7 @@ def test_unmixed_it_is_last_layer_distillation_batch_for_batch_and_consistent():
     for epoch in (0.0, 1.0, 2.0):
         for _ in range(2):
             batch = text_batch()
-            last = step_of(*(TinyTask().observe(net, batch) for net in (student, teacher)), batch)
+            last = step_of(*(TinyTask().networks.observe(net, batch) for net in (student, teacher)), batch)
             expected = AttentionRelations()(last) + top(last)
             torch.testing.assert_close(run(method, student, teacher, batch, at(epoch)), expected)
 
@@ -178,7 +178,9 @@ def test_the_consistency_needs_no_teacher_in_the_unmixed_view():
     batch, student = text_batch(), TinyText()
     look = view(batch)
     seen = {"clean": (batch, look), "mix": (look.student, look)}
-    pairs = {name: Pair(TinyTask().observe(student, shown), None, look) for name, (shown, look) in seen.items()}
+    pairs = {
+        name: Pair(TinyTask().networks.observe(student, shown), None, look) for name, (shown, look) in seen.items()
+    }
     assert term(Step(batch, pairs, at())).isfinite()
 
 

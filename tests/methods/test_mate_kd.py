@@ -64,7 +64,7 @@ def test_gradient_reaches_the_generator_through_both_networks_word_embeddings():
     mask, tokens = view.filled(batch)
     look = view.look(batch, mask, tokens)
     for net, own in ((student, look.student), (teacher, look.teacher)):
-        answer = task.observe(net, own).logits.square().sum()
+        answer = task.networks.observe(net, own).logits.square().sum()
         gradients = torch.autograd.grad(answer, list(view.generator.parameters()), retain_graph=True)
         assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
@@ -87,7 +87,7 @@ def generators_gradient(view, batch, attached):
     torch.manual_seed(1)
     with learning(view) as weights:
         look = view.look(batch, *view.filled(batch))
-        answers = [task.observe(net, own) for net, own in zip((student, teacher), look, strict=True)]
+        answers = [task.networks.observe(net, own) for net, own in zip((student, teacher), look, strict=True)]
         if not attached:
             answers[1] = replace(answers[1], logits=answers[1].logits.detach())
         gain = view.objective(Step(batch, {view.name: Pair(*answers, look)}, view.progress))
@@ -408,5 +408,5 @@ def disagreement(view, batch):
     """What the generator ascends, on the text that it writes now."""
     task, student, teacher = view.networks
     look = view.look(batch, *view.filled(batch))
-    pair = Pair(task.observe(student, look.student), task.observe(teacher, look.teacher), look)
+    pair = Pair(task.networks.observe(student, look.student), task.networks.observe(teacher, look.teacher), look)
     return view.objective(Step(batch, {view.name: pair}, view.progress)).item()

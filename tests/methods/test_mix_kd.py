@@ -137,7 +137,7 @@ def test_with_one_output_and_nothing_mixed_it_is_logit_batch_for_batch_with_its_
     one.views[0].draw = lambda rows: (torch.ones(rows), torch.arange(rows).flip(0))
     for seed in range(3):
         rows = [{**row, "labels": float(row["labels"])} for row in small_rows(6, seed=seed, shortest=8, longest=8)]
-        batch, found = task.collate(rows), []
+        batch, found = task.reader.collate(rows), []
         for method, scale in ((one, 1.0), (other, 2.0)):
             if not seed:
                 method.bind(described(task, student, teacher, batch, rows=6, epochs=1.0, steps=3))
@@ -215,6 +215,7 @@ def test_networks_that_cannot_be_mixed_are_refused(changes, message):
 class PixelTask:
     inputs = (Port("pixel_values", "float32", ("batch", 3, "height", "width")),)
     outputs = (Port("logits", "float32", ("batch", "labels")),)
+    networks = property(lambda self: self)
 
     def continuous_input(self, net, batch):
         return "pixel_values", batch["pixel_values"]

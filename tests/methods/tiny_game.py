@@ -91,7 +91,7 @@ def terms_of(method, student, teacher, batch, progress=None):
     task, pairs = WordTask(), {}
     for name, look in looks.items():
         with torch.no_grad():
-            theirs = task.observe(teacher, look.teacher)
-        pairs[name] = Pair(task.observe(student, look.student), theirs, look)
+            theirs = task.networks.observe(teacher, look.teacher)
+        pairs[name] = Pair(task.networks.observe(student, look.student), theirs, look)
     step = Step(batch, pairs, progress)
     return {name: weighted.term(step) for name, weighted in method.weighted.items()}

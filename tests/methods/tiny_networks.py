@@ -75,6 +75,7 @@ class TinyTask:
 
     inputs = (Port("input_ids", "int64", ("batch", "sequence")), Port("attention_mask", "int64", ("batch", "sequence")))
     outputs = (Port("logits", "float32", ("batch", "labels")),)
+    networks = property(lambda self: self)
 
     def observe(self, net, batch, *, needs=frozenset()):
         arguments = {name: batch[name] for name in ("input_ids", "inputs_embeds", "attention_mask") if name in batch}
@@ -166,7 +167,7 @@ def run(method, student, teacher, batch, progress=None):
     pairs = {}
     for name, look in looks.items():
         with torch.no_grad():
-            theirs = task.observe(teacher, look.teacher)
-        pairs[name] = Pair(task.observe(student, look.student), theirs, look)
+            theirs = task.networks.observe(teacher, look.teacher)
+        pairs[name] = Pair(task.networks.observe(student, look.student), theirs, look)
     step = Step(batch, pairs, progress)
     return sum(weighted.at(progress) * weighted.term(step) for weighted in method.weighted.values())

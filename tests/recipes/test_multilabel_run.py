@@ -80,7 +80,7 @@ def test_the_bundle_answers_by_the_threshold_it_was_judged_at(result: Result) ->
 
     assert result.bundle is not None
     task = read_bundle(result.bundle).task
-    threshold = task.choices()["threshold"]
+    threshold = task.metric.choices()["threshold"]
     assert threshold == pytest.approx(float(result.report.protocol["threshold of the student"] or 0))
     texts = ["a good film", "the plot was slow", "dull dull plot", "the"]
     done = subprocess.run(

@@ -44,7 +44,7 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
     def watched(task: Any, net: nn.Module, *arguments: Any, **named: Any) -> Any:
         starts.append(weights(net))
         trained = train(task, net, *arguments, **named)
-        kept.append((trained.kept_step, trained.steps, weights(task.load(trained.student))))
+        kept.append((trained.kept_step, trained.steps, weights(task.networks.load(trained.student))))
         return trained
 
     monkeypatch.setattr(stage, "distill", watched)

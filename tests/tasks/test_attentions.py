@@ -5,7 +5,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from kd2deploy.core import Batch, Observation, Task
-from kd2deploy.tasks.image_classification import ImageClassification, ports_of
+from kd2deploy.tasks._image_reader import ports_of
+from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 
 ATTENTIONS = frozenset({"attentions"})
@@ -32,7 +33,7 @@ def words() -> Batch:
 
 def observed(task: Task, net: nn.Module, batch: Batch) -> Observation:
     torch.manual_seed(1)
-    return task.observe(net, batch, needs=ATTENTIONS)
+    return task.networks.observe(net, batch, needs=ATTENTIONS)
 
 
 def dropped(net: nn.Module, batch: Batch) -> Observation:
@@ -69,7 +70,7 @@ def test_a_gradient_flows_through_the_attentions() -> None:
 def test_image_networks_show_theirs_before_dropout_too(tmp_path) -> None:
     save_image_net(tmp_path, "vit")
     task = ImageClassification(["zero", "one", "two"], **ports_of(tmp_path))
-    net = task.load(tmp_path)
+    net = task.networks.load(tmp_path)
     for module in net.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = RATE

@@ -10,9 +10,9 @@ from tiny_models import WORDS, save_tokenizer
 from transformers import AutoTokenizer
 
 from kd2deploy.errors import ModelError
+from kd2deploy.networks.folder import tokenizer
 from kd2deploy.tasks import _encoding
 from kd2deploy.tasks._encoding import beginning, chunks, cut_is_safe, token_columns
-from kd2deploy.tasks._folder import tokenizer
 from kd2deploy.tasks._reading import counted
 from kd2deploy.tasks.text_classification import TextClassification
 
@@ -35,7 +35,7 @@ def test_chunks_give_what_each_row_gives_alone(
     monkeypatch.setattr(_encoding, "CHUNK_ROWS", 7)
     texts = sentences(40)
     rows = [{"text": text, "text_pair": texts[-place], "label": place % 2} for place, text in enumerate(texts)]
-    found = TextClassification(["no", "yes"], max_length=12, pair=pair, token_types=True).encode(rows, tmp_path)
+    found = TextClassification(["no", "yes"], max_length=12, pair=pair, token_types=True).reader.encode(rows, tmp_path)
     assert len(found) == 40
     for place, (row, features) in enumerate(zip(rows, found, strict=True)):
         alone = reader([row["text"]], [row["text_pair"]] if pair else None, truncation=True, max_length=12)
@@ -46,7 +46,7 @@ def test_chunks_give_what_each_row_gives_alone(
 
 
 def test_what_is_kept_is_small(reader: Any, tmp_path: Path) -> None:
-    found: Any = TextClassification(["no", "yes"]).encode([{"text": "a good film", "label": 0}] * 50, tmp_path)
+    found: Any = TextClassification(["no", "yes"]).reader.encode([{"text": "a good film", "label": 0}] * 50, tmp_path)
     assert found.columns["input_ids"].flat.dtype.itemsize == 1  # twenty words
     assert found.columns["input_ids"].flat.shape == (50 * 5,)
 
@@ -105,7 +105,7 @@ def test_a_tokenizer_without_a_length_is_no_limit(length: int, tmp_path: Path) -
         said = {name: value for name, value in json.loads(config.read_text()).items() if name != "model_max_length"}
         config.write_text(json.dumps(said))
         task = TextClassification(["neg", "pos"], max_length=length).at(folder)
-        (row,) = task.encode([{"text": "good " * 5000, "label": 0}], folder)
+        (row,) = task.reader.encode([{"text": "good " * 5000, "label": 0}], folder)
         assert len(row["input_ids"]) == {"bert": 66, "roberta": 65, "deberta-v2": min(length, 5002)}[family]
 
 

@@ -12,8 +12,9 @@ from tiny_models import save_image_net, save_image_processor
 
 from kd2deploy.core import build_task
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.tasks._image_processor import read_alike
-from kd2deploy.tasks.image_classification import ImageClassification, ports_of
+from kd2deploy.networks.image_processor import read_alike
+from kd2deploy.tasks._image_reader import ports_of
+from kd2deploy.tasks.image_classification import ImageClassification
 
 LABELS = ["zero", "one", "two"]
 
@@ -35,13 +36,13 @@ def picture(height: int = 20, width: int = 18, channels: int | None = None, seed
 def test_observation_has_what_was_asked_for(family: str, hidden: Any, maps: int, tmp_path: Path) -> None:
     save_image_net(tmp_path, family)
     task = ImageClassification(LABELS).at(tmp_path)
-    net = task.load(tmp_path)
+    net = task.networks.load(tmp_path)
     rows = [{"image": picture(seed=seed), "label": seed % 3, "index": seed} for seed in range(4)]
-    features = task.encode(rows, tmp_path)
-    batch = task.collate(features)
-    seen = task.observe(net, batch, needs=frozenset({"hidden", "attentions", "embedding"}))
+    features = task.reader.encode(rows, tmp_path)
+    batch = task.reader.collate(features)
+    seen = task.networks.observe(net, batch, needs=frozenset({"hidden", "attentions", "embedding"}))
     assert seen.embedding is not None
-    torch.testing.assert_close(task.head(net)(seen.embedding), seen.logits)
+    torch.testing.assert_close(task.networks.head(net)(seen.embedding), seen.logits)
     assert all(states.dim() == 3 and states.shape[0] == 4 for states in seen.hidden)
     if hidden is not None:
         assert [tuple(states.shape[1:]) for states in seen.hidden] == hidden
@@ -50,9 +51,9 @@ def test_observation_has_what_was_asked_for(family: str, hidden: Any, maps: int,
     expected = torch.nn.functional.cross_entropy(seen.logits, torch.tensor([0, 1, 2, 0]))
     assert seen.loss is not None
     torch.testing.assert_close(seen.loss, expected)
-    (logits,) = task.deployed(net)(torch.from_numpy(task.feed(features)["pixel_values"]))
+    (logits,) = task.networks.deployed(net)(torch.from_numpy(task.reader.feed(features)["pixel_values"]))
     torch.testing.assert_close(logits, seen.logits, atol=1e-5, rtol=1e-4)
-    (logits,) = task.deployed(net)(*task.example(net, 2).values())
+    (logits,) = task.networks.deployed(net)(*task.networks.example(net, 2).values())
     assert logits.shape == (2, 3)
 
 
@@ -64,10 +65,10 @@ def test_a_picture_is_the_same_as_array_file_and_bytes(tmp_path: Path) -> None:
     Image.fromarray(array).save(stored, "PNG")
     (tmp_path / "one.png").write_bytes(stored.getvalue())
     forms = [array, array[..., None], Image.fromarray(array), str(tmp_path / "one.png"), stored.getvalue()]
-    features = task.encode([{"image": form, "label": 0} for form in forms], tmp_path)
+    features = task.reader.encode([{"image": form, "label": 0} for form in forms], tmp_path)
     assert features[0]["pixel_values"].dtype == np.uint8
     assert all(np.array_equal(one["pixel_values"], features[0]["pixel_values"]) for one in features)
-    values = task.feed(features)["pixel_values"]
+    values = task.reader.feed(features)["pixel_values"]
     assert values.dtype == np.float32
     np.testing.assert_allclose(values[0], (features[0]["pixel_values"] / 255 - 0.5) / 0.25, atol=1e-5)
 
@@ -85,7 +86,7 @@ def test_a_picture_is_the_same_as_array_file_and_bytes(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_refused_with_its_row(image: Any, words: str, tmp_path: Path) -> None:
     save_image_net(tmp_path)
     with pytest.raises(DataError, match=f"row 7: .*({words})"):
-        ImageClassification(LABELS).encode([{"image": image, "label": 0, "index": 7}], tmp_path)
+        ImageClassification(LABELS).reader.encode([{"image": image, "label": 0, "index": 7}], tmp_path)
 
 
 def test_ports_are_read_from_the_folder(tmp_path: Path) -> None:
@@ -122,13 +123,13 @@ def test_the_snippet_prepares_as_the_task_does(
     task = ImageClassification(LABELS).at(tmp_path)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    net = task.load(tmp_path)
+    net = task.networks.load(tmp_path)
     exec(task.snippet(".", tmp_path).replace('print(answer("picture.png"))', ""), names)
     for file in odd_pictures(tmp_path):
-        features = task.encode([task.row(str(file))], tmp_path)
-        assert np.array_equal(names["prepared"](file), task.feed(features)["pixel_values"]), file
-        seen = task.observe(net, task.collate(features))
-        assert names["answer"](file) == task.answer({"logits": seen.logits.detach().numpy()})[0]["label"]
+        features = task.reader.encode([task.reader.row(str(file))], tmp_path)
+        assert np.array_equal(names["prepared"](file), task.reader.feed(features)["pixel_values"]), file
+        seen = task.networks.observe(net, task.reader.collate(features))
+        assert names["answer"](file) == task.metric.answer({"logits": seen.logits.detach().numpy()})[0]["label"]
 
 
 def test_images_agree_by_processing_and_channels(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_images_agree_by_processing_and_channels(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_says_why(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
-    flaw = ImageClassification.flaw
+    flaw = ImageClassification.reads.flaw
     assert not flaw(str(tmp_path / "whole.png"))
     assert not flaw((tmp_path / "whole.png").read_bytes())
     assert not flaw(picture())

@@ -12,7 +12,7 @@ from PIL import Image
 from tasks.odd_pictures import HEIGHT, WIDTH, odd_pictures
 
 from kd2deploy.errors import DataError
-from kd2deploy.tasks._image_processor import Processor
+from kd2deploy.networks.image_processor import Processor
 from kd2deploy.tasks._images import opened, pixels, unreadable
 
 Array = np.ndarray[Any, Any]

@@ -11,20 +11,19 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from kd2deploy.errors import DataError
 from kd2deploy.methods.logit import softened_kl
-from kd2deploy.tasks._multilabel import (
+from kd2deploy.tasks._losses import binary_cross_entropy, yes_or_no
+from kd2deploy.tasks._set_metric import (
     average_precision,
     best_threshold,
-    binary_cross_entropy,
     candidates,
     f1_by_label,
-    label_set,
     macro_f1,
     margins_of,
     micro_f1,
     score_sets,
     subset_accuracy,
-    yes_or_no,
 )
+from kd2deploy.tasks._targets import label_set
 
 LABELS = ("plot", "sound", "cast")
 

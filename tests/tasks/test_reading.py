@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tiny_models import save_tokenizer
 
+from kd2deploy.networks.folder import tokenizer
 from kd2deploy.tasks import _reading
-from kd2deploy.tasks._folder import tokenizer
 from kd2deploy.tasks._reading import Counts, counted
 from kd2deploy.tasks.text_classification import TextClassification
 
@@ -40,7 +40,7 @@ def test_a_long_text_is_counted_by_its_beginning(folder: Path, monkeypatch: pyte
 
 
 def test_long_and_strange_texts_are_told(folder: Path) -> None:
-    found = TASK.reading(rows(*["a good film was very slow"] * 9, "日"), folder)
+    found = TASK.reader.reading(rows(*["a good film was very slow"] * 9, "日"), folder)
     assert found.figures == {
         "rows cut at 6 tokens": "90.0 %",
         "tokens cut off": "32.7 %",
@@ -50,10 +50,12 @@ def test_long_and_strange_texts_are_told(folder: Path) -> None:
         "90.0 % of the rows are cut at 6 tokens, and 32.7 % of all tokens with them: raise `max_length` if what is cut "
         "off matters",
     )
-    (said,) = TASK.reading(rows("日 本 語 a", "日 本 語 a"), folder).doubts
+    (said,) = TASK.reader.reading(rows("日 本 語 a", "日 本 語 a"), folder).doubts
     assert said.startswith("75.0 % of the tokens are unknown to the tokenizer")
-    assert TASK.reading(rows("good", ""), folder).doubts == ("1 of 2 rows hold nothing that the tokenizer keeps",)
-    assert TASK.reading(rows("good", "a good film"), folder).doubts == ()
+    assert TASK.reader.reading(rows("good", ""), folder).doubts == (
+        "1 of 2 rows hold nothing that the tokenizer keeps",
+    )
+    assert TASK.reader.reading(rows("good", "a good film"), folder).doubts == ()
 
 
 @pytest.mark.parametrize(
@@ -67,10 +69,10 @@ def test_long_and_strange_texts_are_told(folder: Path) -> None:
     ],
 )
 def test_one_text_is_told_by_itself(text: str, said: str | None, folder: Path) -> None:
-    assert TASK.reading(rows(text), folder).doubts == (() if said is None else (said,))
+    assert TASK.reader.reading(rows(text), folder).doubts == (() if said is None else (said,))
 
 
 def test_half_of_a_surrogate_pair_is_no_text() -> None:
-    assert "character 3" in TextClassification.flaw("ab\ud83d")
-    assert TextClassification.flaw("ab😀日") == ""
-    assert TextClassification.flaw(3) == "3 is no text"
+    assert "character 3" in TextClassification.reads.flaw("ab\ud83d")
+    assert TextClassification.reads.flaw("ab😀日") == ""
+    assert TextClassification.reads.flaw(3) == "3 is no text"

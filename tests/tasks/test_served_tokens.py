@@ -75,8 +75,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def feeds(task: TextClassification, folder: Path, pair: bool) -> list[dict[str, Any]]:
     """What was judged: each text alone, as the task encodes it."""
     others = list(reversed(TEXTS))
-    rows = [task.row(text, other if pair else None) for text, other in zip(TEXTS, others, strict=True)]
-    return [task.feed(task.encode([row], folder)) for row in rows]
+    rows = [task.reader.row(text, other if pair else None) for text, other in zip(TEXTS, others, strict=True)]
+    return [task.reader.feed(task.reader.encode([row], folder)) for row in rows]
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -86,7 +86,7 @@ def test_every_reader_of_the_files_sees_the_judged_tokens(folder: Path, pair: bo
     task = TextClassification(LABELS, max_length=LENGTH, pair=pair)
     judged = feeds(task, folder, pair)
     assert max(feed["input_ids"].shape[1] for feed in judged) == LENGTH
-    task.write_as_judged(folder)
+    task.reader.write_as_judged(folder)
     others = list(reversed(TEXTS))
     plain, reader = Tokenizer.from_file(str(folder / "tokenizer.json")), AutoTokenizer.from_pretrained(folder)
     for text, other, feed in zip(TEXTS, others, judged, strict=True):
@@ -94,7 +94,9 @@ def test_every_reader_of_the_files_sees_the_judged_tokens(folder: Path, pair: bo
         assert plain.encode(text, other if pair else None).ids == expected
         # In lists: given alone, transformers takes an empty second text for none.
         assert reader([text], [other] if pair else None, truncation=True)["input_ids"] == [expected]
-    together = task.feed(task.encode([task.row(text, "fun" if pair else None) for text in TEXTS], folder))
+    together = task.reader.feed(
+        task.reader.encode([task.reader.row(text, "fun" if pair else None) for text in TEXTS], folder)
+    )
     given = [(text, "fun") if pair else text for text in TEXTS]
     batch = plain.encode_batch(given)
     np.testing.assert_array_equal([one.ids for one in batch], together["input_ids"])
@@ -105,7 +107,7 @@ def test_every_reader_of_the_files_sees_the_judged_tokens(folder: Path, pair: bo
 
 
 def test_the_files_say_the_judged_length_and_nothing_of_the_training(folder: Path) -> None:
-    TextClassification(LABELS, max_length=LENGTH).write_as_judged(folder)
+    TextClassification(LABELS, max_length=LENGTH).reader.write_as_judged(folder)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["model_max_length"] == LENGTH
     assert config["padding_side"] == "right"
@@ -120,22 +122,22 @@ def test_the_files_say_the_judged_length_and_nothing_of_the_training(folder: Pat
 
 def test_the_networks_own_positions_limit_what_is_said(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path)  # 66 positions, and a tokenizer that says 64
-    TextClassification(LABELS, max_length=10**6).write_as_judged(folder)
+    TextClassification(LABELS, max_length=10**6).reader.write_as_judged(folder)
     assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 64
 
 
 def test_token_types_are_named_where_the_network_has_them(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path)
-    TextClassification(LABELS).at(folder).write_as_judged(folder)
+    TextClassification(LABELS).at(folder).reader.write_as_judged(folder)
     names = json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"]
     assert names == ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def test_it_may_be_written_twice(folder: Path) -> None:
     task = TextClassification(LABELS, max_length=LENGTH)
-    task.write_as_judged(folder)
+    task.reader.write_as_judged(folder)
     once = [(folder / name).read_bytes() for name in ("tokenizer.json", "tokenizer_config.json")]
-    task.write_as_judged(folder)
+    task.reader.write_as_judged(folder)
     assert once == [(folder / name).read_bytes() for name in ("tokenizer.json", "tokenizer_config.json")]
 
 
@@ -145,4 +147,4 @@ def test_a_class_that_reads_otherwise_than_its_file_is_refused(tmp_path: Path, m
     save_tokenizer(tmp_path)
     monkeypatch.setattr(_served_tokens, "by_tokenizers", lambda folder: [[1]])
     with pytest.raises(ModelError, match="reads otherwise than its own"):
-        TextClassification(LABELS, max_length=LENGTH).write_as_judged(tmp_path)
+        TextClassification(LABELS, max_length=LENGTH).reader.write_as_judged(tmp_path)

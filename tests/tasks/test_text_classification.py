@@ -11,8 +11,9 @@ from tiny_models import ENCODERS, encoder_config, save_encoder, save_tokenizer
 from kd2deploy.core import build_task
 from kd2deploy.core.step import clean_look
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.tasks._classification import cross_entropy, macro_f1, matthews, pearson, spearman, squared_error
-from kd2deploy.tasks._text import ports_of
+from kd2deploy.tasks._class_metric import macro_f1, matthews, pearson, spearman
+from kd2deploy.tasks._losses import cross_entropy, squared_error
+from kd2deploy.tasks._text_reader import ports_of
 from kd2deploy.tasks.text_classification import TextClassification
 
 LABELS = ["neg", "pos"]
@@ -32,15 +33,15 @@ class TestEveryFamily:
 
     def test_observation_has_what_was_asked_for(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
-        net = task.load(folder)
-        batch = task.collate(task.encode(ROWS, folder))
-        seen = task.observe(net, batch, needs=ALL)
+        net = task.networks.load(folder)
+        batch = task.reader.collate(task.reader.encode(ROWS, folder))
+        seen = task.networks.observe(net, batch, needs=ALL)
         rows, length = batch["input_ids"].shape
         assert [states.shape for states in seen.hidden] == [(rows, length, 16)] * 3
         assert [maps.shape for maps in seen.attentions] == [(rows, 4, length, length)] * 2
         assert seen.embedding is not None
         assert seen.mask is not None
-        torch.testing.assert_close(task.head(net)(seen.embedding), seen.logits)
+        torch.testing.assert_close(task.networks.head(net)(seen.embedding), seen.logits)
         assert seen.mask.tolist() == batch["attention_mask"].bool().tolist()
         for maps in seen.attentions:
             torch.testing.assert_close(
@@ -49,40 +50,40 @@ class TestEveryFamily:
 
     def test_continuous_input_replaces_the_words(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
-        net = task.load(folder)
-        batch = task.collate(task.encode(ROWS, folder))
-        name, embedded = task.continuous_input(net, batch)
-        plain, replaced = task.observe(net, batch), task.observe(net, {**batch, name: embedded})
+        net = task.networks.load(folder)
+        batch = task.reader.collate(task.reader.encode(ROWS, folder))
+        name, embedded = task.networks.continuous_input(net, batch)
+        plain, replaced = task.networks.observe(net, batch), task.networks.observe(net, {**batch, name: embedded})
         torch.testing.assert_close(replaced.logits, plain.logits)
-        moved = task.observe(net, {**batch, name: embedded.roll(1, dims=-1)})
+        moved = task.networks.observe(net, {**batch, name: embedded.roll(1, dims=-1)})
         assert not torch.allclose(moved.logits, plain.logits, atol=1e-3)
 
     def test_deployed_network_answers_as_the_observed_one(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
-        net = task.load(folder)
-        features = task.encode(ROWS, folder)
-        feed = task.feed(features)
+        net = task.networks.load(folder)
+        features = task.reader.encode(ROWS, folder)
+        feed = task.reader.feed(features)
         assert list(feed) == [port.name for port in task.inputs]
         assert {array.dtype for array in feed.values()} == {np.dtype(np.int64)}
-        (logits,) = task.deployed(net)(*(torch.from_numpy(array) for array in feed.values()))
-        torch.testing.assert_close(logits, task.observe(net, task.collate(features)).logits)
+        (logits,) = task.networks.deployed(net)(*(torch.from_numpy(array) for array in feed.values()))
+        torch.testing.assert_close(logits, task.networks.observe(net, task.reader.collate(features)).logits)
 
     def test_padding_and_padded_examples_do_not_change_an_answer(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
-        net = task.load(folder)
-        features = task.encode(ROWS, folder)
-        together = task.observe(net, task.collate(features)).logits
+        net = task.networks.load(folder)
+        features = task.reader.encode(ROWS, folder)
+        together = task.networks.observe(net, task.reader.collate(features)).logits
         for place, row in enumerate(features):
-            alone = task.observe(net, task.collate([row])).logits[0]
+            alone = task.networks.observe(net, task.reader.collate([row])).logits[0]
             torch.testing.assert_close(alone, together[place], atol=1e-5, rtol=1e-4)
 
     def test_example_runs_and_is_the_same_each_time(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
-        net = task.load(folder)
-        first, again = (task.example(net, 3, sequence_length=12) for _ in range(2))
+        net = task.networks.load(folder)
+        first, again = (task.networks.example(net, 3, sequence_length=12) for _ in range(2))
         assert list(first) == [port.name for port in task.inputs]
         assert all(torch.equal(first[name], again[name]) for name in first)
-        (logits,) = task.deployed(net)(*first.values())
+        (logits,) = task.networks.deployed(net)(*first.values())
         assert logits.shape == (3, 2)
         assert logits.std() > 1e-3
 
@@ -130,15 +131,15 @@ def test_regression_loss_counts_numbers_alone() -> None:
 def test_teacher_inputs_are_padded_by_their_own_width(tmp_path: Path) -> None:
     save_tokenizer(tmp_path)
     task = TextClassification(LABELS)
-    own = task.encode(ROWS, tmp_path)
+    own = task.reader.encode(ROWS, tmp_path)
     features = [
         {**row, "teacher.input_ids": np.arange(2 + place, dtype=np.int64), "teacher.pad_id": 9}
         for place, row in enumerate(own)
     ]
-    look = clean_look(task.collate(features))
+    look = clean_look(task.reader.collate(features))
     assert look.teacher["input_ids"].tolist() == [[0, 1, 9, 9], [0, 1, 2, 9], [0, 1, 2, 3]]
     assert look.teacher["attention_mask"].sum(1).tolist() == [2, 3, 4]
-    assert look.student["input_ids"].shape[1] == max(task.length(row) for row in own)
+    assert look.student["input_ids"].shape[1] == max(task.reader.length(row) for row in own)
     assert look.teacher["labels"].tolist() == [1, 0, -100]
     assert look.student["index"].tolist() == [4, 5, 6]
 
@@ -147,19 +148,19 @@ def test_pairs_are_told_apart_by_token_types_and_truncated(tmp_path: Path) -> No
     save_tokenizer(tmp_path)
     task = TextClassification(LABELS, max_length=8, pair=True, token_types=True)
     row = {"text": "a good film", "text_pair": "the plot was very dull not fun", "label": 1}
-    (found,) = task.encode([row], tmp_path)
+    (found,) = task.reader.encode([row], tmp_path)
     assert len(found["input_ids"]) == 8
     assert found["token_type_ids"].tolist() == sorted(found["token_type_ids"].tolist())
     assert set(found["token_type_ids"].tolist()) == {0, 1}
     with pytest.raises(DataError, match="text_pair"):
-        task.encode([{"text": "a"}], tmp_path)
+        task.reader.encode([{"text": "a"}], tmp_path)
 
 
 @pytest.mark.parametrize("label", ["good", 2, -1])
 def test_label_outside_the_task_is_refused(label: Any, tmp_path: Path) -> None:
     save_tokenizer(tmp_path)
     with pytest.raises(DataError, match="row 3"):
-        TextClassification(LABELS).encode([{"text": "a", "label": label, "index": 3}], tmp_path)
+        TextClassification(LABELS).reader.encode([{"text": "a", "label": label, "index": 3}], tmp_path)
 
 
 def test_metrics_are_those_of_scikit_learn() -> None:
@@ -182,39 +183,42 @@ def test_correlations_of_numbers_worked_out_by_hand_and_zero_for_a_constant() ->
 def test_scores_of_classes() -> None:
     task = TextClassification(LABELS)
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]], dtype=np.float32)
-    scores = task.score({"logits": logits}, [{"label": "neg"}, {"label": 0}, {"label": 0}])
+    scores = task.metric.score({"logits": logits}, [{"label": "neg"}, {"label": 0}, {"label": 0}])
     assert scores.correct.tolist() == [1, 0, 1]
     assert scores.hits["neg"].tolist() == [1, 0, 1]
     assert scores.classes == {"neg": pytest.approx(2 / 3)}
-    assert scores.metrics["accuracy"] == task.headline(scores.truth, scores.predictions) == pytest.approx(2 / 3)
+    assert scores.metrics["accuracy"] == task.metric.headline(scores.truth, scores.predictions) == pytest.approx(2 / 3)
     with pytest.raises(DataError, match="no label"):
-        task.score({"logits": logits}, [{"label": None}] * 3)
+        task.metric.score({"logits": logits}, [{"label": None}] * 3)
     with pytest.raises(DataError, match="not finite"):
-        task.score({"logits": logits * np.nan}, [{"label": 0}] * 3)
+        task.metric.score({"logits": logits * np.nan}, [{"label": 0}] * 3)
 
 
 def test_regression_end_to_end(tmp_path: Path) -> None:
     save_encoder(tmp_path, labels=[])
     task = TextClassification().at(tmp_path)
-    assert (task.metric, task.binary, task.labels) == ("spearman", False, ())
-    net = task.load(tmp_path)
+    assert (task.metric.name, task.metric.binary, task.labels) == ("spearman", False, ())
+    net = task.networks.load(tmp_path)
     rows = [{"text": "good", "label": 1.5}, {"text": "bad", "label": "-2"}, {"text": "dull", "label": None}]
-    seen = task.observe(net, task.collate(task.encode(rows, tmp_path)))
+    seen = task.networks.observe(net, task.reader.collate(task.reader.encode(rows, tmp_path)))
     assert seen.loss is not None
     assert seen.loss.item() == pytest.approx(((seen.logits[:2, 0] - torch.tensor([1.5, -2.0])) ** 2).mean().item())
     values = seen.logits.detach().numpy()
-    scores = task.score({"logits": values[:2]}, rows[:2])
+    scores = task.metric.score({"logits": values[:2]}, rows[:2])
     assert scores.correct == pytest.approx(-((values[:2, 0] - [1.5, -2]) ** 2), rel=1e-5)
-    assert task.answer({"logits": values})[0] == {"value": pytest.approx(values[0, 0])}
-    assert task.agreement({"logits": values}, {"logits": values}) == {"top1": 1.0, "cosine": pytest.approx(1.0)}
+    assert task.metric.answer({"logits": values})[0] == {"value": pytest.approx(values[0, 0])}
+    assert task.metric.agreement({"logits": values}, {"logits": values}) == {"top1": 1.0, "cosine": pytest.approx(1.0)}
 
 
 def test_agreement_and_answers_of_classes() -> None:
     task = TextClassification(LABELS)
     one = np.array([[1.0, 0.0], [0.0, 1.0]])
     other = np.array([[2.0, 0.0], [1.0, 0.0]])
-    assert task.agreement({"logits": one}, {"logits": other}) == {"top1": 0.5, "cosine": pytest.approx(0.5)}
-    assert task.answer({"logits": one})[1] == {"label": "pos", "probability": pytest.approx(1 / (1 + math.exp(-1)))}
+    assert task.metric.agreement({"logits": one}, {"logits": other}) == {"top1": 0.5, "cosine": pytest.approx(0.5)}
+    assert task.metric.answer({"logits": one})[1] == {
+        "label": "pos",
+        "probability": pytest.approx(1 / (1 + math.exp(-1))),
+    }
 
 
 def test_metric_must_fit_the_labels() -> None:
@@ -227,7 +231,7 @@ def test_metric_must_fit_the_labels() -> None:
 def test_network_with_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     save_encoder(tmp_path)
     with pytest.raises(ModelError, match="answers 2 classes"):
-        TextClassification(["a", "b", "c"]).load(tmp_path)
+        TextClassification(["a", "b", "c"]).networks.load(tmp_path)
 
 
 def test_body_without_a_head_is_not_loaded_as_a_classifier(tmp_path: Path) -> None:
@@ -235,20 +239,23 @@ def test_body_without_a_head_is_not_loaded_as_a_classifier(tmp_path: Path) -> No
 
     AutoModel.from_config(encoder_config()).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no weights for classifier.*fine-tune"):
-        TextClassification(LABELS).load(tmp_path)
+        TextClassification(LABELS).networks.load(tmp_path)
 
 
 def test_ten_thousand_rows_go_through_the_tokenizer_in_ten_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kd2deploy.tasks._folder import tokenizer
+    from kd2deploy.networks.folder import tokenizer
 
     save_tokenizer(tmp_path)
     reader = tokenizer(tmp_path.resolve())
     calls = []
     encode_batch = type(reader)._encode_plus
     monkeypatch.setattr(type(reader), "_encode_plus", lambda *a, **k: calls.append(1) or encode_batch(*a, **k))
-    assert len(TextClassification(LABELS).encode([{"text": "a good film", "label": 0}] * 10_000, tmp_path)) == 10_000
+    assert (
+        len(TextClassification(LABELS).reader.encode([{"text": "a good film", "label": 0}] * 10_000, tmp_path))
+        == 10_000
+    )
     assert len(calls) == 10
 
 
@@ -272,16 +279,18 @@ def test_snippet_serves_the_deployed_file(pair: bool, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     task = TextClassification(LABELS, pair=pair)
     names: dict[str, Any] = {}
-    task.write_as_judged(tmp_path)
+    task.reader.write_as_judged(tmp_path)
     exec(task.snippet("model.onnx", tmp_path), names)
     given = (["a good film"], ["fine"]) if pair else (["a good film"],)
     assert names["answer"](*given) == ["pos"]
     texts = ["a good film", "very bad " * 100, "fine", ""]
     columns = (texts, texts[::-1]) if pair else (texts,)
-    expected = task.feed(task.encode([task.row(*row) for row in zip(*columns, strict=True)], tmp_path))
+    expected = task.reader.feed(
+        task.reader.encode([task.reader.row(*row) for row in zip(*columns, strict=True)], tmp_path)
+    )
     for name, array in names["encoded"](*columns).items():
         np.testing.assert_array_equal(array, expected[name])
-    row = task.row("a good film", "fine" if pair else None)
-    (features,) = task.encode([row], tmp_path)
-    found = names["run"](task.feed([features]))
+    row = task.reader.row("a good film", "fine" if pair else None)
+    (features,) = task.reader.encode([row], tmp_path)
+    found = names["run"](task.reader.feed([features]))
     assert found["logits"][0, 1] == pytest.approx(features["input_ids"].mean())

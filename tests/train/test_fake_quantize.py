@@ -97,9 +97,9 @@ def badly_scaled() -> nn.Module:
 
 def test_distilled_with_rounding_the_rounded_student_is_nearer_to_the_teacher(tmp_path: Path):
     teacher, task, rows = small_bert(4, 32, seed=2), small_task(), small_rows(48)
-    batch = task.collate(rows)
+    batch = task.reader.collate(rows)
     with torch.no_grad():
-        wanted = task.observe(teacher, batch).logits.softmax(-1)
+        wanted = task.networks.observe(teacher, batch).logits.softmax(-1)
 
     def distance(quantize: str) -> float:
         """Of the student's rounded answers, after the same training with or without rounding."""
@@ -112,7 +112,7 @@ def test_distilled_with_rounding_the_rounded_student_is_nearer_to_the_teacher(tm
         )
         assert all("forward" not in vars(layer) for layer in student.modules())
         with torch.no_grad(), fake_quantized(student.eval(), "int8"):
-            found = task.observe(student, batch).logits.softmax(-1)
+            found = task.networks.observe(student, batch).logits.softmax(-1)
         return float((found - wanted).abs().mean())
 
     assert distance("int8") < distance("none")

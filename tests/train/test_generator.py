@@ -35,10 +35,10 @@ def teacher_folder(tmp_path):
 @pytest.mark.parametrize("family", ENCODERS)
 def test_a_derived_one_scores_the_teachers_words_and_is_tied_to_its_table(family, tmp_path, task):
     folder = save_encoder(tmp_path / family, family)
-    teacher, features = task.load(folder), rows_of(task, folder)
+    teacher, features = task.networks.load(folder), rows_of(task, folder)
     before = copy.deepcopy(teacher.state_dict())
     made = derived_masked_lm(teacher, folder, task, features, steps=2)
-    batch = task.collate(features)
+    batch = task.reader.collate(features)
     positions = torch.rand(batch["input_ids"].shape) < 0.5
     logits = made(**read(batch), positions=positions)
     assert logits.shape == (positions.sum(), len(teacher.get_input_embeddings().weight))
@@ -52,17 +52,17 @@ def test_a_derived_one_scores_the_teachers_words_and_is_tied_to_its_table(family
 
 
 def test_it_starts_from_the_teachers_own_encoder(teacher_folder, task):
-    teacher = task.load(teacher_folder)
+    teacher = task.networks.load(teacher_folder)
     features = rows_of(task, teacher_folder)
-    made, batch = derived_masked_lm(teacher, teacher_folder, task, features, steps=0), task.collate(features)
+    made, batch = derived_masked_lm(teacher, teacher_folder, task, features, steps=0), task.reader.collate(features)
     torch.testing.assert_close(
         made.encoder(**read(batch)).last_hidden_state, teacher.base_model(**read(batch)).last_hidden_state
     )
 
 
 def test_training_makes_it_better_at_restoring_words(teacher_folder, task):
-    teacher, features = task.load(teacher_folder), rows_of(task, teacher_folder)
-    batch = task.collate(list(features) * 20)
+    teacher, features = task.networks.load(teacher_folder), rows_of(task, teacher_folder)
+    batch = task.reader.collate(list(features) * 20)
     losses = []
     for steps in (0, 40):
         made = derived_masked_lm(teacher, teacher_folder, task, features, steps=steps)
@@ -73,7 +73,7 @@ def test_training_makes_it_better_at_restoring_words(teacher_folder, task):
 
 
 def test_the_same_seed_gives_the_same_generator_and_random_numbers_go_on_as_before(teacher_folder, task):
-    teacher, features = task.load(teacher_folder), rows_of(task, teacher_folder)
+    teacher, features = task.networks.load(teacher_folder), rows_of(task, teacher_folder)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_generator_and_random_numbers_go_on_as_befo
 
 
 def test_a_cached_one_is_read_back_to_the_bit(teacher_folder, task, tmp_path):
-    teacher, features = task.load(teacher_folder), rows_of(task, teacher_folder)
+    teacher, features = task.networks.load(teacher_folder), rows_of(task, teacher_folder)
     cache = tmp_path / "generator.safetensors"
     made = derived_masked_lm(teacher, teacher_folder, task, features, steps=3, cache=cache)
     assert [file.name for file in tmp_path.glob("generator*")] == ["generator.safetensors"]
@@ -115,7 +115,7 @@ def test_only_words_are_masked_while_it_learns(teacher_folder):
 
 
 def test_text_without_any_word_costs_nothing(teacher_folder, task):
-    teacher, features = task.load(teacher_folder), rows_of(task, teacher_folder)
+    teacher, features = task.networks.load(teacher_folder), rows_of(task, teacher_folder)
     made = derived_masked_lm(teacher, teacher_folder, task, features, steps=0)
     ids = torch.tensor([[2, 3]])
     assert restoration_loss(made, ids, torch.ones_like(ids)).item() == 0.0
@@ -159,14 +159,17 @@ def test_a_tokenizer_without_a_mask_is_refused(teacher_folder, task):
 
 def test_no_texts_are_refused(teacher_folder, task):
     with pytest.raises(ModelError, match="no texts to derive"):
-        derived_masked_lm(task.load(teacher_folder), teacher_folder, task, [], steps=1)
+        derived_masked_lm(task.networks.load(teacher_folder), teacher_folder, task, [], steps=1)
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_mate_kd_plays_with_it(named, teacher_folder, tmp_path, task):
-    teacher, student = task.load(teacher_folder), task.load(save_encoder(tmp_path / "student", layers=1, seed=1))
+    teacher, student = (
+        task.networks.load(teacher_folder),
+        task.networks.load(save_encoder(tmp_path / "student", layers=1, seed=1)),
+    )
     features = rows_of(task, teacher_folder)
-    batch = task.collate(features)
+    batch = task.reader.collate(features)
     mlm = str(save_masked_lm(tmp_path / "mlm")[0]) if named else None
     method = mate_kd(mlm, ascents=1, descents=1, generator_rate=0.01)
     nets = networks(task, student, teacher, batch, rows=len(features), epochs=1.0, steps=10)
@@ -184,13 +187,13 @@ def test_mate_kd_plays_with_it(named, teacher_folder, tmp_path, task):
 
 
 def rows_of(task, folder):
-    return task.encode([{"text": text, "label": place % 2} for place, text in enumerate(TEXTS)], folder)
+    return task.reader.encode([{"text": text, "label": place % 2} for place, text in enumerate(TEXTS)], folder)
 
 
 def cached(tmp_path, task, folder):
     """A cache that is filled already, so that a whole derivation is not run here."""
     file = tmp_path / "cached.safetensors"
-    derived_masked_lm(task.load(folder), folder, task, rows_of(task, folder), steps=1, cache=file)
+    derived_masked_lm(task.networks.load(folder), folder, task, rows_of(task, folder), steps=1, cache=file)
     return file
 
 

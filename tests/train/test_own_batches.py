@@ -38,14 +38,15 @@ def test_it_draws_from_no_generator_that_others_draw_from():
 def test_rows_of_like_length_come_together_where_asked():
     task, rows = small_task(), small_rows(40)
     found = [batches(40, by_length=True)(number)["index"].tolist() for number in range(10)]
-    spread = [max(lengths) - min(lengths) for lengths in ([task.length(rows[row]) for row in each] for each in found)]
+    length = task.reader.length
+    spread = [max(lengths) - min(lengths) for lengths in ([length(rows[row]) for row in each] for each in found)]
     loose = [batches(40)(number)["index"].tolist() for number in range(10)]
-    others = [max(lengths) - min(lengths) for lengths in ([task.length(rows[row]) for row in each] for each in loose)]
+    others = [max(lengths) - min(lengths) for lengths in ([length(rows[row]) for row in each] for each in loose)]
     assert sum(spread) < sum(others)
     assert sorted(row for each in found for row in each) == list(range(40))
 
 
 def test_they_hold_what_the_trainings_own_hold_on_its_device():
     found = batches(device=torch.device("meta"))(0)
-    assert set(found) == set(small_task().collate(small_rows(2))) | {"index"}
+    assert set(found) == set(small_task().reader.collate(small_rows(2))) | {"index"}
     assert {value.device.type for value in found.values()} == {"meta"}

@@ -5,7 +5,7 @@ import torch
 from tiny_models import encoder_config, save_encoder, save_image_net
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import config_in
+from kd2deploy.networks.folder import config_in
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.shapes import candidates, flops, shape_label, smaller
@@ -58,9 +58,9 @@ def test_flops_of_convolutions_are_those_that_torch_counts(tmp_path: Path) -> No
 
     save_image_net(tmp_path, "resnet")
     task = ImageClassification(["zero", "one", "two"]).at(tmp_path)
-    net = task.load(tmp_path)
+    net = task.networks.load(tmp_path)
     with FlopCounterMode(display=False) as counter:
-        task.observe(net, task.example(net, 1))
+        task.networks.observe(net, task.networks.example(net, 1))
     head = 2 * 16 * 3
     assert flops(config_in(tmp_path), 16) == counter.get_total_flops() - head
 

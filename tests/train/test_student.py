@@ -20,14 +20,19 @@ ROWS = [{"text": "a good film", "label": 1}, {"text": "the plot was very dull, n
 def text(folder: Path, family: str = "bert", **sizes: Any) -> tuple[TextClassification, torch.nn.Module, Batch]:
     save_encoder(folder, family, **{"layers": 4, "hidden": 32, **sizes})
     task = TextClassification(LABELS).at(folder)
-    return task, task.load(folder), task.collate(task.encode(ROWS, folder))
+    return task, task.networks.load(folder), task.reader.collate(task.reader.encode(ROWS, folder))
 
 
 def images(folder: Path, family: str, **sizes: Any) -> tuple[ImageClassification, torch.nn.Module, Batch]:
     save_image_net(folder, family, **sizes)
     task = ImageClassification(["zero", "one", "two"]).at(folder)
     drawn = np.random.default_rng(0).integers(0, 256, (4, 16, 16), dtype=np.uint8)
-    return task, task.load(folder), task.collate(task.encode([{"image": one, "label": 0} for one in drawn], folder))
+    rows = [{"image": one, "label": 0} for one in drawn]
+    return (
+        task,
+        task.networks.load(folder),
+        task.reader.collate(task.reader.encode(rows, folder)),
+    )
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -35,8 +40,8 @@ class TestEncoders:
     def test_full_size_student_answers_as_the_teacher(self, family: str, tmp_path: Path) -> None:
         task, net, batch = text(tmp_path / "teacher", family)
         made = shrink(tmp_path / "teacher", tmp_path / "student", task)
-        student = task.load(tmp_path / "student")
-        assert torch.equal(task.observe(student, batch).logits, task.observe(net, batch).logits)
+        student = task.networks.load(tmp_path / "student")
+        assert torch.equal(task.networks.observe(student, batch).logits, task.networks.observe(net, batch).logits)
         assert made.copied_share == 1
         assert made.layer_map == ((0, 0), (1, 1), (2, 2), (3, 3))
         assert made.parameters == sum(weight.numel() for weight in net.parameters())
@@ -48,7 +53,7 @@ class TestEncoders:
         assert made.layer_map == ((0, 0), (1, 2))
         assert made.copied_share == 1
         given = net.state_dict()
-        for name, weight in task.load(tmp_path / "student").state_dict().items():
+        for name, weight in task.networks.load(tmp_path / "student").state_dict().items():
             own = name.replace("layer.1.", "layer.2.").replace("layers.1.", "layers.2.")
             assert torch.equal(weight, given[own]), name
 
@@ -58,12 +63,12 @@ class TestEncoders:
     ) -> None:
         task, _, batch = text(tmp_path / "teacher", family)
         made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(**sizes))
-        student = task.load(tmp_path / "student")
+        student = task.networks.load(tmp_path / "student")
         config: Any = student.config
         assert made.copied_share == 1
         assert config.hidden_size == sizes.get("hidden", 32)
         assert config.num_hidden_layers == sizes.get("layers", 4)
-        seen = task.observe(student, batch, needs=frozenset({"hidden", "attentions"}))
+        seen = task.networks.observe(student, batch, needs=frozenset({"hidden", "attentions"}))
         assert {states.shape[-1] for states in seen.hidden} == {config.hidden_size}
         assert seen.logits.isfinite().all()
 
@@ -72,19 +77,19 @@ class TestEncoders:
 def test_full_size_image_student_answers_as_the_teacher(family: str, tmp_path: Path) -> None:
     task, net, batch = images(tmp_path / "teacher", family)
     made = shrink(tmp_path / "teacher", tmp_path / "student", task)
-    student = task.load(tmp_path / "student")
-    assert torch.equal(task.observe(student, batch).logits, task.observe(net, batch).logits)
+    student = task.networks.load(tmp_path / "student")
+    assert torch.equal(task.networks.observe(student, batch).logits, task.networks.observe(net, batch).logits)
     assert made.copied_share == 1
 
 
 def test_resnet_loses_layers_and_channels(tmp_path: Path) -> None:
     task, _, batch = images(tmp_path / "teacher", "resnet")
     made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=[1, 2], hidden=[6, 12]))
-    student: Any = task.load(tmp_path / "student")
+    student: Any = task.networks.load(tmp_path / "student")
     assert (student.config.depths, student.config.hidden_sizes, student.config.embedding_size) == ([1, 2], [6, 12], 6)
     assert made.layer_map == ((0, 0), (1, 2), (2, 3))
     assert made.copied_share == 1
-    assert task.observe(student, batch).logits.isfinite().all()
+    assert task.networks.observe(student, batch).logits.isfinite().all()
 
 
 def test_resnet_of_bottlenecks_as_resnet_50_is_loses_layers(tmp_path: Path) -> None:
@@ -95,14 +100,14 @@ def test_resnet_of_bottlenecks_as_resnet_50_is_loses_layers(tmp_path: Path) -> N
         num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[4, 2], id2label=dict(enumerate("abc"))
     )
     assert config.layer_type == "bottleneck"
-    config.id2label = task.load(tmp_path / "teacher").config.id2label  # type: ignore[union-attr]
+    config.id2label = task.networks.load(tmp_path / "teacher").config.id2label  # type: ignore[union-attr]
     config.label2id = {name: place for place, name in config.id2label.items()}
     AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / "teacher")
     made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=[3, 1]))
-    student = task.load(tmp_path / "student")
+    student = task.networks.load(tmp_path / "student")
     assert "layer_types" not in student.config.to_dict()  # type: ignore[operator, union-attr]
     assert made.copied_share == 1
-    assert task.observe(student, batch).logits.isfinite().all()
+    assert task.networks.observe(student, batch).logits.isfinite().all()
 
 
 def test_resnet_whose_extra_channels_are_silent_keeps_its_answers(tmp_path: Path) -> None:
@@ -111,8 +116,8 @@ def test_resnet_whose_extra_channels_are_silent_keeps_its_answers(tmp_path: Path
     silence_every_other(net)
     net.save_pretrained(tmp_path / "teacher")  # type: ignore[operator]
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=[4, 8]))
-    student = task.load(tmp_path / "student")
-    torch.testing.assert_close(task.observe(student, batch).logits, task.observe(net, batch).logits)
+    student = task.networks.load(tmp_path / "student")
+    torch.testing.assert_close(task.networks.observe(student, batch).logits, task.networks.observe(net, batch).logits)
 
 
 def silence_every_other(net: torch.nn.Module) -> None:
@@ -141,11 +146,11 @@ def test_silent_heads_and_units_are_the_ones_that_go(tmp_path: Path) -> None:
                 weight[:, ::2] = 0
     net.save_pretrained(tmp_path / "teacher")  # type: ignore[operator]
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(intermediate=32))
-    student = task.load(tmp_path / "student")
-    torch.testing.assert_close(task.observe(student, batch).logits, task.observe(net, batch).logits)
+    student = task.networks.load(tmp_path / "student")
+    torch.testing.assert_close(task.networks.observe(student, batch).logits, task.networks.observe(net, batch).logits)
     given = net.state_dict()["bert.encoder.layer.0.attention.self.value.weight"]
     shrink(tmp_path / "teacher", tmp_path / "narrow", task, Trim(hidden=16, heads=2))
-    narrow = task.load(tmp_path / "narrow").state_dict()["bert.encoder.layer.0.attention.self.value.weight"]
+    narrow = task.networks.load(tmp_path / "narrow").state_dict()["bert.encoder.layer.0.attention.self.value.weight"]
     kept = [int((given[:, None] == row[None, :, None]).any(-1).all(-1).nonzero()[0, 0]) for row in narrow]
     assert kept == [*range(8), *range(16, 24)]
 
@@ -154,7 +159,7 @@ def test_narrower_heads_scale_their_queries_and_nothing_else(tmp_path: Path) -> 
     """q.k is divided by the root of the width, so half the width asks for queries of sqrt(1/2)."""
     task, net, _ = text(tmp_path / "teacher")
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=16, heads=4))
-    given, own = net.state_dict(), task.load(tmp_path / "student").state_dict()
+    given, own = net.state_dict(), task.networks.load(tmp_path / "student").state_dict()
     for part, scale in (("query", math.sqrt(0.5)), ("key", 1.0), ("value", 1.0)):
         name = f"bert.encoder.layer.1.attention.self.{part}.bias"
         nearest = (own[name][:, None] - scale * given[name]).abs().min(1)
@@ -174,7 +179,7 @@ def test_silent_dimensions_are_the_ones_that_go(measured: bool, tmp_path: Path) 
                 weight[quiet] = 0
     body.save_pretrained(tmp_path / "teacher")
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=24), samples=[batch] if measured else None)
-    student: Any = task.load(tmp_path / "student")
+    student: Any = task.networks.load(tmp_path / "student")
     left = [place for place in range(32) if place not in quiet]
     words = body.bert.embeddings.word_embeddings.weight[:, left]
     assert torch.equal(student.bert.embeddings.word_embeddings.weight, words)
@@ -184,14 +189,14 @@ def test_copied_narrow_student_learns_its_teacher_faster_than_a_random_one(tmp_p
     task, net, _ = text(tmp_path / "teacher", layers=2, hidden=64)
     words = torch.randint(5, 21, (64, 12), generator=torch.Generator().manual_seed(1))
     batch = {"input_ids": words, "attention_mask": torch.ones_like(words)}
-    wanted = task.observe(net, batch).logits.detach()
+    wanted = task.networks.observe(net, batch).logits.detach()
     errors = {}
     for start in ("copy", "random"):
         shrink(tmp_path / "teacher", tmp_path / start, task, Trim(hidden=48, initialise=start))
-        student = task.load(tmp_path / start)
+        student = task.networks.load(tmp_path / start)
         optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
         for _ in range(40):
-            error = ((task.observe(student, batch).logits - wanted) ** 2).mean()
+            error = ((task.networks.observe(student, batch).logits - wanted) ** 2).mean()
             optimizer.zero_grad()
             error.backward()
             optimizer.step()
@@ -212,7 +217,7 @@ def test_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
 def test_student_reads_as_its_teacher(tmp_path: Path) -> None:
     task, _, batch = text(tmp_path / "teacher")
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=1))
-    again = task.collate(task.encode(ROWS, tmp_path / "student"))
+    again = task.reader.collate(task.reader.encode(ROWS, tmp_path / "student"))
     assert all(torch.equal(again[name], batch[name]) for name in batch)
 
 

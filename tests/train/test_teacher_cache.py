@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kd2deploy.methods.contrastive import contrastive
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.run import readable_os_errors
+from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.engine import Training, distill
@@ -67,8 +69,8 @@ def test_a_disk_without_room_for_the_whole_cache_is_refused_at_once(tmp_path, mo
 def test_cached_losses_equal_live_ones_to_float_tolerance(tmp_path, builder):
     # The cache was filled in batches of other rows, with other padding: equal to rounding, about 1e-6, not to the bit.
     task, teacher, student = small_task(), small_bert(4, 32, seed=2), small_bert(seed=1)
-    method, batch = builder(), task.collate(small_rows(20)[3:11])
-    method.bind(networks(task, student, teacher, task.collate(small_rows(2)), rows=20, epochs=1.0, steps=5))
+    method, batch = builder(), task.reader.collate(small_rows(20)[3:11])
+    method.bind(networks(task, student, teacher, task.reader.collate(small_rows(2)), rows=20, epochs=1.0, steps=5))
     live = Distiller(task, student, method, teacher)(**batch)
     cached = Distiller(task, student, method, None, filled(tmp_path))(**batch)
     assert set(live) == set(cached)
@@ -157,10 +159,15 @@ def test_a_method_that_reads_more_than_is_kept_is_refused_with_the_reason(tmp_pa
 
 
 def test_answers_without_a_fixed_shape_are_refused(tmp_path):
-    class PerPosition(TextClassification):
+    class PositionNetworks(TextNetworks):
         def observe(self, net, batch, *, needs=frozenset()):
             seen = super().observe(net, batch, needs=needs | {"hidden"})
             return dataclasses.replace(seen, logits=seen.hidden[-1])
+
+    class PerPosition(TextClassification):
+        @cached_property
+        def networks(self):
+            return PositionNetworks(self.labels, self.reader)
 
     task = PerPosition(labels=small_task().labels, max_length=16)
     with pytest.raises(TrainError, match="answers every position cannot be cached"):

@@ -66,7 +66,7 @@ def compare(
         plans = {name: entries for name, entries in plans.items() if name not in left_out}
         if budget == "time":
             plans = at_equal_time(contest, entrants, plans)
-        judged = scored(job, "teacher", teacher)[0].metrics[task.metric]
+        judged = scored(job, "teacher", teacher)[0].metrics[task.metric.name]
         found = None
         for seed in recipe.seeds:
             train_all(contest, plans, seed)

@@ -110,7 +110,7 @@ def off_budget(standings: Sequence[Standing], budget_s: float | None) -> list[st
 
 
 def parameters(model: Model) -> int:
-    return sum(weight.numel() for weight in model.task.load(model.folder).parameters())
+    return sum(weight.numel() for weight in model.task.networks.load(model.folder).parameters())
 
 
 def standing(
@@ -122,7 +122,7 @@ def standing(
 ) -> Standing:
     """One method's row. Every method has been trained with the same seeds."""
     own, control = list(outings[name].values()), list(outings[CONTROL].values())
-    scores, controls = ([one.scores.metrics[task.metric] for one in group] for group in (own, control))
+    scores, controls = ([one.scores.metrics[task.metric.name] for one in group] for group in (own, control))
     closed = gap_closed_over_seeds(scores, controls, teacher)
     no_gap = "needs two seeds" if len(own) < 2 else "the teacher is not surely better than no teacher"
     is_control = name == CONTROL
@@ -136,7 +136,7 @@ def standing(
         runs=tuple(
             SeedRun(
                 seed,
-                one.scores.metrics[task.metric],
+                one.scores.metrics[task.metric.name],
                 one.steps,
                 one.seconds,
                 one.distilled.setup,
@@ -173,7 +173,7 @@ def blocks(method: Any) -> Iterator[str]:
 def difference(task: Task, ours: Sequence[Outing], others: Mapping[int, Outing]) -> Difference:
     theirs = list(others.values())
     over_seeds = difference_over_seeds(
-        [one.scores.metrics[task.metric] for one in ours], [one.scores.metrics[task.metric] for one in theirs]
+        [one.scores.metrics[task.metric.name] for one in ours], [one.scores.metrics[task.metric.name] for one in theirs]
     )
     over_examples = difference_over_examples(
         task, [one.scores for one in ours], [one.scores for one in theirs], np.random.default_rng(SEED)

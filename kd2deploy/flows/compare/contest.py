@@ -93,7 +93,7 @@ def train_all(contest: Contest, plans: Mapping[str, Sequence[Distill]], seed: in
             continue
         contest.outings.setdefault(name, {})[seed] = outing
         clock.spent(name, time.perf_counter() - began)
-        metric = job.task.metric
+        metric = job.task.metric.name
         job.watcher.say(
             f"{what}seed {seed}, {clock.done}/{len(plans)}  {name}: {metric} {outing.scores.metrics[metric]:.4f}, "
             f"{outing.steps} steps in {in_words(outing.seconds)}; {clock.left()}"
@@ -131,9 +131,9 @@ def scored(job: Job, name: str, model: Model) -> tuple[Scores, float]:
     def work(folder: Path) -> Mapping[str, Any]:
         load = state().load
         features = encoded(model.task, job.splits.eval, model.folder)
-        session = Live(model.task.load(model.folder), model.task)
+        session = Live(model.task.networks.load(model.folder), model.task)
         np.savez(folder / "outputs.npz", allow_pickle=False, **outputs_of(session, model.task, features))
         return {"load": load}
 
     stage = job.run.stage(f"score-{name}", {}, {"data": job.splits.sha256, "model": model.sha256}, work)
-    return model.task.score(read_outputs(stage.path("outputs.npz")), job.splits.eval), stage.result["load"]
+    return model.task.metric.score(read_outputs(stage.path("outputs.npz")), job.splits.eval), stage.result["load"]

@@ -18,7 +18,7 @@ from kd2deploy.stages.telling.figures import shown
 
 def distillation(job: Job, method: str, field: Field) -> Distillation:
     """The student against its control on the evaluation set, seed by seed, both as PyTorch runs them."""
-    metric = job.task.metric
+    metric = job.task.metric.name
     ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
     seeds = tuple(SeedResult(seed, ours.get(seed), plain.get(seed)) for seed in job.recipe.seeds)
     gains = [ours[seed] - plain[seed] for seed in job.recipe.seeds if seed in ours and seed in plain]

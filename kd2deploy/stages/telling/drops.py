@@ -33,7 +33,7 @@ def drop_chain(task: Task, field: Field) -> tuple[DropLink, ...]:
             links.append(DropLink(step, metric))
         else:
             delta = score_difference(task, entry.scores, before.scores, np.random.default_rng(SEED))
-            links.append(DropLink(step, metric, shown(delta), task.agreement(before.outputs, entry.outputs)))
+            links.append(DropLink(step, metric, shown(delta), task.metric.agreement(before.outputs, entry.outputs)))
         before = entry
     return tuple(links)
 

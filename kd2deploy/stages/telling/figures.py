@@ -104,7 +104,7 @@ def metric_of(task: Task, scores: Scores) -> Estimate:
     """The headline metric with a 95 % interval: the paired difference to a score of nought, resampled over examples."""
 
     def headline(drawn: Any) -> float:
-        return task.headline(scores.truth[drawn], scores.predictions[drawn])
+        return task.metric.headline(scores.truth[drawn], scores.predictions[drawn])
 
     return shown(bootstrap(headline, len(scores.truth), np.random.default_rng(SEED), 500))
 

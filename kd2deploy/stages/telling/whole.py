@@ -57,7 +57,7 @@ def choices_of(field: Field) -> dict[str, float]:
         f"{choice} of the {who}": value
         for who, entry in (("teacher", field.one("teacher")), ("student", field.deployed))
         if entry is not None
-        for choice, value in entry.model.task.choices().items()
+        for choice, value in entry.model.task.metric.choices().items()
     }
 
 

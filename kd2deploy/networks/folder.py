@@ -12,10 +12,10 @@ from torch import nn
 
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._config_fields import faults_of
-from kd2deploy.tasks._foreign import refused_as
-from kd2deploy.tasks._size import refuse_too_large
-from kd2deploy.tasks._weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
+from kd2deploy.networks.config_fields import faults_of
+from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.size import refuse_too_large
+from kd2deploy.networks.weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
 
 ADAPTER = "adapter_config.json"
 

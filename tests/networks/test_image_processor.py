@@ -10,9 +10,9 @@ from PIL import Image
 from tiny_models import save_image_net
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._image_processor import processor, processor_of
+from kd2deploy.networks._processor_classes import KINDS, OF_MODELS
+from kd2deploy.networks.image_processor import processor, processor_of
 from kd2deploy.tasks._images import pixels
-from kd2deploy.tasks._processor_classes import KINDS, OF_MODELS
 
 SMALL: dict[str, list[dict[str, Any]]] = {
     "ConvNextImageProcessor": [{"size": {"shortest_edge": 64}}, {"size": {"shortest_edge": 400}, "crop_pct": 0.9}],

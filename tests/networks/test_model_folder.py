@@ -6,7 +6,7 @@ import torch
 from tiny_models import save_encoder
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import check_folder, network, tokenizer
+from kd2deploy.networks.folder import check_folder, network, tokenizer
 
 AUTO = "AutoModelForSequenceClassification"
 

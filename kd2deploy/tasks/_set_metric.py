@@ -7,19 +7,16 @@ The metrics are computed here and not by scikit-learn, with which the tests comp
 resamples, and a call of scikit-learn's on a few hundred rows takes tens of milliseconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kd2deploy.core import Row, Scores
+from kd2deploy.core import Array, Metric, Row, Scores
 from kd2deploy.errors import DataError
-from kd2deploy.tasks._classification import UNLABELLED, Array, check_outputs, cosine_of
+from kd2deploy.tasks._class_metric import check_outputs, cosine_of
+from kd2deploy.tasks._targets import SetTarget
 
 Doubles = NDArray[np.float64]
 CANDIDATES = 200
@@ -28,40 +25,35 @@ DIGITS = 4
 """A threshold is a probability of so many decimals: what is written down is what is used."""
 
 
-def yes_or_no(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K 2"]:
-    """Each label as two classes that do exclude each other: a softmax over (0, z) is the sigmoid of z.
+class SetMetric(Metric):
+    """Each label answered from `threshold` on, a probability; where none is `given`, one is chosen for each network."""
 
-    What compares softened classes then compares each label's yes and no, at any temperature.
-    """
-    return torch.stack([torch.zeros_like(logits), logits], dim=-1)
+    unit = "share"
 
+    def __init__(self, labels: tuple[str, ...], name: str, given: float | None, chosen: float | None) -> None:
+        self.labels, self.target, self.name = labels, SetTarget(labels), name
+        self.binary, self.chooses = name == "subset_accuracy", given is None
+        self.threshold, self.best = given or chosen or 0.5, chosen
 
-def binary_cross_entropy(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B K"]) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy in nats over the labels of the labelled rows; 0, in the graph, where there are none."""
-    labelled = labels >= 0
-    truth = labels.clamp(min=0).float()
-    each = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-    return (each * labelled).sum() / labelled.sum().clamp(min=1)
+    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
+        return score_sets(outputs["logits"], self.target.of(rows), self.labels, self.threshold)
 
+    def headline(self, truth: Array, predictions: Array) -> float:
+        return METRICS[self.name](truth, predictions)
 
-def label_set(row: Row, labels: Sequence[str]) -> list[int]:
-    """The row's labels as 0 and 1 in the labels' order; UNLABELLED throughout for None. Raises DataError.
+    def chosen(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Any]:
+        if not self.chooses:
+            return {}
+        return {"chosen": best_threshold(outputs["logits"], self.target.of(rows), self.name)}
 
-    A row holds them so already (a list of 0 and 1 as long as `labels`), or as a list of names.
-    """
-    given, where = row.get("label"), f"row {row.get('index', '?')}"
-    if given is None:
-        return [UNLABELLED] * len(labels)
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
-        raise DataError(f"{where}: label {given!r} is no list of labels")
-    if all(isinstance(one, str) for one in given):
-        unknown = [one for one in given if one not in labels]
-        if unknown:
-            raise DataError(f"{where}: label {unknown[0]!r} is not one of {', '.join(labels)}")
-        return [int(label in given) for label in labels]
-    if len(given) != len(labels) or any(one not in (0, 1) for one in given):
-        raise DataError(f"{where}: label {list(given)} is neither names nor one 0 or 1 for each of {', '.join(labels)}")
-    return [int(one) for one in given]
+    def choices(self) -> Mapping[str, float]:
+        return {} if self.best is None else {"threshold": self.best}
+
+    def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
+        return agreement_of_sets(one["logits"], other["logits"], self.threshold)
+
+    def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
+        return answers_of_sets(outputs["logits"], self.labels, self.threshold)
 
 
 # metrics --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._foreign import refused_as
+from kd2deploy.networks.foreign import refused_as
 
 BYTES = 4
 """Of one weight in fp32."""

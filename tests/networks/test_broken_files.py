@@ -10,8 +10,8 @@ from tiny_models import save_encoder
 
 from kd2deploy.core import build_task
 from kd2deploy.errors import Kd2DeployError, ModelError, TrustError
-from kd2deploy.tasks import _size
-from kd2deploy.tasks._folder import tokenizer
+from kd2deploy.networks import size
+from kd2deploy.networks.folder import tokenizer
 from kd2deploy.train.checkpoint import create, locate
 
 TASK = build_task({"use": "text_classification", "labels": ["neg", "pos"], "max_length": 16})
@@ -49,7 +49,7 @@ def change(file: Path, **fields: Any) -> None:
 def test_a_configuration_that_cannot_be_is_one_line(folder: Path, fields: dict[str, Any], words: str) -> None:
     change(folder / "config.json", **fields)
     with pytest.raises(ModelError) as caught:
-        TASK.load(folder)
+        TASK.networks.load(folder)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -57,8 +57,8 @@ def test_a_configuration_that_cannot_be_is_one_line(folder: Path, fields: dict[s
 def read(folder: Path) -> None:
     """The network and its tokenizer, as a run reads them."""
     locate(str(folder))
-    TASK.load(folder)
-    TASK.encode([{"text": "a", "label": None}], folder)
+    TASK.networks.load(folder)
+    TASK.reader.encode([{"text": "a", "label": None}], folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
@@ -80,10 +80,10 @@ def test_a_length_that_is_none_is_one_line(folder: Path, most: Any) -> None:
     change(folder / "tokenizer_config.json", model_max_length=most)
     tokenizer.cache_clear()
     if most is None:  # not set: as long as the network reads
-        assert TASK.encode([{"text": "a", "label": None}], folder)
+        assert TASK.reader.encode([{"text": "a", "label": None}], folder)
         return
     with pytest.raises(ModelError, match="tokenizer"):
-        TASK.encode([{"text": "a", "label": None}], folder)
+        TASK.reader.encode([{"text": "a", "label": None}], folder)
 
 
 def test_a_tokenizers_own_code_is_not_run(folder: Path) -> None:
@@ -127,9 +127,9 @@ def test_an_index_of_shards_names_files_of_its_folder(
 
 
 def test_what_does_not_fit_is_not_built(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_size, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(size, "available_bytes", lambda: 1000)
     with pytest.raises(ModelError, match="of memory are free here"):
-        TASK.load(folder)
+        TASK.networks.load(folder)
     with pytest.raises(ModelError, match="of memory are free here"):
         create({"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2}, tmp_path / "new", TASK)
     with pytest.raises(ModelError, match="no network of more than 1000 blocks"):
@@ -140,11 +140,11 @@ def test_what_does_not_fit_is_not_built(folder: Path, tmp_path: Path, monkeypatc
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(_size, "LIMITS", (limit, tmp_path / "absent"))
+    monkeypatch.setattr(size, "LIMITS", (limit, tmp_path / "absent"))
     limit.write_text("1048576\n")
-    assert _size.available_bytes() == 1048576
+    assert size.available_bytes() == 1048576
     limit.write_text("max\n")
-    assert _size.available_bytes() > 1048576
+    assert size.available_bytes() > 1048576
 
 
 def test_a_missing_tokenizer_names_the_folder_that_was_given(folder: Path) -> None:
@@ -152,5 +152,5 @@ def test_a_missing_tokenizer_names_the_folder_that_was_given(folder: Path) -> No
         file.unlink()
     tokenizer.cache_clear()
     with pytest.raises(ModelError) as caught:
-        TASK.check_inputs(folder)
+        TASK.reader.check_inputs(folder)
     assert str(folder) in str(caught.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import read_config, tokenizer
+from kd2deploy.networks.folder import read_config, tokenizer
 
 COUNTED_FROM_PADDING = frozenset(
     {

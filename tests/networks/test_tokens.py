@@ -10,7 +10,7 @@ import torch
 from tiny_models import WORDS, encoder_config, save_encoder, save_tokenizer
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._tokens import check_reading, longest, pad_of, read_alike
+from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike
 from kd2deploy.tasks.text_classification import TextClassification
 
 
@@ -59,10 +59,10 @@ def test_texts_are_cut_to_what_the_network_can_read(family: str, tmp_path: Path)
     tokenizer = tmp_path / "tokenizer_config.json"
     tokenizer.write_text(tokenizer.read_text().replace('"model_max_length": 64', '"model_max_length": 1000'))
     task = TextClassification(["neg", "pos"], max_length=512).at(tmp_path)
-    assert task.max_length == longest(tmp_path)
-    (features,) = task.encode([task.row("good film " * 200)], tmp_path)
-    assert task.length(features) == longest(tmp_path)
-    assert task.observe(task.load(tmp_path), task.collate([features])).logits.isfinite().all()
+    assert task.reader.max_length == longest(tmp_path)
+    (features,) = task.reader.encode([task.reader.row("good film " * 200)], tmp_path)
+    assert task.reader.length(features) == longest(tmp_path)
+    assert task.networks.observe(task.networks.load(tmp_path), task.reader.collate([features])).logits.isfinite().all()
 
 
 def changed(file: Path, **fields: Any) -> None:
@@ -88,12 +88,14 @@ def test_a_padding_token_that_the_network_does_not_name_is_the_tokenizers(paddin
     task = TextClassification(["neg", "pos"], max_length=16).at(tmp_path)
     check_reading(tmp_path)
     assert pad_of(tmp_path) == 0
-    net = task.load(tmp_path)
-    features = task.encode([task.row("good film"), task.row("the plot was very slow")], tmp_path)
-    together = task.observe(net, task.collate(features)).logits
+    net = task.networks.load(tmp_path)
+    features = task.reader.encode([task.reader.row("good film"), task.reader.row("the plot was very slow")], tmp_path)
+    together = task.networks.observe(net, task.reader.collate(features)).logits
     for place, row in enumerate(features):
-        torch.testing.assert_close(task.observe(net, task.collate([row])).logits[0], together[place])
-    (deployed,) = task.deployed(net)(*(torch.from_numpy(array) for array in task.feed(features).values()))
+        torch.testing.assert_close(task.networks.observe(net, task.reader.collate([row])).logits[0], together[place])
+    (deployed,) = task.networks.deployed(net)(
+        *(torch.from_numpy(array) for array in task.reader.feed(features).values())
+    )
     torch.testing.assert_close(deployed, together)
 
 

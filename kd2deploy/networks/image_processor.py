@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.errors import ModelError
-from kd2deploy.tasks._folder import read_config
-from kd2deploy.tasks._processor_classes import COMMON, HAMMING, KINDS, OF_MODELS, Kind
+from kd2deploy.networks._processor_classes import COMMON, HAMMING, KINDS, OF_MODELS, Kind
+from kd2deploy.networks.folder import read_config
 
 Array = np.ndarray[Any, Any]
 FILE = "preprocessor_config.json"

@@ -1,0 +1,103 @@
+"""The reader of a task: from rows to what its networks read, in training and at the border of a deployed file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kd2deploy.core.port import Array, Features, Row
+
+if TYPE_CHECKING:  # what reads rows for a deployed file needs no torch
+    from kd2deploy.core.step import Batch
+
+
+@dataclass(frozen=True)
+class ServerReader:
+    """A python model of NVIDIA Triton that makes a task's `inputs` of the strings that clients send."""
+
+    fields: tuple[str, ...]
+    """Names of the strings of one row."""
+    code: str
+    files: tuple[str, ...]
+    """The bundle's files that it opens beside itself."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much of some rows a network reads, for a person: figures by name, and a sentence for each that is too low."""
+
+    figures: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+
+class Reader(ABC):
+    """How rows become a network's inputs. What it reads them by (a tokenizer, a processor) lies in a network's folder.
+
+    What it does for a deployed file imports no torch.
+    """
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What a row's fields are usually called in files, so that columns that nobody named are found."""
+
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """The fields that a row must have beside `label`, for a task with these arguments; none are not checked."""
+        return ()
+
+    @classmethod
+    def flaw(cls, value: Any) -> str:
+        """Why the value of one of `fields` cannot be read; empty for one that can."""
+        return ""
+
+    # rows ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def row(self, given: str, other: str | None = None) -> Row:
+        """One unlabelled row out of what a person typed: a text (and the second of a pair), or a file's path."""
+
+    def reading(self, rows: Sequence[Row], folder: Path) -> Reading:
+        """How much of the rows the network in `folder` reads: of many before a training, of one before its answer."""
+        return Reading()
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
+        """Rows as the network in `folder` reads them.
+
+        They are kept for as long as they are trained on: in a `Table` where they are many and small.
+        """
+
+    @abstractmethod
+    def length(self, features: Features) -> int:
+        """What rows are grouped by so that little is padded; 1 where all are equal."""
+
+    # batches ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """One batch, padded as needed; keys under `teacher.` are padded by the teacher's rules."""
+
+    @abstractmethod
+    def feed(self, features: Sequence[Features]) -> dict[str, Array]:
+        """One batch as a session reads it: exactly the names of the task's `inputs`."""
+
+    # what lies in a network's folder ------------------------------------------------------------------------
+
+    def check_inputs(self, folder: Path) -> None:  # noqa: B027 (for most networks nothing can be wrong)
+        """Raise ModelError, before any training, where what reads the rows does not fit the network beside it."""
+
+    def reads_alike(self, one: Path, other: Path) -> bool:
+        """Whether the networks in two folders read the same inputs from the same rows."""
+        return True
+
+    def write_inputs(self, folder: Path) -> None:  # noqa: B027 (most networks come with their tokenizer)
+        """Say in a new network's folder how its inputs are read, where nothing there says so yet."""
+
+    def write_as_judged(self, folder: Path) -> None:  # noqa: B027 (a task of one's own may have nothing to say)
+        """Say in a bundle's files how its inputs are read, so that every client reads them as they were judged."""
+
+    def server_reader(self) -> ServerReader | None:
+        """What reads rows on an inference server; None where clients send `inputs` themselves."""
+        return None

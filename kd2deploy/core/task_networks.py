@@ -1,0 +1,56 @@
+"""The networks of a task: how they are loaded, run, taken apart and deployed. The part of a task that needs torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kd2deploy.core.step import Batch, Observation
+
+
+class TaskNetworks(ABC):
+    """What a task's networks are, teacher and student alike."""
+
+    auto: ClassVar[str]
+    """Name of the transformers auto class that loads one."""
+    problem_type: str = "single_label_classification"
+    """What transformers calls it in a classifier's configuration; the labels of `multi_label_classification` do not
+    exclude each other, and a row's label is then a set of them."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> nn.Module:
+        """The network in a folder, from safetensors only, in eval mode. Raises ModelError with the remedy."""
+
+    def fresh(self) -> Mapping[str, Any]:
+        """Configuration fields that a network made for this task must have, where its architecture knows them."""
+        return {}
+
+    @abstractmethod
+    def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        """Run a network on a batch. Ignores the keys that are not the network's arguments."""
+
+    @abstractmethod
+    def head(self, net: nn.Module) -> nn.Module:
+        """The layer whose input is the embedding."""
+
+    @abstractmethod
+    def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
+        """The network's input as a tensor that can be mixed or differentiated, and the argument it replaces."""
+
+    def token_table(self, net: nn.Module) -> Tensor | None:
+        """[V, D]: the network's own word embeddings, one row per token id; None where it reads no tokens."""
+        return None
+
+    @abstractmethod
+    def deployed(self, net: nn.Module) -> nn.Module:
+        """The network as exported: positional tensors in the order of the task's `inputs`, a tuple in the order of its
+        `outputs`."""
+
+    @abstractmethod
+    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
+        """Seeded inputs for tracing, timing and checks; `sizes` set the dynamic axes by name."""

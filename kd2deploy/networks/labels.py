@@ -1,0 +1,26 @@
+"""What a network's configuration says that it answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+"""What transformers calls classes that exclude each other, and labels that do not, in a configuration."""
+
+
+def labels_of(config: Mapping[str, Any]) -> list[str]:
+    """The labels in a configuration's own order; empty where it names none."""
+    named = config.get("id2label") or {}
+    return [str(named[key]) for key in sorted(named, key=int)]
+
+
+def score_names(config: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """The two classes that a network of one output answers, by its configuration, in the order of its two logits.
+
+    Its one score is how likely the second class is; the first, where the score is named as that. Empty for a network
+    that is none of these, a regression's among them, and for a task of other than two classes.
+    """
+    names = labels_of(config)
+    alone = len(names) == 1 or (not names and config.get("num_labels") == 1)
+    if not alone or len(labels) != 2 or config.get("problem_type") == "regression":
+        return []
+    return list(labels)

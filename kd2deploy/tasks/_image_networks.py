@@ -1,0 +1,89 @@
+"""Image classifiers of transformers: how they are loaded, run and deployed."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd2deploy.core import Batch, Observation, TaskNetworks
+from kd2deploy.networks.folder import arguments_of, network
+from kd2deploy.tasks._attentions import Dropouts
+from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
+from kd2deploy.tasks._image_reader import AUTO, ImageReader
+from kd2deploy.tasks._losses import cross_entropy
+
+
+class ImageNetworks(TaskNetworks):
+    """Classifiers with one output per label."""
+
+    auto = AUTO
+
+    def __init__(self, labels: tuple[str, ...], reader: ImageReader) -> None:
+        self.labels, self.reader = labels, reader
+
+    def load(self, folder: Path) -> nn.Module:
+        net = network(self.auto, folder)
+        net = with_two_outputs(net, self.labels)
+        check_labels(net.config, self.labels, folder, self.problem_type)
+        return net
+
+    def fresh(self) -> dict[str, Any]:
+        return {"num_channels": self.reader.channels, "image_size": self.reader.height}
+
+    def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        config: Any = net.config
+        wanted, dropouts = {"output_hidden_states": "hidden" in needs}, Dropouts()
+        attends = "attentions" in needs and isinstance(getattr(config, "num_attention_heads", None), int)
+        if attends:
+            wanted["output_attentions"] = True
+            if config._attn_implementation != "eager":
+                net.set_attn_implementation("eager")  # type: ignore[operator]
+        taken = arguments_of(net) - {"labels"}
+        read: list[Tensor] = []
+        handle = observed_embedding(self.head(net), read) if "embedding" in needs else None
+        try:
+            with dropouts if attends else nullcontext():
+                seen = net(**{name: batch[name] for name in batch if name in taken}, **wanted, return_dict=True)
+        finally:
+            if handle is not None:
+                handle.remove()
+        labels = batch.get("labels")
+        return Observation(
+            logits=seen.logits,
+            hidden=tuple(flattened(states) for states in seen.hidden_states) if "hidden" in needs else (),
+            attentions=tuple(map(dropouts.before, seen.attentions)) if attends else (),
+            embedding=read[-1] if read else None,
+            loss=None if labels is None else cross_entropy(seen.logits, labels),
+        )
+
+    def head(self, net: nn.Module) -> nn.Module:
+        return head_of(net, len(self.labels))
+
+    def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
+        return "pixel_values", batch["pixel_values"]
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return Deployed(net)
+
+    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
+        """Standard normal pixels."""
+        shape = (batch, self.reader.channels, self.reader.height, self.reader.width)
+        return {"pixel_values": torch.randn(shape, generator=torch.Generator().manual_seed(0))}
+
+
+class Deployed(nn.Module):
+    """Positional pixels, a tuple with the logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
+        return (self.net(pixel_values=pixel_values, return_dict=True).logits,)
+
+
+def flattened(states: Tensor) -> Tensor:
+    """Feature maps [B, D, H, W] as positions [B, H*W, D]; what is [B, L, D] already stays."""
+    return states.flatten(2).transpose(1, 2) if states.dim() == 4 else states

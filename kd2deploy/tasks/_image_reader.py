@@ -1,0 +1,136 @@
+"""How pictures become a network's inputs, as the processor in its folder says.
+
+Features hold the pixels as bytes with the mean and deviation that they are normalised by when collated, so that a data
+set takes a quarter of the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
+from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
+from kd2deploy.tasks._images import pixels, unreadable
+from kd2deploy.tasks._served_pictures import write_processor
+from kd2deploy.tasks._snippets import picture_code, runtime_code
+from kd2deploy.tasks._targets import Target
+
+if TYPE_CHECKING:
+    from kd2deploy.core import Batch
+
+AUTO = "AutoModelForImageClassification"
+"""The transformers class that loads the networks."""
+
+SNIPPET = """\
+{runtime}
+{prepare}
+labels = {labels!r}
+
+
+def answer(path):
+    return labels[run({{"pixel_values": prepared(path)}})["logits"].argmax()]
+
+
+print(answer("picture.png"))
+"""
+
+
+class ImageReader(Reader):
+    """Pictures of `channels` x `height` x `width`, and their target."""
+
+    def __init__(self, target: Target, channels: int = 3, height: int = 224, width: int = 224) -> None:
+        if min(channels, height, width) < 1:
+            raise ValueError(f"channels, height and width must be positive, got {channels}, {height}, {width}")
+        self.target, self.channels, self.height, self.width = target, channels, height, width
+
+    def spec(self) -> dict[str, Any]:
+        """The arguments of a task that are its reader's."""
+        return {"channels": self.channels, "height": self.height, "width": self.width}
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        return (Port("pixel_values", "float32", ("batch_size", self.channels, self.height, self.width)),)
+
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("image",)
+
+    @classmethod
+    def flaw(cls, value: Any) -> str:
+        return unreadable(value)
+
+    # rows ---------------------------------------------------------------------------------------------------
+
+    def row(self, given: str, other: str | None = None) -> Row:
+        return {"image": given, "label": None}
+
+    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
+        reader = processor(folder.resolve())
+        channels = int(read_config(folder).get("num_channels", 3))
+        mean, std = reader.normalisation(channels)
+        return [
+            {
+                "pixel_values": pixels(row, reader, channels),
+                "mean": mean,
+                "std": std,
+                "labels": label,
+                "index": int(row.get("index", place)),
+            }
+            for place, (row, label) in enumerate(zip(rows, self.target.of(rows), strict=True))
+        ]
+
+    def length(self, features: Features) -> int:
+        return 1
+
+    # batches ------------------------------------------------------------------------------------------------
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        import torch
+
+        batch: Batch = {"pixel_values": torch.from_numpy(normalised(features, ""))}
+        if TEACHER_PREFIX + "pixel_values" in features[0]:
+            batch[TEACHER_PREFIX + "pixel_values"] = torch.from_numpy(normalised(features, TEACHER_PREFIX))
+        for name in ("labels", "index"):
+            if name in features[0]:
+                batch[name] = torch.tensor([row[name] for row in features], dtype=torch.int64)
+        return batch
+
+    def feed(self, features: Sequence[Features]) -> dict[str, Array]:
+        return {"pixel_values": normalised(features, "")}
+
+    # what lies in a network's folder ------------------------------------------------------------------------
+
+    def reads_alike(self, one: Path, other: Path) -> bool:
+        return read_alike(one, other)
+
+    def write_inputs(self, folder: Path) -> None:
+        if not (folder / FILE).is_file():
+            save_processor(folder, self.channels, self.height, self.width)
+
+    def write_as_judged(self, folder: Path) -> None:
+        write_processor(folder, self.channels)
+
+    def snippet(self, file: str, folder: Path, labels: Sequence[str]) -> str:
+        """Code that serves `file` and answers one of `labels`."""
+        return SNIPPET.format(
+            runtime=runtime_code(file, AUTO),
+            prepare=picture_code(processor(folder.resolve()), self.channels),
+            labels=list(labels),
+        )
+
+
+def ports_of(folder: Path) -> dict[str, Any]:
+    """The task's arguments that depend on the network: channels, height and width of what the one in `folder` reads."""
+    height, width = processor(folder.resolve()).out
+    return {"channels": int(read_config(folder).get("num_channels", 3)), "height": height, "width": width}
+
+
+def normalised(features: Sequence[Features], prefix: str) -> Array:
+    """Bytes to float32 [B, C, H, W]: (pixel - mean) / std, both in the pixels' own unit."""
+    stacked = np.stack([row[prefix + "pixel_values"] for row in features]).astype(np.float32)
+    return np.asarray((stacked - features[0][prefix + "mean"]) / features[0][prefix + "std"], dtype=np.float32)
