@@ -142,7 +142,7 @@ class AdversarialText(View):
                 ascents,
                 self.game.generator_rate,
                 reach,
-                max(SHORT_RATE, FELT / ascents),
+                max(SHORT_RATE, 2 * FELT / ascents),
             )
 
     def forward(self, batch: Batch) -> Look:

@@ -183,7 +183,7 @@ def test_every_mini_batch_teaches_the_student_and_the_generators_own_are_counted
     ("steps", "arguments", "said"),
     [
         (316, {}, "mate_kd: 40 ascents at generator_rate 5e-07 move no weight .* 2e-05, .* to 5e-06 or more"),
-        (20, {"generator_rate": 5e-6}, "10 ascents at generator_rate 5e-06 .* set generator_rate to 1e-05 or more"),
+        (20, {"generator_rate": 5e-6}, "10 ascents at generator_rate 5e-06 .* set generator_rate to 2e-05 or more"),
         (316, {"generator_rate": 5e-6}, None),
         (20_000, {}, None),
         (316, {"ascents": 0}, None),
