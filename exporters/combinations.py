@@ -11,7 +11,7 @@ import torch
 
 from kd2deploy.core import Target, Variant
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.exporters._tensorrt_graph import LARGEST_OPSET, SYMMETRIC
+from kd2deploy.exporters.tensorrt.graph import LARGEST_OPSET, SYMMETRIC
 
 GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
 TENSORRT_PROVIDERS = GPU_PROVIDERS - {"CUDAExecutionProvider"}

@@ -12,7 +12,8 @@ from kd2deploy.core import Artifact, Feed, Target, Task, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads, isa
-from kd2deploy.exporters.onnx import domains, run_all
+from kd2deploy.exporters.onnx.checking import run_all
+from kd2deploy.exporters.onnx.files import domains
 
 OPENED_BY = "kd2deploy.exporters.openvino.OpenVinoSession"
 MODEL = "openvino_model.xml"

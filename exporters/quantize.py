@@ -10,10 +10,11 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made
 from kd2deploy.errors import ConvertError, DisagreementError
-from kd2deploy.exporters._attention import has_bias
 from kd2deploy.exporters._cpu import isa, saturates_int8
 from kd2deploy.exporters._quiet import quiet
-from kd2deploy.exporters.onnx import OPENED_BY, Outputs, domains, run_all, save
+from kd2deploy.exporters.onnx.attention import has_bias
+from kd2deploy.exporters.onnx.checking import Outputs, agreement, damage, run_all
+from kd2deploy.exporters.onnx.files import OPENED_BY, domains, save
 
 if TYPE_CHECKING:
     import onnx
@@ -131,21 +132,6 @@ def rank_sensitivity(
 def _narrow(layout: Layout, reduce_range: bool | None) -> bool:
     """Whether weights keep to 7 bits; where it is not said, on processors whose full-range products saturate."""
     return layout == "onnxruntime" and saturates_int8() if reduce_range is None else reduce_range
-
-
-def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
-    """`|found - reference| / |reference|`, L2 over every output of every example; infinite when something is NaN."""
-    one = np.concatenate([array.ravel() for outputs in reference for array in outputs.values()]).astype(np.float64)
-    other = np.concatenate([array.ravel() for outputs in found for array in outputs.values()]).astype(np.float64)
-    if not np.isfinite(other).all():
-        return float("inf")
-    return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-12))
-
-
-def agreement(task: Task, reference: Sequence[Outputs], found: Sequence[Outputs]) -> dict[str, float]:
-    """The task's measures of agreement, mean over the samples."""
-    each = [task.metric.agreement(one, other) for one, other in zip(reference, found, strict=True)]
-    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
 def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[str]:

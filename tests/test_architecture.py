@@ -50,7 +50,7 @@ def files(folder: str = "") -> list[Path]:
     """The package's files under a folder of it, `exporters` among them: a link, which rglob does not follow."""
     if folder:
         return sorted((PACKAGE / folder).rglob("*.py"))
-    return sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "exporters").glob("*.py")])
+    return sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "exporters").rglob("*.py")])
 
 
 def name_of(file: Path) -> str:
@@ -106,6 +106,18 @@ def test_nothing_leans_on_the_command_line() -> None:
     for file in files():
         if file.relative_to(PACKAGE).parts[0] not in {*COMMAND_LINE, "__main__.py"}:
             assert not own(file) & COMMAND_LINE, file
+
+
+def test_the_exporters_private_modules_are_imported_from_their_own_folder_alone() -> None:
+    private = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): file.parent
+        for file in files("exporters")
+        if file.stem.startswith("_") and not file.stem.endswith("__")
+    }
+    assert "kd2deploy.exporters._cpu" in private
+    for file in files():
+        for module in imports(file) & private.keys():
+            assert file.is_relative_to(private[module]), f"{file} imports {module}"
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,7 @@ TASKS: dict[str, Change] = {
     "a session that is ours and none": lambda found, touch: found["deployed"].update(
         opened_by="kd2deploy.exporters.bundle.write_sums"
     ),
-    "a private file of ours": lambda found, touch: found["deployed"].update(
-        opened_by="kd2deploy.exporters._tensorrt_api.importlib"
-    ),
+    "a private file of ours": lambda found, touch: found["deployed"].update(opened_by="kd2deploy.exporters._cpu.Path"),
     "a session that is a number": lambda found, touch: found["deployed"].update(opened_by=3),
     "options that no session takes": lambda found, touch: found.update(session={"cmd": touch}),
     "options of another type": lambda found, touch: found.update(session={"compile": {"a": 1}}),

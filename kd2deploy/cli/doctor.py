@@ -10,7 +10,7 @@ import numpy as np
 from kd2deploy.cli.screen import console
 from kd2deploy.core import driver_version, nvml
 from kd2deploy.errors import SessionError
-from kd2deploy.exporters._tensorrt_api import INSTALL, LibraryName, load
+from kd2deploy.exporters.tensorrt.api import INSTALL, LibraryName, load
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gflops
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table

@@ -75,9 +75,15 @@ def named_in_file(kind: Kind, name: object) -> Any:
             f"does, allow it with --trust {short(name).strip(chr(39))}"
         )
     found = imported(name)
-    if is_ours(kind, name) and getattr(found, "__module__", "") != name.rpartition(".")[0]:
+    if is_ours(kind, name) and not lies_in(found, name.rpartition(".")[0]):
         raise TrustError(f"{name} is no {kind} of kd2deploy")
     return found
+
+
+def lies_in(found: Any, module: str) -> bool:
+    """Whether a function or class was written in a module, or in a file of the folder that the module is."""
+    home = str(getattr(found, "__module__", "") or "")
+    return home == module or home.startswith(f"{module}.")
 
 
 def imported(name: str) -> Any:

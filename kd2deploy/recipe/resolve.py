@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kd2deploy.core.arguments import bind_arguments as bind_arguments
 from kd2deploy.core.arguments import one_line as one_line
-from kd2deploy.core.trust import HOMES, Kind, files_of, imported, is_ours, named_in_file, trust
+from kd2deploy.core.trust import HOMES, Kind, files_of, imported, is_ours, lies_in, named_in_file, trust
 from kd2deploy.core.trust import short as short
 from kd2deploy.errors import Fault, RecipeError, TrustError
 from kd2deploy.recipe.yaml_text import parsed, text_of
@@ -55,11 +55,9 @@ def known(kind: Kind) -> list[str]:
 
 
 def converters_in(module: str) -> list[str]:
-    """The converters of one exporter file: public functions named `<target>_from_<source>`."""
+    """The converters of one exporter file or folder: public functions named `<target>_from_<source>`."""
     found = vars(importlib.import_module(module)).items()
-    return [
-        name for name, value in found if inspect.isfunction(value) and "_from_" in name and value.__module__ == module
-    ]
+    return [name for name, value in found if inspect.isfunction(value) and "_from_" in name and lies_in(value, module)]
 
 
 def locate(kind: Kind, name: str, *, as_data: bool = False) -> Callable[..., Any]:

@@ -17,8 +17,8 @@ from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._tensorrt_shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
+from kd2deploy.exporters.shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.measure.accuracy import by_length, score, timing_feeds
 from kd2deploy.measure.latency import race
 from kd2deploy.measure.protocol import quick

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd2deploy.exporters._memory import STATUS, PeakMemory
+from kd2deploy.exporters.tensorrt._memory import STATUS, PeakMemory
 
 
 @pytest.mark.skipif(not STATUS.is_file(), reason="the system has no /proc")

@@ -13,17 +13,11 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Resident, Target, open_session
 from kd2deploy.errors import ConvertError, ModelError, SessionError
-from kd2deploy.exporters._casts import _once
-from kd2deploy.exporters.onnx import (
-    OnnxSession,
-    check_agreement,
-    fp16_from_onnx,
-    fused_from_onnx,
-    name_nodes,
-    onnx_from_torch,
-    run_all,
-)
-from kd2deploy.exporters.tensorrt import rank_half_sensitivity
+from kd2deploy.exporters.onnx import OnnxSession, fp16_from_onnx, fused_from_onnx, onnx_from_torch
+from kd2deploy.exporters.onnx.casts import _once
+from kd2deploy.exporters.onnx.checking import check_agreement, run_all
+from kd2deploy.exporters.onnx.files import name_nodes
+from kd2deploy.exporters.onnx.half import rank_half_sensitivity
 from kd2deploy.exporters.torch import TorchSession
 from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification

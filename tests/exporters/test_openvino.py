@@ -8,7 +8,7 @@ from conftest import Case
 
 from kd2deploy.core import Artifact, Target, open_session
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.onnx import run_all
+from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.openvino import openvino_from_onnx
 from kd2deploy.exporters.quantize import int8_from_onnx
 

@@ -32,7 +32,7 @@ def test_a_profile_names_real_converters_and_options(file: Path) -> None:
         for step in variant.steps:
             made_by = converter(step["use"])
             inspect.signature(made_by).bind(*OWN, **{key: value for key, value in step.items() if key != "use"})
-            opened_by = import_module(made_by.__module__).OPENED_BY
+            opened_by = import_module(".".join(made_by.__module__.split(".")[:3])).OPENED_BY
         module, _, name = opened_by.rpartition(".")
         inspect.signature(getattr(import_module(module), name)).bind("artifact", "task", "target", **variant.session)
 

@@ -6,10 +6,18 @@ import pytest
 from conftest import Case
 
 from kd2deploy.core import Artifact
-from kd2deploy.exporters import onnx as exporter
-from kd2deploy.exporters._providers import CUDA_GRAPH_OPTION, DEFAULTS, DEVICE_OF, PREFIX, computed_in, engine_options
-from kd2deploy.exporters._tensorrt_api import ShapeRange
 from kd2deploy.exporters.combinations import GPU_PROVIDERS, TENSORRT_PROVIDERS
+from kd2deploy.exporters.onnx import OnnxSession
+from kd2deploy.exporters.onnx.providers import (
+    CUDA_GRAPH_OPTION,
+    DEFAULTS,
+    DEVICE_OF,
+    PREFIX,
+    computed_in,
+    engine_options,
+)
+from kd2deploy.exporters.onnx.session import _engine_options
+from kd2deploy.exporters.shapes import ShapeRange
 
 RANGES = {"input_ids": ShapeRange((1, 1), (1, 20), (32, 64)), "pixels": ShapeRange((1, 3), (1, 3), (32, 3))}
 
@@ -31,13 +39,13 @@ def test_an_engine_is_built_for_the_range_and_kept() -> None:
 def test_engines_are_kept_by_the_files_hash_and_outside_of_it(
     text: Case, plain: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("KD2DEPLOY_CACHE", str(tmp_path))
     shapes = {"batch_size": [1, 1, 32], "sequence_length": [1, 8, 32]}
-    found = exporter._engine_options("TensorrtExecutionProvider", plain, text.task, shapes)
-    assert found["trt_engine_cache_path"] == str(tmp_path / "cache" / plain.sha256[:16])
+    found = _engine_options("TensorrtExecutionProvider", plain, text.task, shapes)
+    assert found["trt_engine_cache_path"] == str(tmp_path / "onnxruntime" / plain.sha256[:16])
     assert Path(found["trt_engine_cache_path"]).is_dir()
     assert found["trt_profile_max_shapes"].startswith("input_ids:32x32,")
-    assert exporter._engine_options("CUDAExecutionProvider", plain, text.task, shapes) == {}
+    assert _engine_options("CUDAExecutionProvider", plain, text.task, shapes) == {}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,6 @@ def test_fp32_means_fp32_on_cuda() -> None:
 
 def test_a_session_says_what_its_provider_was_told(text: Case, plain: Artifact) -> None:
     told = {"use_arena": "1"}
-    with exporter.OnnxSession(plain, text.task, text.target, provider_options=told) as session:
+    with OnnxSession(plain, text.task, text.target, provider_options=told) as session:
         assert session.describe()["provider_options"] == "use_arena 1"
         assert session.describe()["precision"] == "fp32"

@@ -12,9 +12,10 @@ from tiny_models import save_image_net
 from kd2deploy.core import Artifact, Target, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters import quantize
-from kd2deploy.exporters._attention import has_bias
-from kd2deploy.exporters.onnx import fused_from_onnx, onnx_from_torch, run_all
-from kd2deploy.exporters.quantize import damage, int8_from_onnx, quantizable_nodes, rank_sensitivity
+from kd2deploy.exporters.onnx import fused_from_onnx, onnx_from_torch
+from kd2deploy.exporters.onnx.attention import has_bias
+from kd2deploy.exporters.onnx.checking import damage, run_all
+from kd2deploy.exporters.quantize import int8_from_onnx, quantizable_nodes, rank_sensitivity
 from kd2deploy.tasks.image_classification import ImageClassification
 
 QUERY = "net.bert.encoder.layer.0.attention.self.query/MatMul"

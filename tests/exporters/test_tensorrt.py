@@ -14,20 +14,17 @@ from onnx.reference import ReferenceEvaluator
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._casts import cast_to_half, only_in_half
-from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange
-from kd2deploy.exporters._tensorrt_cache import Place, Store, engine_key
-from kd2deploy.exporters._tensorrt_graph import pair_type, unreadable
-from kd2deploy.exporters._tensorrt_shapes import axis_ranges, outside, refuse_outside, shape_ranges, usual_request
-from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch, run_all, save
-from kd2deploy.exporters.quantize import damage, int8_from_onnx
-from kd2deploy.exporters.tensorrt import (
-    TensorRTSession,
-    _facts,
-    fp8_from_onnx,
-    rank_half_sensitivity,
-    trt_from_onnx,
-)
+from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch
+from kd2deploy.exporters.onnx.casts import cast_to_half, only_in_half
+from kd2deploy.exporters.onnx.checking import damage, run_all
+from kd2deploy.exporters.onnx.files import save
+from kd2deploy.exporters.onnx.half import rank_half_sensitivity
+from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.shapes import ShapeRange, axis_ranges, outside, refuse_outside, shape_ranges, usual_request
+from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
+from kd2deploy.exporters.tensorrt.api import Built, Settings
+from kd2deploy.exporters.tensorrt.graph import pair_type, unreadable
+from kd2deploy.exporters.tensorrt.store import Place, Store, engine_key
 
 HERE = Place("tensorrt", "11.4.0.106", "NVIDIA L4", "8.9", "580.10.1")
 
@@ -351,7 +348,5 @@ def test_timings_belong_to_one_device(tmp_path: Path) -> None:
 
 
 def test_build_facts_keep_time_and_memory_apart() -> None:
-    from kd2deploy.exporters._tensorrt_api import Built
-
-    facts = _facts(Built(b"12345", 1.5, 700.0, 12, b"", ("slow",)))
+    facts = Built(b"12345", 1.5, 700.0, 12, b"", ("slow",)).facts()
     assert facts == {"seconds": 1.5, "host_peak_mb": 700.0, "engine_mb": 0.0, "layers": 12, "warnings": ["slow"]}

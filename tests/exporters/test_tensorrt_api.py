@@ -12,8 +12,9 @@ import pytest
 from published_api import RTX_ALONE, Published
 
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters import _tensorrt_api, tensorrt
-from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange, build, load
+from kd2deploy.exporters.shapes import ShapeRange
+from kd2deploy.exporters.tensorrt import api, session
+from kd2deploy.exporters.tensorrt.api import Library, Settings, build, load
 
 ONE_INPUT = {
     "INetworkDefinition.num_inputs": 1,
@@ -119,7 +120,7 @@ def test_an_input_without_known_shapes_is_an_error() -> None:
 def test_the_session_and_the_adapter_use_published_names_with_published_numbers_of_arguments(major: int) -> None:
     spec = json.loads(Path(__file__).with_name(f"tensorrt_{major}_api.json").read_text())["classes"]
     seen = 0
-    for module in (tensorrt, _tensorrt_api):
+    for module in (session, api):
         tree = ast.parse(Path(str(module.__file__)).read_text())
         calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):
@@ -149,7 +150,7 @@ def test_the_names_of_the_module_itself_are_published(major: int) -> None:
     published |= {f"{name}.{member}" for name, members in spec["enumerations"].items() for member in members}
     published |= {f"{name}.__members__" for name in (*spec["enumerations"], "ComputeCapability")}
     published |= {f"ILogger.Severity.{name}" for name in ("INTERNAL_ERROR", "ERROR", "WARNING")} | {"ILogger.Severity"}
-    used = {dotted for module in (tensorrt, _tensorrt_api) for dotted in names_of_the_module(module)}
+    used = {dotted for module in (session, api) for dotted in names_of_the_module(module)}
     assert {"Runtime", "TensorIOMode.INPUT", "ExecutionContextAllocationStrategy.USER_MANAGED", "Builder"} <= used
     assert used <= published, f"{major} has no {sorted(used - published)}"
 
@@ -169,10 +170,10 @@ def test_every_type_of_an_engines_port_is_known_or_refused(major: int) -> None:
         json.loads(Path(__file__).with_name(f"tensorrt_{major}_api.json").read_text())["enumerations"]["DataType"]
     )
     below_a_byte_or_scaled = {"FP8", "INT4", "FP4", "E8M0"}
-    assert set(tensorrt.TORCH_TYPES) | below_a_byte_or_scaled == published
+    assert set(session.TORCH_TYPES) | below_a_byte_or_scaled == published
     for name in below_a_byte_or_scaled:
         with pytest.raises(SessionError, match=f"of type {name} cannot be fed"):
-            tensorrt.torch_type(name)
+            session.torch_type(name)
 
 
 def test_a_library_that_is_not_installed_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

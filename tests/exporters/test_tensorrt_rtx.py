@@ -15,11 +15,11 @@ from tiny_models import save_image_net
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters._tensorrt_api import Settings, ShapeRange, build, load
-from kd2deploy.exporters._tensorrt_shapes import shape_ranges
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.shapes import ShapeRange, shape_ranges
 from kd2deploy.exporters.tensorrt import fp8_from_onnx, trt_from_onnx
+from kd2deploy.exporters.tensorrt.api import Settings, build, load
 
 pytestmark = pytest.mark.tensorrt
 Source = Literal["plain", "int8", "fp8"]

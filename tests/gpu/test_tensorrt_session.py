@@ -12,9 +12,9 @@ from tiny_models import save_encoder
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._tensorrt_shapes import axis_ranges
 from kd2deploy.exporters.onnx import OnnxSession, onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.shapes import axis_ranges
 from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
 from kd2deploy.exporters.torch import TorchSession
 from kd2deploy.tasks.text_classification import TextClassification
@@ -174,7 +174,7 @@ def test_onnx_runtimes_tensorrt_builds_once_for_every_shape(
     onnxruntime = pytest.importorskip("onnxruntime")
     if provider not in onnxruntime.get_available_providers():
         pytest.skip(f"the installed ONNX Runtime has no {provider}")
-    monkeypatch.setattr("kd2deploy.exporters.onnx.CACHE", tmp_path)
+    monkeypatch.setenv("KD2DEPLOY_CACHE", str(tmp_path))
     ranges = axis_ranges(case.task, case.samples[:-1], 1)
     shapes = {axis: list(sizes) for axis, sizes in ranges.items()}
     options = {"trt_fp16_enable": "1"} if provider == "TensorrtExecutionProvider" else {}
@@ -198,6 +198,6 @@ def test_an_engine_that_disagrees_with_its_graph_is_refused(
         def fetch(self, buffers: Any) -> dict[str, np.ndarray[Any, Any]]:
             return {name: array + 1 for name, array in super().fetch(buffers).items()}
 
-    monkeypatch.setattr("kd2deploy.exporters.tensorrt.TensorRTSession", Wrong)
+    monkeypatch.setattr("kd2deploy.exporters.tensorrt.engine.TensorRTSession", Wrong)
     with pytest.raises(ConvertError, match="the engine disagrees with its graph"):
         trt_from_onnx(*case.inputs, tmp_path, case.samples, **given)

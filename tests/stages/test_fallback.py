@@ -12,8 +12,10 @@ from small_text import small_task
 
 from kd2deploy.core import Artifact, Converter, Feed, Target, Variant, made
 from kd2deploy.errors import ConvertError, DisagreementError, NotFiniteError, SessionError
-from kd2deploy.exporters.onnx import OPENED_BY, fp16_from_onnx, run_all, save
-from kd2deploy.exporters.quantize import damage, int8_from_onnx
+from kd2deploy.exporters.onnx import OPENED_BY, fp16_from_onnx
+from kd2deploy.exporters.onnx.checking import damage, run_all
+from kd2deploy.exporters.onnx.files import save
+from kd2deploy.exporters.quantize import int8_from_onnx
 from kd2deploy.stages.fallback import RANKERS, milder, ranked, searched, with_exclusions
 
 WIDE = 16

@@ -13,7 +13,8 @@ import torch
 
 from kd2deploy.core import driver_version, sha256_of
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters._tensorrt_api import Library, Settings, ShapeRange
+from kd2deploy.exporters.shapes import ShapeRange
+from kd2deploy.exporters.tensorrt.api import Library, Settings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from kd2deploy.exporters._tensorrt_api import ShapeRange
+from kd2deploy.exporters.shapes import ShapeRange
 
 DEVICE_OF = {
     "CUDAExecutionProvider": "cuda",
@@ -27,7 +27,6 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32
 """Unless it is told otherwise, CUDA multiplies fp32 in TF32, which has 10 bits of mantissa."""
 PREFIX = {"TensorrtExecutionProvider": "trt", "NvTensorRTRTXExecutionProvider": "nv"}
 """Providers that build an engine, with what their options begin with."""
-CACHE = Path("~/.cache/kd2deploy/onnxruntime")
 COMPUTED_IN = {"trt_int8_enable": "int8", "trt_fp16_enable": "fp16", "trt_bf16_enable": "bf16"}
 """Options that let TensorRT round a graph's fp32 arithmetic."""
 WHICH: tuple[Literal["smallest", "usual", "largest"], ...] = ("smallest", "usual", "largest")

@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._memory import PeakMemory
+from kd2deploy.exporters.shapes import ShapeRange
+from kd2deploy.exporters.tensorrt._memory import PeakMemory
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 INSTALL: Mapping[LibraryName, str] = {
@@ -25,17 +26,6 @@ SUPPORTED: Mapping[LibraryName, range] = {"tensorrt": range(10, 12), "tensorrt_r
 SHOWN_ERRORS = 3
 """How many of a parser's or a builder's errors a message shows."""
 MEBIBYTE = 1 << 20
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ShapeRange:
-    """The shapes that an engine accepts for one input, and the one that it is made for."""
-
-    smallest: Shape
-    usual: Shape
-    largest: Shape
 
 
 @dataclass(frozen=True)
@@ -67,6 +57,16 @@ class Built:
     timing_cache: bytes
     """What the builder learnt of this device's tactics; empty where the library learns at run time."""
     warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of the build."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "host_peak_mb": round(self.host_peak_mb, 1),
+            "engine_mb": round(len(self.engine) / 1e6, 3),
+            "layers": self.layers,
+            "warnings": list(self.warnings),
+        }
 
 
 @dataclass(frozen=True)

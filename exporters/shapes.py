@@ -1,16 +1,30 @@
 """Which shapes an engine must accept, derived from those that real rows have."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median_low
 
 import numpy as np
 
 from kd2deploy.core import Feed, Port, Task
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters._tensorrt_api import ShapeRange
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes that an engine accepts for one input, and the one that it is made for."""
+
+    smallest: Shape
+    usual: Shape
+    largest: Shape
+
 
 SCORING_BATCH = 32
 """Rows per request when the evaluation set is scored; an engine must take as many."""
+
+
 HEADROOM = 2
 """Samples show neither the longest nor the shortest row: an axis may be this many times larger or smaller. Ours."""
 

@@ -1,4 +1,4 @@
-"""ONNX graphs in 16-bit floating point and in 8-bit floating point pairs: what strongly typed runtimes compute in.
+"""ONNX graphs in 16-bit floating point: what strongly typed runtimes compute in.
 
 A strongly typed network computes in the types that its graph states, so precision is chosen here, in the graph.
 """
@@ -14,13 +14,11 @@ from kd2deploy.exporters._quiet import quiet
 if TYPE_CHECKING:
     import onnx
 
+
 Half = Literal["fp16", "bf16"]
-INT8_LARGEST, FP8_LARGEST = 127.0, 448.0
-"""Largest magnitudes of int8 and of float8 e4m3."""
+
+
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
-PAIRS = ("QuantizeLinear", "DequantizeLinear")
-QUANTIZED = "_quantized"
-"""What ONNX Runtime's quantizer appends to the name of a weight."""
 
 
 def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[str] = ()) -> "onnx.ModelProto":
@@ -42,7 +40,7 @@ def cast_to_half(model: "onnx.ModelProto", precision: Half, exclude: Sequence[st
     _once(cast)
     _stay_in_fp32(cast, kept)
     if precision == "bf16":
-        _widen_to_bf16(cast, _floats(model))
+        _widen_to_bf16(cast, floats_of(model))
     return _in_order(cast)
 
 
@@ -152,43 +150,7 @@ def _widen_to_bf16(cast: "onnx.ModelProto", originals: Mapping[str, np.ndarray[A
             value.type.tensor_type.elem_type = brain
 
 
-def fp8_pairs(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
-    """A graph with symmetric int8 pairs as one with float8 e4m3 pairs: the same ranges, weights rounded from `source`.
-
-    Scales grow by 127 / 448, so that the largest value of a tensor stays the largest. `quantized` is left as it was.
-    """
-    import ml_dtypes
-    import onnx
-
-    result = onnx.ModelProto()
-    result.CopyFrom(quantized)
-    originals = _floats(source)
-    held = {tensor.name: tensor for tensor in result.graph.initializer}
-    pairs = [node for node in result.graph.node if node.op_type in PAIRS]
-    scales = {name: onnx.numpy_helper.to_array(held[name]) * (INT8_LARGEST / FP8_LARGEST) for name in _inputs(pairs, 1)}
-    for name, scale in scales.items():
-        held[name].CopyFrom(onnx.numpy_helper.from_array(scale.astype(np.float32), name))
-    for name in _inputs(pairs, 2):
-        zeros = np.zeros(tuple(held[name].dims), dtype=ml_dtypes.float8_e4m3fn)
-        held[name].CopyFrom(onnx.numpy_helper.from_array(zeros, name))
-    for node in pairs:
-        if node.op_type == "DequantizeLinear" and node.input[0] in held:
-            weight, scale = originals[node.input[0].removesuffix(QUANTIZED)], scales[node.input[1]]
-            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-            if scale.ndim:
-                scale = scale.reshape([-1 if place == axis % weight.ndim else 1 for place in range(weight.ndim)])
-            rounded = np.clip(weight / scale, -FP8_LARGEST, FP8_LARGEST).astype(ml_dtypes.float8_e4m3fn)
-            held[node.input[0]].CopyFrom(onnx.numpy_helper.from_array(rounded, node.input[0]))
-    del result.graph.value_info[:]  # they state the types that were
-    return result
-
-
-def _inputs(nodes: "Sequence[onnx.NodeProto]", place: int) -> list[str]:
-    """The distinct names of the nodes' inputs at `place`."""
-    return list(dict.fromkeys(node.input[place] for node in nodes if len(node.input) > place))
-
-
-def _floats(model: "onnx.ModelProto") -> dict[str, np.ndarray[Any, Any]]:
+def floats_of(model: "onnx.ModelProto") -> dict[str, np.ndarray[Any, Any]]:
     """Every fp32 weight and constant of a graph by its name."""
     import onnx
 

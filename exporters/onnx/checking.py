@@ -1,0 +1,61 @@
+"""A converted graph's answers on the host, and whether they are its source's."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd2deploy.core import Feed, Target, Task
+from kd2deploy.errors import ConvertError, DisagreementError
+from kd2deploy.exporters import _parity
+from kd2deploy.exporters._cpu import intra_op_threads
+from kd2deploy.exporters.onnx.opening import opened
+
+Outputs = Mapping[str, np.ndarray[Any, Any]]
+
+
+def check_agreement(
+    reference: Sequence[Outputs],
+    path: Path,
+    task: Task,
+    target: Target,
+    feeds: Sequence[Feed],
+    precision: str = "fp32",
+) -> None:
+    """Raise DisagreementError where the file at `path` answers otherwise than `reference` does to the same feeds."""
+    for place, (expected, found) in enumerate(zip(reference, run_all(path, task, target, feeds), strict=True)):
+        name, distance = _parity.worst(expected, found, precision)
+        if distance > 1:
+            shape = "x".join(map(str, next(iter(feeds[place].values())).shape))
+            raise DisagreementError(
+                f"the converted graph disagrees with its source: output {name!r} is {distance:.3g} times as far off as "
+                f"{precision} explains, on inputs of shape {shape}; take another route, opset or architecture"
+            )
+
+
+def run_all(path: Path, task: Task, target: Target, feeds: Sequence[Feed]) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """The answers of the file at `path` to each feed, on the host."""
+    if not feeds:
+        raise ConvertError("a converter needs samples of real inputs to check its result on; give it at least one")
+    session = opened(path, {"intra_op_num_threads": intra_op_threads(target)}, ["CPUExecutionProvider"])
+    wanted = [entry.name for entry in session.get_inputs()]
+    outputs = [port.name for port in task.outputs]
+    return [
+        dict(zip(outputs, session.run(outputs, {name: feed[name] for name in wanted}), strict=True)) for feed in feeds
+    ]
+
+
+def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
+    """`|found - reference| / |reference|`, L2 over every output of every example; infinite when something is NaN."""
+    one = np.concatenate([array.ravel() for outputs in reference for array in outputs.values()]).astype(np.float64)
+    other = np.concatenate([array.ravel() for outputs in found for array in outputs.values()]).astype(np.float64)
+    if not np.isfinite(other).all():
+        return float("inf")
+    return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-12))
+
+
+def agreement(task: Task, reference: Sequence[Outputs], found: Sequence[Outputs]) -> dict[str, float]:
+    """The task's measures of agreement, mean over the samples."""
+    each = [task.metric.agreement(one, other) for one, other in zip(reference, found, strict=True)]
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
