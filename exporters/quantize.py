@@ -3,12 +3,13 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.errors import ConvertError, DisagreementError
 from kd2deploy.exporters._cpu import isa, saturates_int8
 from kd2deploy.exporters._quiet import quiet
@@ -30,6 +31,51 @@ QUANTIZABLE: dict[Mode, frozenset[str]] = {
 slower than fp32 ones."""
 
 
+@dataclass(frozen=True)
+class Int8:
+    """How a graph is held in 8 bits."""
+
+    mode: Mode = "dynamic"
+    """`dynamic` scales activations at run time; `static` calibrates them on samples and writes quantize / dequantize
+    pairs."""
+    layout: Layout = "onnxruntime"
+    """`tensorrt` is what TensorRT reads: symmetric int8 activations, float biases, a pair per consumer."""
+    exclude: Sequence[str] = ()
+    """Nodes that stay in floating point (`rank_sensitivity` tells which)."""
+    per_channel: bool = True
+    reduce_range: bool | None = None
+    """Keep weights to 7 bits; None decides it from the processor, since without VNNI full-range products saturate."""
+    embeddings: bool = False
+    """Also store the embedding tables in 8 bits (a smaller file, not a faster one)."""
+
+    @property
+    def narrow(self) -> bool:
+        """Whether weights keep to 7 bits; where it is not said, on processors whose full-range products saturate."""
+        if self.reduce_range is None:
+            return self.layout == "onnxruntime" and saturates_int8()
+        return self.reduce_range
+
+
+AS_IT_IS = Int8()
+
+
+def rank_sensitivity(
+    source: Artifact, task: Task, target: Target, samples: Sequence[Feed], *, options: Int8 = AS_IT_IS
+) -> list[tuple[str, float]]:
+    """Each quantizable node with the damage done when it alone is in 8 bits, worst first.
+
+    The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
+    """
+    reference, damages = run_all(source.path, task, target, samples), []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for name in quantizable_nodes(source.path, options.mode, options.embeddings):
+            save(quantized(source.path, samples, [name], options), path, {})
+            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+@converter(rounds_to=8, ranked_by=rank_sensitivity)
 def int8_from_onnx(
     source: Artifact,
     task: Task,
@@ -37,36 +83,24 @@ def int8_from_onnx(
     folder: Path,
     samples: Sequence[Feed],
     *,
-    mode: Mode = "dynamic",
-    layout: Layout = "onnxruntime",
-    exclude: Sequence[str] = (),
-    per_channel: bool = True,
-    reduce_range: bool | None = None,
-    embeddings: bool = False,
+    options: Int8 = AS_IT_IS,
 ) -> Artifact:
-    """`model.onnx` with 8-bit weights, on a plain or a fused graph.
-
-    `dynamic` scales activations at run time; `static` calibrates them on `samples` and writes quantize / dequantize
-    pairs. `layout="tensorrt"` writes what TensorRT reads: symmetric int8 activations, float biases, a pair per
-    consumer. `exclude` names nodes that stay in floating point (`rank_sensitivity` tells which). `reduce_range` keeps
-    weights to 7 bits; None decides it from the processor, since without VNNI full-range products saturate.
-    `embeddings` also stores the embedding tables in 8 bits (a smaller file, not a faster one).
-    """
+    """`model.onnx` with 8-bit weights, on a plain or a fused graph."""
+    mode, layout, exclude = options.mode, options.layout, options.exclude
     if layout == "tensorrt" and mode == "dynamic":
         raise ConvertError("TensorRT cannot run dynamic int8: set mode: static")
     foreign = [name for name in domains(source.path) if name != "ai.onnx"]
     if layout == "tensorrt" and foreign:
         raise ConvertError(f"TensorRT cannot run {foreign} operations: quantize the plain export, not the fused one")
-    candidates = quantizable_nodes(source.path, mode, embeddings)
+    candidates = quantizable_nodes(source.path, mode, options.embeddings)
     unknown = sorted(set(exclude) - set(candidates))
     if unknown:
         raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
     chosen = [name for name in candidates if name not in set(exclude)]
     if not chosen:
         raise ConvertError("no operation is left to quantize: the graph has none with weights, or all are excluded")
-    narrow = _narrow(layout, reduce_range)
     path = folder / "model.onnx"
-    model = quantized(source.path, samples, chosen, mode=mode, layout=layout, per_channel=per_channel, narrow=narrow)
+    model = quantized(source.path, samples, chosen, options)
     save(model, path, {"source": source.sha256, "quantized": mode})
     reference, found = run_all(source.path, task, target, samples), run_all(path, task, target, samples)
     _refuse_nan(found)
@@ -82,8 +116,8 @@ def int8_from_onnx(
             "quantized": chosen,
             "excluded": list(exclude),
             "operations": dict(Counter(node.op_type for node in model.graph.node if _is_integer(node.op_type))),
-            "per_channel": per_channel,
-            "reduce_range": narrow,
+            "per_channel": options.per_channel,
+            "reduce_range": options.narrow,
             "isa": isa(),
             "calibrated_on": len(samples) if mode == "static" else 0,
             "domains": domains(path),
@@ -91,47 +125,6 @@ def int8_from_onnx(
             "agreement": agreement(task, reference, found),
         },
     )
-
-
-def rank_sensitivity(
-    source: Artifact,
-    task: Task,
-    target: Target,
-    samples: Sequence[Feed],
-    *,
-    mode: Mode = "dynamic",
-    layout: Layout = "onnxruntime",
-    per_channel: bool = True,
-    reduce_range: bool | None = None,
-    embeddings: bool = False,
-) -> list[tuple[str, float]]:
-    """Each quantizable node with the damage done when it alone is in 8 bits, worst first.
-
-    The arguments are those of `int8_from_onnx`. The damage is the relative L2 error of the outputs over all samples
-    (0 none, 1 as large as the outputs).
-    """
-    reference = run_all(source.path, task, target, samples)
-    damages = []
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        for name in quantizable_nodes(source.path, mode, embeddings):
-            model = quantized(
-                source.path,
-                samples,
-                [name],
-                mode=mode,
-                layout=layout,
-                per_channel=per_channel,
-                narrow=_narrow(layout, reduce_range),
-            )
-            save(model, path, {})
-            damages.append((name, damage(reference, run_all(path, task, target, samples))))
-    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
-
-
-def _narrow(layout: Layout, reduce_range: bool | None) -> bool:
-    """Whether weights keep to 7 bits; where it is not said, on processors whose full-range products saturate."""
-    return layout == "onnxruntime" and saturates_int8() if reduce_range is None else reduce_range
 
 
 def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[str]:
@@ -148,37 +141,28 @@ def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[
     ]
 
 
-def quantized(
-    path: Path,
-    samples: Sequence[Feed],
-    nodes: Sequence[str],
-    *,
-    mode: Mode,
-    layout: Layout,
-    per_channel: bool,
-    narrow: bool,
-) -> "onnx.ModelProto":
+def quantized(path: Path, samples: Sequence[Feed], nodes: Sequence[str], options: Int8) -> "onnx.ModelProto":
     """The graph at `path` with `nodes` in 8 bits."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     kinds = sorted({node.op_type for node in onnx.load(path).graph.node if node.name in set(nodes)})
     # Shape inference stops at fused operations, so the type of what lies behind them must be said.
-    options: dict[str, Any] = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    extra: dict[str, Any] = {"DefaultTensorType": onnx.TensorProto.FLOAT}
     common: dict[str, Any] = {
         "op_types_to_quantize": kinds,
         "nodes_to_quantize": list(nodes),
-        "per_channel": per_channel,
-        "reduce_range": narrow,
+        "per_channel": options.per_channel,
+        "reduce_range": options.narrow,
         "weight_type": QuantType.QInt8,
     }
     with tempfile.TemporaryDirectory() as scratch, quiet():
         written = Path(scratch) / "model.onnx"
-        if mode == "dynamic":
-            quantize_dynamic(path, written, extra_options=options, **common)
+        if options.mode == "dynamic":
+            quantize_dynamic(path, written, extra_options=extra, **common)
         else:
-            if layout == "tensorrt":
-                options |= {
+            if options.layout == "tensorrt":
+                extra |= {
                     "ActivationSymmetric": True,
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
@@ -189,8 +173,8 @@ def quantized(
                 written,
                 _reader(samples),
                 quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QInt8 if layout == "tensorrt" else QuantType.QUInt8,
-                extra_options=options,
+                activation_type=QuantType.QInt8 if options.layout == "tensorrt" else QuantType.QUInt8,
+                extra_options=extra,
                 **common,
             )
         return onnx.load(written)

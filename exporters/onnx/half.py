@@ -4,30 +4,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.core import Artifact, Feed, Target, Task, converter
 from kd2deploy.exporters.onnx.casts import Half, cast_to_half, only_in_half
 from kd2deploy.exporters.onnx.checking import check_agreement, damage, run_all
 from kd2deploy.exporters.onnx.files import artifact_at, load, save
-
-
-def fp16_from_onnx(
-    source: Artifact,
-    task: Task,
-    target: Target,
-    folder: Path,
-    samples: Sequence[Feed],
-    *,
-    exclude: Sequence[str] = (),
-) -> Artifact:
-    """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only.
-
-    `exclude` names nodes that stay in fp32. Raises ConvertError for names that are not in the graph.
-    """
-    path = folder / "model.onnx"
-    save(cast_to_half(load(source.path), "fp16", exclude), path, {"source": source.sha256})
-    check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
-    return artifact_at(path, source, "fp16_from_onnx", {"excluded": list(exclude)}, "fp16")
-
 
 HALF_SENSITIVE = frozenset({"MatMul", "Gemm", "Conv", "Softmax", "LayerNormalization", "ReduceMean", "Pow"})
 """Operations that take most of the time, and those that overflow or lose most in fp16."""
@@ -52,3 +32,23 @@ def rank_half_sensitivity(
                 save(only_in_half(model, precision, node.name), path, {})
                 damages.append((node.name, damage(reference, run_all(path, task, target, samples))))
     return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+@converter(rounds_to=16, ranked_by=rank_half_sensitivity)
+def fp16_from_onnx(
+    source: Artifact,
+    task: Task,
+    target: Target,
+    folder: Path,
+    samples: Sequence[Feed],
+    *,
+    exclude: Sequence[str] = (),
+) -> Artifact:
+    """Weights and arithmetic in fp16, inputs and outputs as they were. Half the file; faster on GPUs only.
+
+    `exclude` names nodes that stay in fp32. Raises ConvertError for names that are not in the graph.
+    """
+    path = folder / "model.onnx"
+    save(cast_to_half(load(source.path), "fp16", exclude), path, {"source": source.sha256})
+    check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, "fp16")
+    return artifact_at(path, source, "fp16_from_onnx", {"excluded": list(exclude)}, "fp16")

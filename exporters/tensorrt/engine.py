@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.errors import ConvertError, DisagreementError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters.onnx.casts import Half, cast_to_half
 from kd2deploy.exporters.onnx.checking import agreement, check_agreement, run_all
 from kd2deploy.exporters.onnx.files import save
+from kd2deploy.exporters.onnx.half import rank_half_sensitivity
 from kd2deploy.exporters.shapes import ShapeRange, shape_ranges, usual_request
 from kd2deploy.exporters.tensorrt.api import Built, Library, LibraryName, Settings, build, load
 from kd2deploy.exporters.tensorrt.graph import pair_type, refuse_unreadable
@@ -25,6 +27,52 @@ if TYPE_CHECKING:
     import onnx
 
 
+@dataclass(frozen=True)
+class Engine:
+    """How an engine is built."""
+
+    precision: Literal["as_is", "fp16", "bf16"] = "as_is"
+    """What the graph's fp32 arithmetic is computed in: `as_is`, or 16 bits, by builder flags in TensorRT 10 (where
+    `exclude` is empty) and by casting the graph elsewhere."""
+    exclude: Sequence[str] = ()
+    """Nodes that stay in fp32."""
+    library: LibraryName = "tensorrt"
+    optimization_level: int = 3
+    workspace_mb: int = 0
+    tf32: bool = False
+    shapes: Mapping[str, Sequence[int]] | None = None
+    """Sizes [smallest, usual, largest] of dynamic axes instead of what the samples show."""
+    builds: int = 1
+    """With several each is timed on a request of the usual shape and the spread is recorded; the first is kept."""
+    compute_capability: str = ""
+    """Of a device that is not here, which is built for without running (TensorRT-RTX alone)."""
+    cache: str | None = None
+    """The folder of finished engines and tactic timings, by default the user's own; empty keeps none."""
+
+    def fault(self, precision: str) -> str:
+        """Why a graph held in `precision` cannot be built so; empty where it can."""
+        if self.builds < 1:
+            return f"builds must be positive, got {self.builds}"
+        if self.precision != "as_is" and precision in ("fp16", "bf16"):
+            return f"the graph is {precision} already: give the fp32 graph, or set precision: as_is"
+        if self.precision == "as_is" and self.exclude:
+            return "exclude names nodes that stay in fp32 where precision is fp16 or bf16, and it is as_is"
+        return ""
+
+    @property
+    def kept_in(self) -> Path | None:
+        """Where finished engines are kept; None where they are not."""
+        if self.cache is None:
+            return cache_folder() / "tensorrt"
+        return Path(self.cache).expanduser() if self.cache else None
+
+
+AS_IT_IS = Engine()
+
+
+@converter(
+    rounds_to=16, unless={"precision": "as_is"}, ranked_by=rank_half_sensitivity, on_device=True, takes_shapes=True
+)
 def trt_from_onnx(
     source: Artifact,
     task: Task,
@@ -32,57 +80,41 @@ def trt_from_onnx(
     folder: Path,
     samples: Sequence[Feed],
     *,
-    precision: Literal["as_is", "fp16", "bf16"] = "as_is",
-    exclude: Sequence[str] = (),
-    library: LibraryName = "tensorrt",
-    optimization_level: int = 3,
-    workspace_mb: int = 0,
-    tf32: bool = False,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    builds: int = 1,
-    compute_capability: str = "",
-    cache: str | None = None,
+    options: Engine = AS_IT_IS,
 ) -> Artifact:
     """`model.engine` for this machine's device, of a plain graph or of one with symmetric quantize / dequantize pairs.
 
-    `precision` is what the graph's fp32 arithmetic is computed in: `as_is`, or 16 bits, by builder flags in TensorRT 10
-    (where `exclude` is empty) and by casting the graph elsewhere; `exclude` names nodes that stay in fp32. `shapes`
-    sets dynamic axes to [smallest, usual, largest] instead of what `samples` show. With several `builds` each engine
-    is timed on a request of the usual shape and the spread is recorded; the first one is kept. `compute_capability`
-    builds for a device that is not here (TensorRT-RTX alone). `cache` is the folder of finished engines and tactic
-    timings, by default the user's own; empty keeps none.
+    Raises ConvertError where the graph or the options do not fit, and DisagreementError where the engine answers
+    otherwise than its graph.
     """
     import onnx
 
-    if builds < 1:
-        raise ConvertError(f"builds must be positive, got {builds}")
-    if precision != "as_is" and source.precision in ("fp16", "bf16"):
-        raise ConvertError(f"the graph is {source.precision} already: give the fp32 graph, or set precision: as_is")
-    if precision == "as_is" and exclude:
-        raise ConvertError("exclude names nodes that stay in fp32 where precision is fp16 or bf16, and it is as_is")
+    if fault := options.fault(source.precision):
+        raise ConvertError(fault)
     model = onnx.load(source.path)
     refuse_unreadable(model)
-    adapter = _library(library, compute_capability)
-    flags: frozenset[str] = frozenset()
-    if precision != "as_is" and adapter.has_precision_flags and not exclude:
-        flags = frozenset({precision.upper()} | ({pair_type(model).upper()} - {""}))
-    elif precision != "as_is":
-        model = _cast(model, precision, exclude, source, task, target, folder, samples)
-    settings = Settings(flags, tf32, optimization_level, workspace_mb, compute_capability)
-    ranges = shape_ranges(task, samples, target.workload.batch, shapes)
-    place = place_here(adapter, compute_capability)
-    store = Store(_kept_in(cache), place)
+    adapter = _library(options.library, options.compute_capability)
+    flags = _flags(adapter, model, options)
+    if options.precision != "as_is" and not flags:
+        path = folder / "model.onnx"
+        model = _cast(model, path, options.precision, options.exclude, source)
+        if options.precision == "fp16" and not pair_type(model):  # what ONNX Runtime can run on this machine
+            expected = run_all(source.path, task, target, samples)
+            check_agreement(expected, path, task, target, samples, options.precision)
+    settings = _settings(flags, options)
+    ranges = shape_ranges(task, samples, target.workload.batch, options.shapes)
+    place = place_here(adapter, options.compute_capability)
     graph = model.SerializeToString()
-    key = engine_key(graph, place, ranges, settings)
-    found = store.engine(key) if builds == 1 else None
-    all_built = [] if found else [_build(adapter, graph, ranges, settings, store, at) for at in range(builds)]
-    engine, facts = found if found else (all_built[0].engine, all_built[0].facts())
+    key, store = engine_key(graph, place, ranges, settings), Store(options.kept_in, place)
+    found = store.engine(key) if options.builds == 1 else None
+    built = [] if found else [_build(adapter, graph, ranges, settings, store, at) for at in range(options.builds)]
+    engine, facts = found if found else (built[0].engine, built[0].facts())
     if not found:
         store.keep(key, engine, facts)
     path = folder / "model.engine"
     path.write_bytes(engine)
     details: dict[str, Any] = {
-        "library": library,
+        "library": options.library,
         "version": adapter.version,
         "place": dataclasses.asdict(place),
         "key": key,
@@ -90,28 +122,22 @@ def trt_from_onnx(
         "build": facts,
         "typing": "builder flags" if flags else "strongly typed",
         "settings": {**dataclasses.asdict(settings), "flags": sorted(flags)},
-        "arithmetic": precision,
-        "excluded": list(exclude),
+        "arithmetic": options.precision,
+        "excluded": list(options.exclude),
         "shapes": {name: dataclasses.asdict(shape) for name, shape in ranges.items()},
         "from": dict(source.details),
     }
-    result = pair_type(model) or (source.precision if precision == "as_is" else precision)
-    artifact = made(path, OPENED_BY, parent=source, made_by="trt_from_onnx", precision=result, details=details)
-    if compute_capability:
-        details["checked"] = f"built for compute capability {compute_capability}, not run: no such device here"
+    precision = pair_type(model) or (source.precision if options.precision == "as_is" else options.precision)
+    artifact = made(path, OPENED_BY, parent=source, made_by="trt_from_onnx", precision=precision, details=details)
+    if options.compute_capability:
+        there = options.compute_capability
+        details["checked"] = f"built for compute capability {there}, not run: no such device here"
     else:
         details["agreement"] = _check(artifact, source, task, target, samples)
         details["checked"] = "run on the device against the graph in ONNX Runtime"
-    if len(all_built) > 1:
-        details["spread"] = speed_spread(all_built, artifact, task, target, usual_request(samples[0], ranges), folder)
+    if len(built) > 1:
+        details["spread"] = speed_spread(built, artifact, task, target, usual_request(samples[0], ranges), folder)
     return dataclasses.replace(artifact, details=details)
-
-
-def _kept_in(cache: str | None) -> Path | None:
-    """The folder of finished engines; None where none are kept."""
-    if cache is None:
-        return cache_folder() / "tensorrt"
-    return Path(cache).expanduser() if cache else None
 
 
 def _library(name: LibraryName, compute_capability: str) -> Library:
@@ -127,28 +153,29 @@ def _library(name: LibraryName, compute_capability: str) -> Library:
         raise ConvertError(str(error)) from error
 
 
+def _flags(library: Library, model: "onnx.ModelProto", options: Engine) -> frozenset[str]:
+    """The precisions as builder flags, where the library has them and every operation may take them; else none."""
+    if options.precision == "as_is" or options.exclude or not library.has_precision_flags:
+        return frozenset()
+    return frozenset({options.precision.upper()} | ({pair_type(model).upper()} - {""}))
+
+
+def _settings(flags: frozenset[str], options: Engine) -> Settings:
+    return Settings(flags, options.tf32, options.optimization_level, options.workspace_mb, options.compute_capability)
+
+
 def _cast(
-    model: "onnx.ModelProto",
-    precision: Half,
-    exclude: Sequence[str],
-    source: Artifact,
-    task: Task,
-    target: Target,
-    folder: Path,
-    samples: Sequence[Feed],
+    model: "onnx.ModelProto", path: Path, precision: Half, exclude: Sequence[str], source: Artifact
 ) -> "onnx.ModelProto":
-    """The graph in 16 bits, kept beside the engine and checked where ONNX Runtime can run it."""
+    """The graph in 16 bits, kept at `path` beside the engine."""
     import onnx
 
-    path = folder / "model.onnx"
     save(cast_to_half(model, precision, exclude), path, {"source": source.sha256})
-    if precision == "fp16" and not pair_type(model):
-        check_agreement(run_all(source.path, task, target, samples), path, task, target, samples, precision)
     return onnx.load(path)
 
 
 def _build(
-    library: Library, graph: bytes, ranges: Mapping[str, ShapeRange], settings: Settings, store: "Store", at: int
+    library: Library, graph: bytes, ranges: Mapping[str, ShapeRange], settings: Settings, store: Store, at: int
 ) -> Built:
     """One engine. Only the first of several uses the tactic timings kept, else all would be alike by construction."""
     built = build(library, graph, ranges, settings, store.timings() if at == 0 else b"")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx.casts import floats_of
 from kd2deploy.exporters.onnx.checking import agreement, damage, run_all
 from kd2deploy.exporters.onnx.files import OPENED_BY as ONNX_SESSION
 from kd2deploy.exporters.onnx.files import domains, save
-from kd2deploy.exporters.quantize import quantizable_nodes, quantized
+from kd2deploy.exporters.quantize import Int8, quantizable_nodes, quantized
 
 if TYPE_CHECKING:
     import onnx
@@ -21,15 +21,30 @@ if TYPE_CHECKING:
 
 INT8_LARGEST, FP8_LARGEST = 127.0, 448.0
 """Largest magnitudes of int8 and of float8 e4m3."""
-
-
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
-
-
+SYMMETRIC_INT8 = Int8(mode="static", layout="tensorrt", reduce_range=False)
+"""The pairs that get fp8's ranges."""
 QUANTIZED = "_quantized"
 """What ONNX Runtime's quantizer appends to the name of a weight."""
 
 
+def rank_fp8_sensitivity(
+    source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
+) -> list[tuple[str, float]]:
+    """Each matrix product with the damage done when it alone is in fp8, worst first; the damage as of `damage`."""
+    import onnx
+
+    plain = onnx.load(source.path)
+    reference, damages = run_all(source.path, task, target, samples), []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for name in _matrix_products(plain, source.path):
+            save(_in_fp8(plain, source.path, samples, [name]), path, {})
+            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+@converter(rounds_to=8, ranked_by=rank_fp8_sensitivity)
 def fp8_from_onnx(
     source: Artifact,
     task: Task,
@@ -68,22 +83,6 @@ def fp8_from_onnx(
     return made(path, ONNX_SESSION, parent=source, made_by="fp8_from_onnx", precision="fp8", details=details)
 
 
-def rank_fp8_sensitivity(
-    source: Artifact, task: Task, target: Target, samples: Sequence[Feed]
-) -> list[tuple[str, float]]:
-    """Each matrix product with the damage done when it alone is in fp8, worst first; the damage as of `damage`."""
-    import onnx
-
-    plain = onnx.load(source.path)
-    reference, damages = run_all(source.path, task, target, samples), []
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        for name in _matrix_products(plain, source.path):
-            save(_in_fp8(plain, source.path, samples, [name]), path, {})
-            damages.append((name, damage(reference, run_all(path, task, target, samples))))
-    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
-
-
 def _matrix_products(plain: "onnx.ModelProto", path: Path) -> list[str]:
     """Names of the operations that fp8 gains from: there are no convolutions in fp8."""
     products = {node.name for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")}
@@ -92,7 +91,7 @@ def _matrix_products(plain: "onnx.ModelProto", path: Path) -> list[str]:
 
 def _in_fp8(plain: "onnx.ModelProto", path: Path, samples: Sequence[Feed], chosen: Sequence[str]) -> "onnx.ModelProto":
     """The graph, which also lies at `path`, with fp8 pairs around the chosen nodes."""
-    pairs = quantized(path, samples, chosen, mode="static", layout="tensorrt", per_channel=True, narrow=False)
+    pairs = quantized(path, samples, chosen, SYMMETRIC_INT8)
     return fp8_pairs(pairs, plain)
 
 

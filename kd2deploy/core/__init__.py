@@ -11,7 +11,7 @@ from kd2deploy.core.trust import trust, trusted  # at once: the module has the f
 
 if TYPE_CHECKING:
     from kd2deploy.core.artifact import Artifact, made, sha256_of
-    from kd2deploy.core.convert import Converter
+    from kd2deploy.core.convert import Converter, Traits, converter, traits_of
     from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
     from kd2deploy.core.driver import driver_version, nvml
     from kd2deploy.core.features import Ragged, Selection, Table
@@ -90,6 +90,7 @@ __all__ = [
     "TaskLoss",
     "TaskNetworks",
     "Term",
+    "Traits",
     "Variant",
     "View",
     "Weight",
@@ -98,6 +99,7 @@ __all__ = [
     "build_task",
     "clean_look",
     "compose",
+    "converter",
     "counted_logits",
     "cpu_quota",
     "driver_version",
@@ -107,6 +109,7 @@ __all__ = [
     "open_session",
     "scaled",
     "sha256_of",
+    "traits_of",
     "trust",
     "trusted",
     "usable_cores",

@@ -7,7 +7,8 @@ runs only where the person who runs the program has named it, in a recipe or a t
 import importlib
 import pkgutil
 import sys
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from kd2deploy.errors import TrustError
 
@@ -19,6 +20,9 @@ HOMES: dict[Kind, str] = {
     "converter": "kd2deploy.exporters",
     "session": "kd2deploy.exporters",
 }
+MARK = "__kd2deploy_kind__"
+"""What a function is marked with that says which kind it is, for those whose annotations do not tell."""
+Function = TypeVar("Function", bound=Callable[..., Any])
 _named: set[str] = set()
 
 
@@ -46,6 +50,12 @@ def refusal(name: str) -> str:
     if parts[0] in sys.stdlib_module_names:
         return f"{parts[0]} is Python's own; name a function or class of yours"
     return ""
+
+
+def mark(kind: Kind, function: Function) -> Function:
+    """The function itself, which can be used as a `kind` from now on, whatever it is annotated with."""
+    setattr(function, MARK, kind)
+    return function
 
 
 def is_ours(kind: Kind, name: str) -> bool:

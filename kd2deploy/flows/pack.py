@@ -35,6 +35,7 @@ from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import short, step_faults
+from kd2deploy.recipe.steps import traits
 from kd2deploy.report import Report
 from kd2deploy.run import readable_os_errors
 from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
@@ -44,8 +45,6 @@ RESULT = "result"
 """Where finish.py writes unless it is told otherwise: the one thing that may be added to a pack."""
 FORMAT = 1
 """Of `pack.json`; a reader refuses another."""
-ON_THE_DEVICE = frozenset({"trt_from_onnx"})
-"""Converters that need the target's device: a variant's steps are packed up to the first of them."""
 DEVICE_BUILDS = frozenset({"torch", "onnxruntime-gpu", "tensorrt"})
 """Packages that a device has builds of its own of: any version that this program takes will do."""
 LARGEST_ROWS_MB = 4000
@@ -315,8 +314,7 @@ def pinned(requirement: str) -> str:
 
 def split_steps(variant: Variant) -> tuple[tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
     """A variant's steps: those that any machine can do, and those from the first that needs the device."""
-    names = [str(step["use"]).rpartition(".")[2] for step in variant.steps]
-    at = next((place for place, name in enumerate(names) if name in ON_THE_DEVICE), len(names))
+    at = next((place for place, step in enumerate(variant.steps) if traits(step).on_device), len(variant.steps))
     return variant.steps[:at], variant.steps[at:]
 
 

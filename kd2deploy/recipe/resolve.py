@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kd2deploy.core.arguments import bind_arguments as bind_arguments
+from kd2deploy.core.arguments import grouped
 from kd2deploy.core.arguments import one_line as one_line
-from kd2deploy.core.trust import HOMES, Kind, files_of, imported, is_ours, lies_in, named_in_file, trust
+from kd2deploy.core.trust import HOMES, MARK, Kind, files_of, imported, is_ours, lies_in, mark, named_in_file, trust
 from kd2deploy.core.trust import short as short
 from kd2deploy.errors import Fault, RecipeError, TrustError
 from kd2deploy.recipe.yaml_text import parsed, text_of
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 SUPPLIED: Mapping[str, int] = {"converter": 5}
 """How many leading arguments the program supplies, by kind; none where it is not said."""
 NOT_SOURCES = frozenset({"prepare", "tables"})
-MARK = "__kd2deploy_kind__"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Use:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *supplied: Any) -> Any:
-        return self.function(*supplied, **self.arguments)
+        return self.function(*supplied, **grouped(self.function, self.arguments))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -135,11 +135,7 @@ def usable_as(kind: Kind) -> Callable[[Function], Function]:
     if kind not in ("data", "method", "converter"):
         raise ValueError(f"a function can be marked as data, method or converter, got {kind!r}")
 
-    def marked(function: Function) -> Function:
-        setattr(function, MARK, kind)
-        return function
-
-    return marked
+    return functools.partial(mark, kind)
 
 
 def suggestion(given: str, accepted: Iterable[str]) -> str:

@@ -24,8 +24,9 @@ from kd2deploy.measure.latency import race
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import bind
+from kd2deploy.recipe.steps import name_of, traits
 from kd2deploy.run import SCRATCH
-from kd2deploy.stages.fallback import FAILURES, name_of, ranked, with_exclusions
+from kd2deploy.stages.fallback import FAILURES, ranked, with_exclusions
 from kd2deploy.stages.job import Job, Model, encoded, for_target, sampled
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,6 @@ CALIBRATION_ROWS = 128
 EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
 """The module that an extra brings, where it has another name."""
 ROUNDED = frozenset({"int8", "fp8"})
-ENGINE = "trt_from_onnx"
-"""The converter that builds an engine for a range of shapes."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +185,14 @@ def advice_for(lost: Sequence[Exported]) -> str:
     """What may win back what rounding to 8 bits lost: a training that rounds as the variants do."""
     if not lost:
         return ""
-    symmetric = all(one.artifact.opened_by.endswith(".TensorRTSession") for one in lost)
+    symmetric = all(layout_of(one.artifact) == "tensorrt" for one in lost)
     names, kind = ", ".join(one.name for one in lost), "int8_symmetric" if symmetric else "int8"
     return f"; {names} lost too much: a last training with `quantize: {kind}` may win it back"
+
+
+def layout_of(artifact: Artifact) -> str:
+    """How the 8-bit pairs lie in a graph, or in the graph that an engine was built of; empty where there are none."""
+    return str({**artifact.details, **artifact.details.get("from", {})}.get("layout", ""))
 
 
 def least_score(own: float, target: Target, rows: int) -> float:
@@ -291,9 +295,9 @@ def request_shapes(
 ) -> dict[str, list[int]]:
     """Sizes [smallest, usual, largest] of the dynamic axes of the requests that the race is run on.
 
-    Empty where none of the variants builds an engine. The bounds hold the samples and the longest batch scored too.
+    Empty where no variant builds for a range of shapes. The bounds hold the samples and the longest batch scored too.
     """
-    if not any(builds_engine(variant) for variant in variants):
+    if not any(builds_for_shapes(variant) for variant in variants):
         return {}
     task, features, batch = model.task, encoded(model.task, job.splits.eval, model.folder), target.workload.batch
     requests = timing_feeds(task, features, batch, target.workload.inputs)
@@ -302,14 +306,19 @@ def request_shapes(
     return {axis: list(sizes) for axis, sizes in axis_ranges(task, requests, batch, [*samples, *ends]).items()}
 
 
-def builds_engine(variant: Variant) -> bool:
-    return variant.session.get("provider") in TENSORRT_PROVIDERS or ENGINE in map(name_of, variant.steps)
+def builds_for_shapes(variant: Variant) -> bool:
+    """Whether a step builds for a range of shapes, or the session does when it opens."""
+    return variant.session.get("provider") in TENSORRT_PROVIDERS or any(map(takes_shapes, variant.steps))
+
+
+def takes_shapes(step: Mapping[str, Any]) -> bool:
+    return traits(step).takes_shapes
 
 
 def shaped(variant: Variant, shapes: Mapping[str, Sequence[int]]) -> Variant:
-    """The variant with `shapes` given to the step or the session that builds an engine; its own count before them."""
+    """The variant with `shapes` given to the steps or the session that builds for them; its own count before them."""
     steps = tuple(
-        {**step, "shapes": {**shapes, **(step.get("shapes") or {})}} if name_of(step) == ENGINE else step
+        {**step, "shapes": {**shapes, **(step.get("shapes") or {})}} if takes_shapes(step) else step
         for step in variant.steps
     )
     session = dict(variant.session)

@@ -2,40 +2,23 @@
 its most harmful operations left in float, one, two, four ... at a time, until it keeps the score.
 """
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from kd2deploy.core import Artifact, Feed, Target, Task, Variant
+from kd2deploy.core.arguments import REST, bind_arguments, grouped, taken_by
 from kd2deploy.errors import ConvertError, DisagreementError, MeasureError, NotFiniteError, SessionError
+from kd2deploy.recipe.steps import Step, bits, name_of, traits
 
 Made = TypeVar("Made")
 FAILURES = (ConvertError, SessionError, MeasureError)
 ROUNDED_TOO_FAR = (DisagreementError, NotFiniteError)
 """The failures that milder arithmetic may mend."""
+RANKER_SUPPLIED = 4
+"""Leading arguments of a ranker: source, task, target and samples."""
 EXCLUDED = (1, 2, 4, 8)
 """How many operations the search leaves in float, in this order."""
-
-
-@dataclass(frozen=True)
-class Ranker:
-    """What ranks a converter's operations by the damage of rounding each alone, and the arguments that both take."""
-
-    function: str
-    shared: tuple[str, ...] = ()
-
-
-HALF = "kd2deploy.exporters.tensorrt.rank_half_sensitivity"
-RANKERS: Mapping[str, Ranker] = {
-    "int8_from_onnx": Ranker(
-        "kd2deploy.exporters.quantize.rank_sensitivity", ("mode", "layout", "per_channel", "reduce_range", "embeddings")
-    ),
-    "fp8_from_onnx": Ranker("kd2deploy.exporters.tensorrt.rank_fp8_sensitivity"),
-    "trt_from_onnx": Ranker(HALF, ("precision",)),
-    "fp16_from_onnx": Ranker(HALF),
-}
-"""Converters that round; the first that stands in a variant is the one to search, since it rounds most."""
 
 
 def with_exclusions(
@@ -84,24 +67,18 @@ def milder(variant: Variant, rank: Callable[[int], Sequence[str]]) -> Iterator[V
 
 
 def searched(variant: Variant) -> int | None:
-    """The place of the step whose operations can be left in float; None where nothing is rounded."""
-    rounding = {name_of(step): at for at, step in enumerate(variant.steps) if rounds(step)}
-    return next((rounding[name] for name in RANKERS if name in rounding), None)
+    """The place of the step whose operations can be left in float, the one that rounds most; None where none can."""
+    rounding = [(bits(step), at) for at, step in enumerate(variant.steps) if bits(step) and traits(step).ranked_by]
+    return min(rounding)[1] if rounding else None
 
 
-def rounds(step: Mapping[str, Any]) -> bool:
-    """An engine that computes in the types of its graph rounds nothing by itself."""
-    return name_of(step) != "trt_from_onnx" or step.get("precision", "as_is") != "as_is"
-
-
-def ranked(step: Mapping[str, Any], source: Artifact, task: Task, target: Target, samples: Sequence[Feed]) -> list[str]:
-    """The operations of a step that reads `source`, most harmful first."""
-    ranker = RANKERS[name_of(step)]
-    module, _, name = ranker.function.rpartition(".")
-    known = {key: step[key] for key in ranker.shared if key in step}
-    damages = getattr(importlib.import_module(module), name)(source, task, target, samples, **known)
-    return [node for node, _ in damages]
-
-
-def name_of(step: Mapping[str, Any]) -> str:
-    return str(step["use"]).rpartition(".")[2]
+def ranked(step: Step, source: Artifact, task: Task, target: Target, samples: Sequence[Feed]) -> list[str]:
+    """The operations of a step that reads `source`, most harmful first. Raises ConvertError."""
+    ranker = traits(step).ranked_by
+    assert ranker is not None, "asked for a step that is searched alone"
+    own = taken_by(ranker, RANKER_SUPPLIED)
+    given = {name: value for name, value in step.items() if name in own or (REST in own and name != "use")}
+    known, faults = bind_arguments(ranker, given, name_of(step), "step", RANKER_SUPPLIED)
+    if faults:
+        raise ConvertError("; ".join(map(str, faults)))
+    return [node for node, _ in ranker(source, task, target, samples, **grouped(ranker, known))]

@@ -12,7 +12,7 @@ from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters.bundle import copy_network, open_bundle, read_bundle, write_bundle, write_sums
 from kd2deploy.exporters.openvino import openvino_from_onnx
-from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_an_engine_comes_with_the_graphs_that_it_is_built_anew_from(
 ) -> None:
     (tmp_path / "int8").mkdir()
     arguments = {"mode": "static", "layout": "tensorrt"}
-    pairs = int8_from_onnx(plain, text.task, text.target, tmp_path / "int8", text.samples, **arguments)
+    pairs = int8_from_onnx(plain, text.task, text.target, tmp_path / "int8", text.samples, options=Int8(**arguments))
     (tmp_path / "model.engine").write_bytes(b"an engine")
     engine = made(tmp_path / "model.engine", "kd2deploy.exporters.tensorrt.TensorRTSession", parent=pairs)
     folder = write_bundle(

@@ -10,7 +10,7 @@ from kd2deploy.core import Artifact, Target, open_session
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.openvino import openvino_from_onnx
-from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_folder_holds_the_names_that_optimum_reads(converted: Artifact) -> N
 def test_quantized_graphs_keep_their_precision(text: Case, plain: Artifact, tmp_path: Path) -> None:
     for name in ("qdq", "openvino"):
         (tmp_path / name).mkdir()
-    source = int8_from_onnx(plain, text.task, text.target, tmp_path / "qdq", text.samples, mode="static")
+    source = int8_from_onnx(plain, text.task, text.target, tmp_path / "qdq", text.samples, options=Int8(mode="static"))
     made = openvino_from_onnx(source, text.task, text.target, tmp_path / "openvino", text.samples)
     assert made.precision == "int8"
     with open_session(made, text.task, text.target) as session:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 import kd2deploy.profiles
 from kd2deploy.core import Target
+from kd2deploy.core.arguments import taken_by
 
 FILES = sorted(Path(kd2deploy.profiles.__file__).parent.glob("cpu*.yaml"))
 MODULES = ("onnx", "quantize", "openvino")
@@ -31,7 +32,7 @@ def test_a_profile_names_real_converters_and_options(file: Path) -> None:
         opened_by = "kd2deploy.exporters.torch.TorchSession"
         for step in variant.steps:
             made_by = converter(step["use"])
-            inspect.signature(made_by).bind(*OWN, **{key: value for key, value in step.items() if key != "use"})
+            assert set(step) - {"use"} <= set(taken_by(made_by, len(OWN)))
             opened_by = import_module(".".join(made_by.__module__.split(".")[:3])).OPENED_BY
         module, _, name = opened_by.rpartition(".")
         inspect.signature(getattr(import_module(module), name)).bind("artifact", "task", "target", **variant.session)

@@ -15,7 +15,7 @@ from kd2deploy.exporters import quantize
 from kd2deploy.exporters.onnx import fused_from_onnx, onnx_from_torch
 from kd2deploy.exporters.onnx.attention import has_bias
 from kd2deploy.exporters.onnx.checking import damage, run_all
-from kd2deploy.exporters.quantize import int8_from_onnx, quantizable_nodes, rank_sensitivity
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx, quantizable_nodes, rank_sensitivity
 from kd2deploy.tasks.image_classification import ImageClassification
 
 QUERY = "net.bert.encoder.layer.0.attention.self.query/MatMul"
@@ -62,7 +62,7 @@ def test_attention_with_a_bias_is_left_alone() -> None:
 
 
 def test_static_int8_covers_convolutions(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
-    found = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, mode="static")
+    found = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, options=Int8(mode="static"))
     kinds = {node.name: node.op_type for node in onnx.load(plain_image.path).graph.node}
     assert {kinds[name] for name in found.details["quantized"]} == {"Conv", "Gemm"}
     assert found.details["calibrated_on"] == len(image.samples)
@@ -75,7 +75,7 @@ def test_a_network_of_convolutions_has_no_dynamic_int8(image: Case, plain_image:
 
 
 def test_excluded_nodes_stay_in_floating_point(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY])
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Int8(exclude=[QUERY]))
     kept = {node.name: node.op_type for node in onnx.load(found.path).graph.node}
     assert kept[QUERY] == "MatMul"
     assert QUERY not in found.details["quantized"]
@@ -84,21 +84,25 @@ def test_excluded_nodes_stay_in_floating_point(text: Case, plain: Artifact, tmp_
 
 def test_an_unknown_exclusion_is_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="query/Matmul"):
-        int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[QUERY.replace("MatM", "Matm")])
+        int8_from_onnx(
+            plain, text.task, text.target, tmp_path, text.samples, options=Int8(exclude=[QUERY.replace("MatM", "Matm")])
+        )
 
 
 def test_embeddings_make_the_file_smaller(text: Case, plain: Artifact, tmp_path: Path) -> None:
     for name in ("without", "with"):
         (tmp_path / name).mkdir()
     without = int8_from_onnx(plain, text.task, text.target, tmp_path / "without", text.samples)
-    found = int8_from_onnx(plain, text.task, text.target, tmp_path / "with", text.samples, embeddings=True)
+    found = int8_from_onnx(
+        plain, text.task, text.target, tmp_path / "with", text.samples, options=Int8(embeddings=True)
+    )
     assert set(found.details["quantized"]) - set(without.details["quantized"])
     tables = [tensor for tensor in onnx.load(found.path).graph.initializer if "word_embeddings" in tensor.name]
     assert {tensor.data_type for tensor in tables if len(tensor.dims) == 2} == {onnx.TensorProto.UINT8}
 
 
 def test_reduced_range_keeps_weights_to_seven_bits(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, reduce_range=True)
+    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Int8(reduce_range=True))
     found = [
         np.abs(onnx.numpy_helper.to_array(tensor).astype(np.int32)).max()
         for tensor in onnx.load(found.path).graph.initializer
@@ -108,7 +112,9 @@ def test_reduced_range_keeps_weights_to_seven_bits(text: Case, plain: Artifact, 
 
 
 def test_the_tensorrt_layout_is_symmetric_with_float_biases(text: Case, plain: Artifact, tmp_path: Path) -> None:
-    found = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
+    found = int8_from_onnx(
+        plain, text.task, text.target, tmp_path, text.samples, options=Int8(mode="static", layout="tensorrt")
+    )
     graph = onnx.load(found.path).graph
     values = {tensor.name: tensor for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -122,9 +128,11 @@ def test_tensorrt_gets_neither_dynamic_int8_nor_fused_graphs(
     text: Case, plain: Artifact, fused: Artifact, tmp_path: Path
 ) -> None:
     with pytest.raises(ConvertError, match="mode: static"):
-        int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, layout="tensorrt")
+        int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Int8(layout="tensorrt"))
     with pytest.raises(ConvertError, match="not the fused one"):
-        int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt")
+        int8_from_onnx(
+            fused, text.task, text.target, tmp_path, text.samples, options=Int8(mode="static", layout="tensorrt")
+        )
 
 
 def test_the_ranking_finds_the_layer_that_bytes_cannot_hold(text: Case, tmp_path: Path) -> None:
@@ -148,7 +156,7 @@ def test_the_ranking_finds_the_layer_that_bytes_cannot_hold(text: Case, tmp_path
     spoiled = with_weights(spoiled, tmp_path / "net", name.replace("weight", "bias"), silence)  # type: ignore[arg-type]
     (tmp_path / "onnx").mkdir()
     source = onnx_from_torch(spoiled, text.task, text.target, tmp_path / "onnx", text.samples, route="torchscript")
-    ranked = rank_sensitivity(source, text.task, text.target, text.samples, per_channel=False)
+    ranked = rank_sensitivity(source, text.task, text.target, text.samples, options=Int8(per_channel=False))
     assert [node for node, _ in ranked] != quantizable_nodes(source.path, "dynamic")
     assert "layer.1/intermediate" in ranked[0][0]
     assert ranked[0][1] > 2 * ranked[1][1]
@@ -160,8 +168,8 @@ def test_a_layer_is_ranked_by_the_arithmetic_that_it_will_have(
     """TensorRT has full-range weights whatever this processor saturates at."""
     asked: list[bool] = []
 
-    def recorded(path: Path, samples: object, nodes: object, *, narrow: bool, **rest: object) -> onnx.ModelProto:
-        asked.append(narrow)
+    def recorded(path: Path, samples: object, nodes: object, options: Int8) -> onnx.ModelProto:
+        asked.append(options.narrow)
         return onnx.load(path)
 
     monkeypatch.setattr(quantize, "saturates_int8", lambda: True)
@@ -169,8 +177,8 @@ def test_a_layer_is_ranked_by_the_arithmetic_that_it_will_have(
     monkeypatch.setattr(quantize, "quantized", recorded)
     inputs = plain, text.task, text.target, text.samples
     rank_sensitivity(*inputs)
-    rank_sensitivity(*inputs, reduce_range=False)
-    rank_sensitivity(*inputs, mode="static", layout="tensorrt")
+    rank_sensitivity(*inputs, options=Int8(reduce_range=False))
+    rank_sensitivity(*inputs, options=Int8(mode="static", layout="tensorrt"))
     assert asked == [True, False, False]
 
 

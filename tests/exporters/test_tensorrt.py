@@ -19,10 +19,11 @@ from kd2deploy.exporters.onnx.casts import cast_to_half, only_in_half
 from kd2deploy.exporters.onnx.checking import damage, run_all
 from kd2deploy.exporters.onnx.files import save
 from kd2deploy.exporters.onnx.half import rank_half_sensitivity
-from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 from kd2deploy.exporters.shapes import ShapeRange, axis_ranges, outside, refuse_outside, shape_ranges, usual_request
 from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
 from kd2deploy.exporters.tensorrt.api import Built, Settings
+from kd2deploy.exporters.tensorrt.engine import Engine
 from kd2deploy.exporters.tensorrt.graph import pair_type, unreadable
 from kd2deploy.exporters.tensorrt.store import Place, Store, engine_key
 
@@ -159,7 +160,12 @@ def test_fp8_leaves_out_what_is_excluded(text: Case, plain: Artifact, tmp_path: 
 def test_plain_and_symmetric_graphs_are_readable(text: Case, plain: Artifact, tmp_path: Path) -> None:
     assert unreadable(onnx.load(plain.path)) == ""
     pairs = int8_from_onnx(
-        plain, text.task, text.target, tmp_path, text.samples, mode="static", layout="tensorrt", reduce_range=False
+        plain,
+        text.task,
+        text.target,
+        tmp_path,
+        text.samples,
+        options=Int8(mode="static", layout="tensorrt", reduce_range=False),
     )
     assert unreadable(onnx.load(pairs.path)) == ""
     assert pair_type(onnx.load(pairs.path)) == "int8"
@@ -172,7 +178,7 @@ def test_graphs_for_other_runtimes_are_refused_with_the_remedy(
     assert "convert the plain export" in unreadable(onnx.load(fused.path))
     dynamic = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
     assert "layout: tensorrt" in unreadable(onnx.load(dynamic.path))
-    static = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, mode="static")
+    static = int8_from_onnx(plain_image, image.task, image.target, tmp_path, image.samples, options=Int8(mode="static"))
     said = unreadable(onnx.load(static.path))
     assert "layout: tensorrt" in said
     model = onnx.load(plain.path)
@@ -198,7 +204,7 @@ def test_a_missing_library_is_a_fault_of_the_conversion(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(ConvertError, match=r"tensorrt cannot be loaded.*pip install 'kd2deploy\[tensorrt\]'"):
-        trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, compute_capability="8.9")
+        trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(compute_capability="8.9"))
 
 
 def test_an_engine_of_unknown_origin_is_refused(text: Case, plain: Artifact) -> None:
@@ -209,11 +215,11 @@ def test_an_engine_of_unknown_origin_is_refused(text: Case, plain: Artifact) -> 
 def test_a_graph_that_is_cast_already_is_not_cast_again(text: Case, plain: Artifact, tmp_path: Path) -> None:
     half = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
     with pytest.raises(ConvertError, match="is fp16 already"):
-        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, precision="bf16")
+        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, options=Engine(precision="bf16"))
     with pytest.raises(ConvertError, match=r"exclude names nodes that stay in fp32.*as_is"):
-        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, exclude=["net"])
+        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, options=Engine(exclude=["net"]))
     with pytest.raises(ConvertError, match="builds must be positive"):
-        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, builds=0)
+        trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, options=Engine(builds=0))
 
 
 def test_opset_23_is_refused_before_the_library_is_asked(text: Case, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from tiny_models import save_image_net
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch
-from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 from kd2deploy.exporters.shapes import ShapeRange, shape_ranges
 from kd2deploy.exporters.tensorrt import fp8_from_onnx, trt_from_onnx
 from kd2deploy.exporters.tensorrt.api import Settings, build, load
+from kd2deploy.exporters.tensorrt.engine import Engine
 
 pytestmark = pytest.mark.tensorrt
 Source = Literal["plain", "int8", "fp8"]
@@ -55,7 +56,10 @@ def sources(
     for kind, case, exported in cases:
         inputs = exported, case.task, case.target
         pairs = int8_from_onnx(
-            *inputs, tmp_path_factory.mktemp("int8"), case.samples, mode="static", layout="tensorrt", reduce_range=False
+            *inputs,
+            tmp_path_factory.mktemp("int8"),
+            case.samples,
+            options=Int8(mode="static", layout="tensorrt", reduce_range=False),
         )
         found[kind, "plain"] = case, exported
         found[kind, "int8"] = case, pairs
@@ -75,7 +79,12 @@ def test_every_graph_becomes_an_engine(
 ) -> None:
     case, graph = sources[kind, source]
     engine = trt_from_onnx(
-        graph, case.task, case.target, tmp_path, case.samples, precision=precision, cache=str(tmp_path / "c"), **HERE
+        graph,
+        case.task,
+        case.target,
+        tmp_path,
+        case.samples,
+        options=Engine(precision=precision, cache=str(tmp_path / "c"), **HERE),
     )
     expected = {"plain": "fp32" if precision == "as_is" else precision, "int8": "int8", "fp8": "fp8"}[source]
     assert engine.precision == expected
@@ -89,19 +98,24 @@ def test_every_graph_becomes_an_engine(
 
 def test_an_equal_build_is_taken_from_the_cache_and_another_is_not(text: Case, plain: Artifact, tmp_path: Path) -> None:
     given: dict[str, Any] = {"cache": str(tmp_path / "cache"), **HERE}
-    first = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
-    again = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
+    first = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(**given))
+    again = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(**given))
     assert (first.details["cached"], again.details["cached"]) == (False, True)
     assert first.sha256 == again.sha256
     shapes = {"sequence_length": [1, 8, 16]}
-    other = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, shapes=shapes, **given)
+    other = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(shapes=shapes, **given))
     assert not other.details["cached"]
     assert other.details["key"] != first.details["key"]
 
 
 def test_several_builds_are_recorded_one_by_one(image: Case, plain_image: Artifact, tmp_path: Path) -> None:
     engine = trt_from_onnx(
-        plain_image, image.task, image.target, tmp_path, image.samples, builds=2, cache=str(tmp_path / "c"), **HERE
+        plain_image,
+        image.task,
+        image.target,
+        tmp_path,
+        image.samples,
+        options=Engine(builds=2, cache=str(tmp_path / "c"), **HERE),
     )
     spread = engine.details["spread"]
     assert len(spread["builds"]) == 2
@@ -114,15 +128,15 @@ def test_several_builds_are_recorded_one_by_one(image: Case, plain_image: Artifa
 def test_nodes_left_in_fp32_make_another_engine(text: Case, plain: Artifact, tmp_path: Path) -> None:
     name = next(node.name for node in onnx.load(plain.path).graph.node if node.op_type == "MatMul")
     given: dict[str, Any] = {"precision": "fp16", "cache": str(tmp_path / "c"), **HERE}
-    every = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, **given)
-    less = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, exclude=[name], **given)
+    every = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(**given))
+    less = trt_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Engine(exclude=[name], **given))
     assert less.details["excluded"] == [name]
     assert less.details["key"] != every.details["key"]
 
 
 def test_a_graph_that_was_cast_before_is_built_as_it_is(text: Case, plain: Artifact, tmp_path: Path) -> None:
     half = fp16_from_onnx(plain, text.task, text.target, tmp_path, text.samples)
-    engine = trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, cache="", **HERE)
+    engine = trt_from_onnx(half, text.task, text.target, tmp_path, text.samples, options=Engine(cache="", **HERE))
     assert engine.precision == "fp16"
     assert engine.parent == half.sha256
 
@@ -137,7 +151,7 @@ def test_what_the_parser_rejects_is_what_is_refused_beforehand(
     for path in (fused.path, dynamic.path):
         with pytest.raises(ConvertError, match="cannot read the graph"):
             build(library, path.read_bytes(), ranges, settings)
-    static = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, mode="static")
+    static = int8_from_onnx(plain, text.task, text.target, tmp_path, text.samples, options=Int8(mode="static"))
     with pytest.raises(ConvertError, match=r"cannot read the graph|cannot build an engine"):
         build(library, static.path.read_bytes(), ranges, settings)
 
@@ -196,5 +210,5 @@ def test_every_engine_of_a_profile_is_built(
     for *_, before, last in engines:
         case, graph = sources[kind, of[before["use"]]]
         given = {key: value for key, value in last.items() if key not in ("use", "builds")}
-        engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, **given, **there)
+        engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=Engine(**given, **there))
         assert engine.details["place"]["compute_capability"] == CAPABILITIES[name]

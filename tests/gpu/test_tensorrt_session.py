@@ -13,9 +13,10 @@ from tiny_models import save_encoder
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters.onnx import OnnxSession, onnx_from_torch
-from kd2deploy.exporters.quantize import int8_from_onnx
+from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 from kd2deploy.exporters.shapes import axis_ranges
 from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
+from kd2deploy.exporters.tensorrt.engine import Engine
 from kd2deploy.exporters.torch import TorchSession
 from kd2deploy.tasks.text_classification import TextClassification
 
@@ -62,7 +63,7 @@ def given(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 def test_an_engine_answers_as_its_graph_does_at_every_shape(
     case: Case, given: dict[str, Any], precision: Any, cuda_graph: bool, tmp_path: Path
 ) -> None:
-    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, precision=precision, **given)
+    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(precision=precision, **given))
     assert made.details["agreement"]["top1"] == 1
     tolerance = {"as_is": 1e-3, "fp16": 2e-2, "bf16": 1e-1}[precision]
     with (
@@ -81,14 +82,17 @@ def test_int8_and_fp8_engines_keep_the_answers(case: Case, given: dict[str, Any]
     for name in ("int8", "fp8", "engine"):
         (tmp_path / name).mkdir()
     pairs = int8_from_onnx(
-        *case.inputs, tmp_path / "int8", case.samples, mode="static", layout="tensorrt", reduce_range=False
+        *case.inputs,
+        tmp_path / "int8",
+        case.samples,
+        options=Int8(mode="static", layout="tensorrt", reduce_range=False),
     )
     sources = [pairs]
     if torch.cuda.get_device_capability() >= (8, 9):
         sources.append(fp8_from_onnx(*case.inputs, tmp_path / "fp8", case.samples))
     for source in sources:
         made = trt_from_onnx(
-            source, case.task, case.target, tmp_path / "engine", case.samples, precision="fp16", **given
+            source, case.task, case.target, tmp_path / "engine", case.samples, options=Engine(precision="fp16", **given)
         )
         assert made.precision == source.precision
         assert made.details["agreement"]["cosine"] > 0.98
@@ -96,7 +100,7 @@ def test_int8_and_fp8_engines_keep_the_answers(case: Case, given: dict[str, Any]
 
 @pytest.mark.tensorrt
 def test_the_parts_of_a_run_make_the_whole(case: Case, given: dict[str, Any], tmp_path: Path) -> None:
-    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, **given)
+    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(**given))
     with TensorRTSession(made, case.task, case.target, cuda_graph=True) as session:
         whole = session.run(case.samples[0])["logits"]
         buffers = session.place(case.samples[0])
@@ -107,7 +111,7 @@ def test_the_parts_of_a_run_make_the_whole(case: Case, given: dict[str, Any], tm
 
 @pytest.mark.tensorrt
 def test_a_stale_engine_and_a_foreign_shape_are_refused(case: Case, given: dict[str, Any], tmp_path: Path) -> None:
-    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, **given)
+    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(**given))
     for field, value in (("version", "10.0.0"), ("device", "NVIDIA T4"), ("driver", "1.2")):
         place = {**made.details["place"], field: value}
         stale = dataclasses.replace(made, details={**made.details, "place": place})
@@ -123,7 +127,7 @@ def test_a_stale_engine_and_a_foreign_shape_are_refused(case: Case, given: dict[
 
 @pytest.mark.tensorrt
 def test_a_broken_engine_is_refused(case: Case, given: dict[str, Any], tmp_path: Path) -> None:
-    made_ = trt_from_onnx(*case.inputs, tmp_path, case.samples, **given)
+    made_ = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(**given))
     made_.path.write_bytes(made_.path.read_bytes()[:1000])
     broken = made(made_.path, made_.opened_by, details=made_.details)
     with pytest.raises(SessionError, match="cannot be loaded"):
@@ -134,7 +138,7 @@ def test_a_broken_engine_is_refused(case: Case, given: dict[str, Any], tmp_path:
 def test_several_builds_are_timed_and_their_spread_is_recorded(
     case: Case, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, builds=2, **given)
+    made = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(builds=2, **given))
     assert [one["median_ms"] > 0 for one in made.details["spread"]["builds"]] == [True, True]
     assert made.details["spread"]["ratio"] >= 1
 
@@ -200,4 +204,4 @@ def test_an_engine_that_disagrees_with_its_graph_is_refused(
 
     monkeypatch.setattr("kd2deploy.exporters.tensorrt.engine.TensorRTSession", Wrong)
     with pytest.raises(ConvertError, match="the engine disagrees with its graph"):
-        trt_from_onnx(*case.inputs, tmp_path, case.samples, **given)
+        trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(**given))

@@ -205,6 +205,30 @@ def test_steps_are_packed_up_to_the_first_that_needs_the_device() -> None:
     assert split_steps(target.variants["eager-fp16"]) == ((), ())
 
 
+OWN = """\
+name: tuned
+about: a device that is not here
+device: cpu
+variants:
+  tuned:
+    steps: [{use: onnx_from_torch}, {use: own_converters.tuned_from_onnx}, {use: int8_from_onnx, mode: dynamic}]
+"""
+
+
+def test_a_users_converter_for_the_device_is_left_to_the_device(run: Path, tmp_path: Path, absent: None) -> None:
+    target, out = tmp_path / "tuned.yaml", tmp_path / "pack"
+    target.write_text(OWN)
+    lines = export(None, run, wanted(out, str(target), ("tuned",)), Silent())
+    assert lines[0].startswith(f"tuned: {out}/graphs/onnx_from_torch-")
+    made = {json.loads(file.read_text())["made_by"] for file in out.glob("graphs/*/artifact.json")}
+    assert made == {"onnx_from_torch"}, "neither the tuned file nor what is made of it"
+    read = read_pack(out, trust=["own_converters"])
+    with Run(tmp_path / "there").locked() as there:
+        job = Job(read.recipe, there, Silent(), read.splits, read.task, read.about, read.graphs)
+        one = export_one(job, read.teacher, read.target, "tuned", "export-teacher")
+    assert [each.made_by for each in one.chain] == ["onnx_from_torch", "tuned_from_onnx", "int8_from_onnx"]
+
+
 # what is packed ---------------------------------------------------------------------------------------------
 
 

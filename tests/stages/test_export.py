@@ -9,12 +9,12 @@ from small_text import small_task
 
 from kd2deploy.core import Artifact, Target, Variant, made
 from kd2deploy.flows.files import samples_hash
-from kd2deploy.stages.export import Exported, choose, convert, place_of, shaped
+from kd2deploy.stages.export import Exported, builds_for_shapes, choose, convert, place_of, shaped
 from kd2deploy.stages.job import Model
 
 
-def exported(name: str, precision: str, score: float, ms: float, opened_by: str = "none") -> Exported:
-    artifact = Artifact(Path(name), "0", opened_by, precision=precision)
+def exported(name: str, precision: str, score: float, ms: float, **details: Any) -> Exported:
+    artifact = Artifact(Path(name), "0", "none", precision=precision, details=details)
     return Exported(name, (), artifact, score=score, median_ms=ms)
 
 
@@ -34,8 +34,10 @@ def test_int8_that_lost_too_much_brings_the_advice_to_train_with_rounding() -> N
 
 
 def test_for_tensorrt_the_advice_is_to_round_as_it_does() -> None:
-    engine = exported("engine", "int8", 0.5, 1.0, "kd2deploy.exporters.tensorrt.TensorRTSession")
+    engine = exported("engine", "int8", 0.5, 1.0, **{"from": {"layout": "tensorrt"}})
     assert "`quantize: int8_symmetric`" in choose({"engine": engine}, 0.89)[1]
+    graph = exported("graph", "int8", 0.5, 1.0, layout="onnxruntime")
+    assert "`quantize: int8`" in choose({"engine": engine, "graph": graph}, 0.89)[1]
 
 
 def test_what_lies_in_a_conversions_place_is_used_as_it_is(tmp_path: Path) -> None:
@@ -52,6 +54,13 @@ def test_what_lies_in_a_conversions_place_is_used_as_it_is(tmp_path: Path) -> No
     model = Model(tmp_path / "no network", "abc", small_task())
     found = convert(model, Target("here", "", "cpu", {}), "one", Variant(steps=(step,)), tmp_path, [])
     assert found.artifact.verify() == artifact
+
+
+def test_a_users_converter_that_builds_for_shapes_is_told_them() -> None:
+    step = {"use": "own_converters.sized_from_onnx"}
+    assert builds_for_shapes(Variant(steps=(step,)))
+    found = shaped(Variant(steps=({"use": "onnx_from_torch"}, step)), {"batch_size": [1, 1, 32]})
+    assert found.steps[1] == {**step, "shapes": {"batch_size": [1, 1, 32]}}
 
 
 def test_what_builds_an_engine_is_told_the_shapes_and_its_own_count_before_them() -> None:

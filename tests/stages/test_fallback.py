@@ -1,22 +1,27 @@
 """Leaving operations in higher precision until a rounded variant keeps its score."""
 
-import importlib
-import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from own_converters import coarse_from_onnx
 from small_text import small_task
 
 from kd2deploy.core import Artifact, Converter, Feed, Target, Variant, made
+from kd2deploy.core.arguments import grouped, taken_by
+from kd2deploy.core.convert import Ranker
 from kd2deploy.errors import ConvertError, DisagreementError, NotFiniteError, SessionError
 from kd2deploy.exporters.onnx import OPENED_BY, fp16_from_onnx
 from kd2deploy.exporters.onnx.checking import damage, run_all
 from kd2deploy.exporters.onnx.files import save
+from kd2deploy.exporters.onnx.half import rank_half_sensitivity
 from kd2deploy.exporters.quantize import int8_from_onnx
-from kd2deploy.stages.fallback import RANKERS, milder, ranked, searched, with_exclusions
+from kd2deploy.exporters.tensorrt.fp8 import rank_fp8_sensitivity
+from kd2deploy.recipe.resolve import known
+from kd2deploy.recipe.steps import converter_of, traits
+from kd2deploy.stages.fallback import milder, ranked, searched, with_exclusions
 
 WIDE = 16
 TARGET = Target("here", "one thread", "cpu", {}, threads=1)
@@ -53,18 +58,20 @@ def test_a_variant_without_steps_is_not_searched() -> None:
     assert searched(Variant(session={"dtype": "fp16"})) is None
 
 
-@pytest.mark.parametrize("name", RANKERS)
-def test_what_a_ranker_shares_with_its_converter_both_take(name: str) -> None:
-    ranker = RANKERS[name]
-    module, _, function = ranker.function.rpartition(".")
-    ranks = inspect.signature(getattr(importlib.import_module(module), function)).parameters
-    modules = [importlib.import_module(f"kd2deploy.exporters.{one}") for one in ("onnx", "quantize", "tensorrt")]
-    converts = inspect.signature(next(vars(one)[name] for one in modules if name in vars(one))).parameters
+ROUNDING = [name for name in known("converter") if traits({"use": name}).rounds_to]
+
+
+def test_every_converter_that_rounds_is_ranked() -> None:
+    assert ROUNDING == ["fp16_from_onnx", "fp8_from_onnx", "int8_from_onnx", "trt_from_onnx"]
+    assert all(traits({"use": name}).ranked_by for name in ROUNDING)
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_what_a_ranker_depends_on_its_converter_lets_be_set(name: str) -> None:
+    ranks = taken_by(traits({"use": name}).ranked_by, 4)
+    converts = taken_by(converter_of({"use": name}), 5)
     assert "exclude" in converts
-    assert set(ranker.shared) <= set(ranks) & set(converts)
-    # What the ranking depends on and the converter lets be set must not be forgotten.
-    own = {key for key, one in ranks.items() if one.kind is one.KEYWORD_ONLY}
-    assert own == set(ranker.shared) or (name, own) == ("fp16_from_onnx", {"precision"})
+    assert set(ranks) <= set(converts) or (name, set(ranks)) == ("fp16_from_onnx", {"precision"})
 
 
 # how it is searched -----------------------------------------------------------------------------------------
@@ -204,7 +211,7 @@ def rescued(source: Artifact, use: str, convert: Converter, least: float, folder
     tried: list[Path] = []
 
     def attempt(one: Variant) -> tuple[Artifact, float]:
-        given = {key: value for key, value in one.steps[1].items() if key != "use"}
+        given = grouped(convert, {key: value for key, value in one.steps[1].items() if key != "use"})
         tried.append(folder / f"attempt-{len(tried)}")
         tried[-1].mkdir()
         found = convert(source, task, TARGET, tried[-1], SAMPLES, **given)
@@ -231,15 +238,34 @@ def test_the_operation_that_bytes_cannot_hold_is_found_and_left_out(tmp_path: Pa
     assert found.details["excluded"] == ["second product"]
 
 
-@pytest.mark.parametrize(("use", "precision"), [("fp8_from_onnx", ""), ("trt_from_onnx", "bf16")])
-def test_fp8_and_bf16_are_ranked_by_their_own_damage(use: str, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("use", "ranks", "arguments"),
+    [
+        ("fp8_from_onnx", rank_fp8_sensitivity, {}),
+        ("trt_from_onnx", rank_half_sensitivity, {"precision": "bf16"}),
+    ],
+)
+def test_fp8_and_bf16_are_ranked_by_their_own_damage(
+    use: str, ranks: Ranker, arguments: dict[str, Any], tmp_path: Path
+) -> None:
     source = network(tmp_path / "source", "fp16")
-    step = {"use": use, "precision": precision} if precision else {"use": use}
-    module, _, function = RANKERS[use].function.rpartition(".")
-    ranks = getattr(importlib.import_module(module), function)
-    shared = {key: step[key] for key in RANKERS[use].shared}
-    damages = dict(ranks(source, small_task(), TARGET, SAMPLES, **shared))
+    damages = dict(ranks(source, small_task(), TARGET, SAMPLES, **arguments))
     products = {f"{name} product" for name in ("first", "second", "third", "last")}
     assert products <= set(damages)
     assert all(0 < damages[name] < 0.2 for name in products), "neither overflows where fp16 does"
+    step = {"use": use, **arguments, "workspace_mb": 1} if arguments else {"use": use}
     assert ranked(step, source, small_task(), TARGET, SAMPLES) == list(damages)
+
+
+# a converter of a user's own ----------------------------------------------------------------------------------
+
+
+def test_a_users_converter_that_rounds_is_searched_as_ours_are(tmp_path: Path) -> None:
+    source, use = network(tmp_path / "source", "int8"), "own_converters.coarse_from_onnx"
+    assert searched(variant("onnx_from_torch", use)) == 1
+    assert searched(variant("onnx_from_torch", use, steps=1 << 24)) is None, "with that many steps it rounds nothing"
+    found = rescued(source, use, coarse_from_onnx, 0.9, tmp_path, steps=64)
+    assert found.details["excluded"] == ["second product"]
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(found.path).graph.initializer}
+    assert len(np.unique(held["second"])) == WIDE**2, "left as it was"
+    assert len(np.unique(held["third"])) <= 65
