@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kd2deploy.core import Artifact, Port, ServerReader, Target, Task
-from kd2deploy.core.artifact import SIDECAR
+from kd2deploy.core.artifact import SIDECAR, files_of
+from kd2deploy.core.serving import serving
 
 FOLDER = "triton_models"
 """Not `triton`: torch, started in a bundle, would take that folder for the compiler of this name."""
@@ -32,17 +33,13 @@ BATCHING = "dynamic_batching { }"
 
 def write_triton(bundle: Path, artifacts: Sequence[Artifact], task: Task, target: Target) -> None:
     """Fill `bundle/triton_models` with the first of the artifacts that Triton opens; nothing where it opens none."""
-    served = next((one for one in artifacts if backend_of(one)), None)
+    served = next((one for one in artifacts if serving(one).backend), None)
     if served is None:
         return
     folder, rows = bundle / FOLDER, max(8, target.workload.batch)
-    if backend_of(served) == "openvino":
-        for file in sorted(served.path.iterdir()):
-            if file.suffix in (".xml", ".bin"):
-                copy(file, folder / STUDENT / "1" / f"model{file.suffix}")
-    else:
-        copy(served.path, folder / STUDENT / "1" / "model.onnx")
-    configs = {STUDENT: student_config(backend_of(served), task, target, rows)}
+    for file in files_of(served.path):
+        copy(file, folder / STUDENT / "1" / f"model{file.suffix}")
+    configs = {STUDENT: student_config(serving(served).backend, task, target, rows)}
     reader = task.reader.server_reader()
     if reader is not None:
         place = folder / READER / "1"
@@ -55,11 +52,6 @@ def write_triton(bundle: Path, artifacts: Sequence[Artifact], task: Task, target
         configs |= {READER: reader_config(reader, task, rows), WHOLE: whole_config(reader, task, rows)}
     for name, config in configs.items():
         (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-
-
-def backend_of(artifact: Artifact) -> str:
-    session = artifact.opened_by.rpartition(".")[2]
-    return {"OnnxSession": "onnxruntime", "OpenVinoSession": "openvino"}.get(session, "")
 
 
 def student_config(backend: str, task: Task, target: Target, rows: int) -> str:

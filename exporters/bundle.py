@@ -23,12 +23,13 @@ from kd2deploy.core import Artifact, Session, Target, Task, build_task, open_ses
 from kd2deploy.core import trust as trust_names
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.core.reading import inside, leads_out, object_of, text_of
+from kd2deploy.core.serving import place_in_bundle, serving
 from kd2deploy.core.session import options_of
 from kd2deploy.core.trust import short
 from kd2deploy.errors import ConvertError, SessionError, TrustError
 from kd2deploy.exporters._triton import copy, write_triton
 
-MANIFEST, SUMS, ENGINE = "bundle.json", "SHA256SUMS", "tensorrt/model.engine"
+MANIFEST, SUMS = "bundle.json", "SHA256SUMS"
 SIGNATURE = "model.sig"
 """A signature of every other file, by the name that OpenSSF's model signing gives it."""
 KEPT_BESIDE = frozenset({".git", ".gitattributes", ".gitignore", ".cache"})
@@ -79,7 +80,7 @@ def write_bundle(
     copy_network(student, folder)
     task.reader.write_as_judged(folder)
     places: dict[str, str] = {}
-    for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not _is_torch(one))]:
+    for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not serving(one).network)]:
         place = place_in_bundle(artifact)
         if place not in places.values() and artifact.sha256 not in places:
             artifact.verify()
@@ -235,30 +236,6 @@ def copy_network(source: Path, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
     if not (folder / "config.json").is_file():
         raise ConvertError(f"{source} has no config.json: give the network's transformers folder")
-
-
-def _is_torch(artifact: Artifact) -> bool:
-    """True for a transformers folder: the student's own already stands at the top of the bundle."""
-    return artifact.opened_by.endswith(".TorchSession")
-
-
-def place_in_bundle(artifact: Artifact) -> str:
-    """Where an artifact stands in the bundle. The names under onnx/ are those that optimum and transformers.js read.
-
-    No other folder has "onnx" in its name: optimum searches whole paths for it.
-    """
-    session = artifact.opened_by.rpartition(".")[2]
-    if session == "TensorRTSession":
-        return ENGINE
-    if session != "OnnxSession":
-        return {"OpenVinoSession": "openvino", "TorchSession": "torch"}.get(session, session.lower())
-    suffix = {"fp16": "_fp16", "fp8": "_fp8"}.get(artifact.precision, "")
-    if artifact.precision == "int8":
-        suffix = "_quantized" if artifact.details.get("mode") == "dynamic" else "_int8"
-        if artifact.details.get("layout") == "tensorrt":
-            suffix = "_int8_tensorrt"
-    portable = artifact.details.get("domains", ["ai.onnx"]) == ["ai.onnx"]
-    return f"{'onnx' if portable else 'ort'}/model{suffix}.onnx"
 
 
 def write_sums(folder: Path) -> None:

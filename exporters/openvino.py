@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads, isa
@@ -51,6 +52,16 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
     return artifact
 
 
+CODE = """\
+import openvino
+
+compiled = openvino.compile_model({file}, "CPU")
+
+
+def run(feed):
+    found = compiled({port.any_name: feed[port.any_name] for port in compiled.inputs})
+    return {port.any_name: found[port] for port in compiled.outputs}
+"""
 NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 """OpenVINO's types by the names that artifacts and limits have."""
 
@@ -61,6 +72,8 @@ class OpenVinoSession:
     `precision` is what unquantized operations compute in. It is always set: left alone, the plugin takes bf16 by itself
     on processors that have it. Raises SessionError where OpenVINO is missing or settles on something else.
     """
+
+    serving: ClassVar[Serving] = Serving("openvino", opens=MODEL, backend="openvino", code=CODE)
 
     def __init__(
         self, artifact: Artifact, task: Task, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"

@@ -5,16 +5,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Feed, Port, Target, Task
+from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
 
+CODE = """\
+import torch
+from transformers import {auto}
+
+net = {auto}.from_pretrained({file}).eval()
+
+
+@torch.inference_mode()
+def run(feed):
+    return {"logits": net(**{name: torch.from_numpy(value) for name, value in feed.items()}).logits.numpy()}
+"""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,6 +51,8 @@ class TorchSession:
     once and replays them. Raises SessionError where the device or the compiler is missing, where the network does on
     the host what cannot be recorded, or where a part of it would silently run uncompiled.
     """
+
+    serving: ClassVar[Serving] = Serving("torch", code=CODE, network=True)
 
     def __init__(
         self,

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task
 from kd2deploy.core.cache import cache_folder
+from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
 from kd2deploy.exporters.onnx.files import load
@@ -22,6 +23,7 @@ from kd2deploy.exporters.onnx.providers import (
     computed_in,
     engine_options,
 )
+from kd2deploy.exporters.onnx.serving import SERVING
 from kd2deploy.exporters.shapes import port_ranges
 
 
@@ -46,6 +48,8 @@ class OnnxSession:
     for, which is kept for the next process. Raises SessionError where the provider is missing, was silently replaced,
     or left heavy operations to the host.
     """
+
+    serving: ClassVar[Serving] = SERVING
 
     def __init__(
         self,

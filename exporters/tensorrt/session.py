@@ -3,16 +3,18 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters.shapes import ShapeRange, refuse_outside
 from kd2deploy.exporters.tensorrt.api import load
+from kd2deploy.exporters.tensorrt.serving import SERVING
 from kd2deploy.exporters.tensorrt.store import Place, place_here
 
 OPENED_BY = "kd2deploy.exporters.tensorrt.TensorRTSession"
@@ -41,6 +43,8 @@ class TensorRTSession:
     it records by itself. Raises SessionError where the device is missing or the engine is stale: built by another
     library version, driver or device.
     """
+
+    serving: ClassVar[Serving] = SERVING
 
     def __init__(self, artifact: Artifact, task: Task, target: Target, *, cuda_graph: bool = False) -> None:
         if "place" not in artifact.details:

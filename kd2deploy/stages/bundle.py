@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from kd2deploy.core import Artifact, Target
-from kd2deploy.core.artifact import files_of
+from kd2deploy.core.serving import opened_in_bundle, serving
 from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.bundle import ENGINE, open_bundle, place_in_bundle, write_bundle
+from kd2deploy.exporters.bundle import open_bundle, write_bundle
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.agreement import agree
 from kd2deploy.report import Report, model_card
@@ -57,7 +57,7 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
 
 def sources_of(one: Exported) -> tuple[Artifact, ...]:
     """The graphs that an engine is built anew from where it is stale: it belongs to one device, driver and library."""
-    return one.chain[:-1] if place_in_bundle(one.artifact) == ENGINE else ()
+    return one.chain[:-1] if serving(one.artifact).rebuilt else ()
 
 
 def check(job: Job, student: Distilled, folder: Path) -> None:
@@ -83,9 +83,7 @@ def check(job: Job, student: Distilled, folder: Path) -> None:
 
 def snippet(student: Distilled, artifact: Artifact) -> str:
     """Plain code that serves the bundle's deployed file without kd2deploy, for its card."""
-    place = place_in_bundle(artifact)
-    inside = next((file.name for file in files_of(artifact.path) if file.suffix == ".xml"), "")
-    return student.model.task.snippet(f"{place}/{inside}" if inside else place, student.model.folder)
+    return student.model.task.snippet(opened_in_bundle(artifact), student.model.folder)
 
 
 def requirements(code: str) -> list[str]:
