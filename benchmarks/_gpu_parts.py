@@ -29,7 +29,9 @@ def prepare(out: Path, *, subjects: Sequence[Subject], variants: Mapping[str, Va
             with left_out(found, network=subject.size.name, runtime=runtime):
                 exported = subject.exported(runtime, variant)
                 if variant.session.get("compile") and subject.device == "cuda":
-                    with open_session(exported.artifact, subject.task, subject.target, exported.session) as session:
+                    with open_session(
+                        exported.artifact, subject.task.ports, subject.target, exported.session
+                    ) as session:
                         for batch in batches[:2]:  # from the second on the compiled graph takes any batch
                             session.run(subject.feed(batch))
             write(found, out)
@@ -71,7 +73,7 @@ def latency(
 def session_of(found: dict[str, Any], subject: Subject, runtime: str, variant: Variant) -> Session:
     exported = subject.exported(runtime, variant)
     begun = time.perf_counter()
-    session = open_session(exported.artifact, subject.task, subject.target, exported.session)
+    session = open_session(exported.artifact, subject.task.ports, subject.target, exported.session)
     entry = {"network": subject.size.name, "runtime": runtime, "open_s": time.perf_counter() - begun}
     entry |= {"file_mb": exported.artifact.size_mb, "describe": dict(session.describe())}
     found["sessions"].append(entry | {"build": exported.artifact.details.get("build")})
@@ -130,7 +132,7 @@ def trtexec(
         entry = {"network": subject.size.name, "runtime": runtime}
         with left_out(found, part="trtexec", **entry):
             exported = subject.exported(runtime, variant)
-            with open_session(exported.artifact, subject.task, subject.target, exported.session) as session:
+            with open_session(exported.artifact, subject.task.ports, subject.target, exported.session) as session:
                 for batch in batches:
                     feed = subject.feed(batch)
                     compute = calls_of(session, subject, batch)["device_ms"]

@@ -172,7 +172,7 @@ def open_bundle(folder: Path, *, trust: Sequence[str] = (), **options: Any) -> S
     `trust` as in `read_bundle`.
     """
     bundle = read_bundle(folder, trust=trust)
-    return open_session(bundle.artifact, bundle.task, bundle.target, {**bundle.session, **options})
+    return open_session(bundle.artifact, bundle.task.ports, bundle.target, {**bundle.session, **options})
 
 
 def verify_sums(folder: Path, beside: Collection[str] = ()) -> None:

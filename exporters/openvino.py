@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Target, Task, made
+from kd2deploy.core import Artifact, Feed, Ports, Target, Task, made
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
@@ -40,7 +40,7 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
         details={"versions": {"openvino": version("openvino")}, "from": dict(source.details)},
     )
     reference = run_all(source.path, task, target, samples)
-    with OpenVinoSession(artifact, task, target) as session:
+    with OpenVinoSession(artifact, task.ports, target) as session:
         found = [session.run(feed) for feed in samples]
     if source.precision != "int8":
         for expected, answer in zip(reference, found, strict=True):
@@ -76,7 +76,7 @@ class OpenVinoSession:
     serving: ClassVar[Serving] = Serving("openvino", opens=MODEL, backend="openvino", code=CODE)
 
     def __init__(
-        self, artifact: Artifact, task: Task, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"
+        self, artifact: Artifact, ports: Ports, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"
     ) -> None:
         openvino = _openvino()
         self.threads = intra_op_threads(target)
@@ -102,12 +102,12 @@ class OpenVinoSession:
                 f"OpenVINO runs {active} threads, not {self.threads}; set the target's threads to {active}"
             )
         self.weights = artifact.precision
-        self._outputs = [port.name for port in task.outputs]
+        self._outputs = [port.name for port in ports.outputs]
         self._request = self._model.create_infer_request()
         self._inputs = [entry.get_any_name() for entry in self._model.inputs]
-        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        unknown = set(self._inputs) - {port.name for port in ports.inputs}
         if unknown:
-            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {task.name} does not feed")
+            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {ports.called} does not feed")
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         # The request writes into buffers of its own that the next run reuses, so the answers are copied out.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import Artifact, Feed, Port, Target, Task
+from kd2deploy.core import Artifact, Feed, Port, Ports, Target, Task, build_task
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
@@ -57,7 +57,7 @@ class TorchSession:
     def __init__(
         self,
         artifact: Artifact,
-        task: Task,
+        ports: Ports,
         target: Target,
         *,
         compile: bool = False,
@@ -73,7 +73,7 @@ class TorchSession:
             raise SessionError(
                 f"target {target.name} is a CUDA device and PyTorch sees none here; run on such a machine"
             )
-        self.inputs, self.outputs = task.inputs, task.outputs
+        self.inputs, self.outputs = ports.inputs, ports.outputs
         self.device, self.dtype, self.compiled = torch.device(target.device), dtype, compile
         self.cuda_graph, self._recorded = cuda_graph, dict[tuple[torch.Size, ...], Placed]()
         self.stream: Any = torch.cuda.Stream() if target.device == "cuda" else None  # type: ignore[no-untyped-call]
@@ -82,6 +82,7 @@ class TorchSession:
         if self.stream is not None:
             self._settings.enter_context(exact_fp32())
         torch.set_num_threads(self.threads)
+        task = build_task(ports.task)  # the one session whose artifact needs it: a network is loaded as its task does
         net = task.networks.load(artifact.path).to(self.device, DTYPES[dtype])
         self._module = task.networks.deployed(net).eval()
         training = [name for name, module in self._module.named_modules() if module.training]

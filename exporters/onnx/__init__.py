@@ -4,6 +4,6 @@ from kd2deploy.exporters.onnx.export import onnx_from_torch
 from kd2deploy.exporters.onnx.files import OPENED_BY
 from kd2deploy.exporters.onnx.fusion import fused_from_onnx
 from kd2deploy.exporters.onnx.half import fp16_from_onnx
-from kd2deploy.exporters.onnx.session import OnnxSession
+from kd2deploy.exporters.onnx.session import OnnxSession, Running
 
-__all__ = ["OPENED_BY", "OnnxSession", "fp16_from_onnx", "fused_from_onnx", "onnx_from_torch"]
+__all__ = ["OPENED_BY", "OnnxSession", "Running", "fp16_from_onnx", "fused_from_onnx", "onnx_from_torch"]

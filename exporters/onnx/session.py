@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.core import Artifact, Feed, Ports, Target
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
@@ -37,58 +37,65 @@ class Bound:
     options: Any
 
 
+@dataclass(frozen=True)
+class Running:
+    """How an ONNX file is run."""
+
+    provider: str = "CPUExecutionProvider"
+    io_binding: bool | None = None
+    """Keep inputs and outputs in buffers on the device, copied explicitly; None: with a CUDA provider."""
+    cuda_graph: bool = False
+    """Record the launches of each set of shapes once and replay them."""
+    provider_options: Mapping[str, str] | None = None
+    """ONNX Runtime's own (`{trt_fp16_enable: "1"}`); fp32 is not rounded to TF32 unless they ask for it."""
+    shapes: Mapping[str, Sequence[int]] | None = None
+    """Sizes [smallest, usual, largest] of dynamic axes that TensorRT's providers build an engine for, which is kept for
+    the next process."""
+
+
+ON_THE_PROCESSOR = Running()
+
+
 class OnnxSession:
     """An ONNX file in ONNX Runtime, on exactly the provider that was asked for.
 
-    With `io_binding` the inputs and outputs are buffers on the device, copied explicitly: `run` is then `place`,
-    `compute` and `fetch`, on a CUDA device on a stream of the session's own (not run on a device yet). With
-    `cuda_graph` the launches of each set of shapes are recorded once and replayed.
-    `provider_options` are ONNX Runtime's own (`{trt_fp16_enable: "1"}`); fp32 is not rounded to TF32 unless they ask
-    for it. `shapes` are the sizes [smallest, usual, largest] of dynamic axes that TensorRT's providers build an engine
-    for, which is kept for the next process. Raises SessionError where the provider is missing, was silently replaced,
-    or left heavy operations to the host.
+    With `io_binding`, `run` is `place`, `compute` and `fetch`, on a CUDA device on a stream of the session's own (not
+    run on a device yet). Raises SessionError where the provider is missing, was silently replaced, or left heavy
+    operations to the host.
     """
 
     serving: ClassVar[Serving] = SERVING
 
     def __init__(
-        self,
-        artifact: Artifact,
-        task: Task,
-        target: Target,
-        *,
-        provider: str = "CPUExecutionProvider",
-        io_binding: bool | None = None,
-        cuda_graph: bool = False,
-        provider_options: Mapping[str, str] | None = None,
-        shapes: Mapping[str, Sequence[int]] | None = None,
+        self, artifact: Artifact, ports: Ports, target: Target, *, options: Running = ON_THE_PROCESSOR
     ) -> None:
+        provider = options.provider
         self.provider, self.threads = provider, intra_op_threads(target)
         self.device = DEVICE_OF.get(provider, "cpu")
-        self.resident = self.device == "cuda" if io_binding is None else io_binding
-        self._told = {**DEFAULTS.get(provider, {}), **(provider_options or {})}
-        self.cuda_graph, self.precision = cuda_graph, computed_in(artifact.precision, self._told)
-        options = {**_engine_options(provider, artifact, task, shapes or {}), **self._told}
+        self.resident = self.device == "cuda" if options.io_binding is None else options.io_binding
+        self._told = {**DEFAULTS.get(provider, {}), **(options.provider_options or {})}
+        self.cuda_graph, self.precision = options.cuda_graph, computed_in(artifact.precision, self._told)
+        told = {**_engine_options(provider, artifact, ports, options.shapes or {}), **self._told}
         self.stream = _own_stream(self.resident and provider in TAKES_STREAM) if self.device == "cuda" else None
         if self.stream is not None:
-            options["user_compute_stream"] = str(self.stream.cuda_stream)
-        if cuda_graph:
+            told["user_compute_stream"] = str(self.stream.cuda_stream)
+        if self.cuda_graph:
             if provider not in CUDA_GRAPH_OPTION or not self.resident:
                 raise SessionError(
                     f"cuda_graph needs a provider on an NVIDIA device with io_binding, and this is {provider} with "
                     f"io_binding {str(self.resident).lower()}; leave cuda_graph out or set session.provider"
                 )
-            options[CUDA_GRAPH_OPTION[provider]] = "1"
+            told[CUDA_GRAPH_OPTION[provider]] = "1"
         providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
         threads = {"intra_op_num_threads": self.threads}
-        self._session = opened(artifact.path, threads, providers, [options, {}][: len(providers)])
+        self._session = opened(artifact.path, threads, providers, [told, {}][: len(providers)])
         self._placement = placement_of(self._session, provider)
-        self._outputs = [port.name for port in task.outputs]
+        self._outputs = [port.name for port in ports.outputs]
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._bound: dict[tuple[tuple[int, ...], ...], Bound] = {}
-        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        unknown = set(self._inputs) - {port.name for port in ports.inputs}
         if unknown:
-            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {task.name} does not feed")
+            raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {ports.called} does not feed")
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         if self.resident:
@@ -194,13 +201,13 @@ def _own_stream(wanted: bool) -> Any:
 
 
 def _engine_options(
-    provider: str, artifact: Artifact, task: Task, shapes: Mapping[str, Sequence[int]]
+    provider: str, artifact: Artifact, ports: Ports, shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, str]:
     """What a provider that builds an engine is told besides; engines are kept outside of the artifact, by its hash."""
     if provider not in PREFIX:
         return {}
     read = {entry.name for entry in load(artifact.path).graph.input}
-    ranges = port_ranges([port for port in task.inputs if port.name in read], shapes) if shapes else {}
+    ranges = port_ranges([port for port in ports.inputs if port.name in read], shapes) if shapes else {}
     cache = cache_folder() / "onnxruntime" / artifact.sha256[:16]
     cache.mkdir(parents=True, exist_ok=True)
     return engine_options(provider, ranges, cache)

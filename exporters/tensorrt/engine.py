@@ -192,7 +192,7 @@ def _check(
     Raises DisagreementError where an engine without 8-bit parts is too far off.
     """
     reference = run_all(source.path, task, target, samples)
-    with TensorRTSession(artifact, task, target) as session:
+    with TensorRTSession(artifact, task.ports, target) as session:
         found = [session.run(feed) for feed in samples]
     if artifact.precision in _parity.RELATIVE:
         limit = "bf16" if artifact.details["settings"]["tf32"] else artifact.precision

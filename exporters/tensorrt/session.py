@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd2deploy.core import Artifact, Feed, Target, Task
+from kd2deploy.core import Artifact, Feed, Ports, Target
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters.shapes import ShapeRange, refuse_outside
@@ -46,7 +46,7 @@ class TensorRTSession:
 
     serving: ClassVar[Serving] = SERVING
 
-    def __init__(self, artifact: Artifact, task: Task, target: Target, *, cuda_graph: bool = False) -> None:
+    def __init__(self, artifact: Artifact, ports: Ports, target: Target, *, cuda_graph: bool = False) -> None:
         if "place" not in artifact.details:
             raise SessionError(f"{artifact.path} does not say what it was built for; export it anew with trt_from_onnx")
         if not torch.cuda.is_available():
@@ -70,9 +70,9 @@ class TensorRTSession:
         self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         names = [self._engine.get_tensor_name(place) for place in range(self._engine.num_io_tensors)]
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        self._outputs = [port.name for port in task.outputs]
+        self._outputs = [port.name for port in ports.outputs]
         self._types = {name: torch_type(self._engine.get_tensor_dtype(name).name) for name in names}
-        unknown = set(self._inputs) - {port.name for port in task.inputs}
+        unknown = set(self._inputs) - {port.name for port in ports.inputs}
         missing = set(self._outputs) - set(names)
         if unknown or missing:
             raise SessionError(

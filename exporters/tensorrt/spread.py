@@ -25,7 +25,7 @@ def speed_spread(
             path = folder / f"build-{at}.engine"
             path.write_bytes(one.engine)
             again = dataclasses.replace(artifact, path=path, sha256=sha256_of(path))
-            with TensorRTSession(again, task, target) as session:
+            with TensorRTSession(again, task.ports, target) as session:
                 each[at]["median_ms"] = _median_ms(session, request)
             path.unlink()
     times = [facts["median_ms"] for facts in each if "median_ms" in facts]

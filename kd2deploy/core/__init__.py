@@ -31,8 +31,9 @@ if TYPE_CHECKING:
         scaled,
     )
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
+    from kd2deploy.core.ports import Ports
     from kd2deploy.core.reader import Reader, Reading, ServerReader
-    from kd2deploy.core.session import Feed, Resident, Session, open_session
+    from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session
     from kd2deploy.core.step import (
         Batch,
         Look,
@@ -44,12 +45,12 @@ if TYPE_CHECKING:
         counted_logits,
     )
     from kd2deploy.core.target import Gates, Target, Variant, Workload
-    from kd2deploy.core.task import Task, build_task, known_by_ports
+    from kd2deploy.core.task import Task, build_task
     from kd2deploy.core.task_networks import TaskNetworks
 
 LIGHT = (
-    *("artifact", "convert", "cores", "driver", "features", "metric", "port", "reader", "session", "target", "task"),
-    "task_networks",
+    *("artifact", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader", "session", "target"),
+    *("task", "task_networks"),
 )
 NEED_TORCH = ("step", "parts", "masked_lm")
 
@@ -63,6 +64,8 @@ __all__ = [
     "Feed",
     "Gates",
     "Look",
+    "Mark",
+    "Marking",
     "MaskedLm",
     "Method",
     "Metric",
@@ -71,6 +74,7 @@ __all__ = [
     "Pair",
     "Part",
     "Port",
+    "Ports",
     "Progress",
     "Quota",
     "Ragged",
@@ -103,7 +107,6 @@ __all__ = [
     "counted_logits",
     "cpu_quota",
     "driver_version",
-    "known_by_ports",
     "made",
     "nvml",
     "open_session",

@@ -6,10 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from kd2deploy.core.arguments import bind_arguments
+from kd2deploy.core.arguments import bind_arguments, grouped
 from kd2deploy.core.artifact import Artifact
+from kd2deploy.core.ports import Ports
 from kd2deploy.core.target import Target
-from kd2deploy.core.task import Task
 from kd2deploy.core.trust import named_in_file
 from kd2deploy.errors import SessionError, TrustError
 
@@ -25,6 +25,17 @@ class Session(AbstractContextManager["Session"], Protocol):
     def describe(self) -> Mapping[str, str]:
         """What is really active: provider, device, precision, threads, node placement."""
         ...
+
+
+Mark = Callable[[], None]
+"""What a session calls inside one run: when the first part of its answer is there, and at each further one."""
+
+
+@runtime_checkable
+class Marking(Protocol):
+    """A session whose answer comes part by part. `run` gives the whole; what it takes is timed part by part here."""
+
+    def run_marked(self, feed: Feed, mark: Mark) -> dict[str, np.ndarray[Any, Any]]: ...
 
 
 @runtime_checkable
@@ -47,15 +58,16 @@ class Resident(Protocol):
         ...
 
 
-def open_session(artifact: Artifact, task: Task, target: Target, options: Mapping[str, Any] | None = None) -> Session:
-    """Open an artifact with the session it names: `opened_by(artifact, task, target, **options)`.
+def open_session(artifact: Artifact, ports: Ports, target: Target, options: Mapping[str, Any] | None = None) -> Session:
+    """Open an artifact with the session it names: `opened_by(artifact, ports, target, **options)`.
 
     Raises TrustError for a session that is neither ours nor trusted, and SessionError if the bytes changed since they
     were hashed, for options that the session does not take, or if what runs is not what was asked for.
     """
     known = options_of(artifact.opened_by, options or {})
     artifact.verify()
-    return session_named(artifact.opened_by)(artifact, task, target, **known)
+    opener = session_named(artifact.opened_by)
+    return opener(artifact, ports, target, **grouped(opener, known))
 
 
 def options_of(opened_by: object, options: Mapping[str, Any]) -> dict[str, Any]:

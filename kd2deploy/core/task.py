@@ -6,13 +6,13 @@ import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kd2deploy.core.arguments import bind_arguments, one_line
 from kd2deploy.core.metric import Metric
 from kd2deploy.core.port import Array, Port, Row
+from kd2deploy.core.ports import Ports
 from kd2deploy.core.reader import Reader
 from kd2deploy.core.trust import HOMES, files_of, named_in_file, short
 from kd2deploy.errors import Fault, ModelError, TrustError
@@ -48,6 +48,11 @@ class Task(ABC):
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """Plain values to rebuild it: `{"use": name, ...}`, the arguments of its class."""
+
+    @property
+    def ports(self) -> Ports:
+        """All that a session is told of it."""
+        return Ports(self.inputs, self.outputs, self.spec())
 
     @abstractmethod
     def at(self, folder: Path) -> Task:
@@ -89,26 +94,3 @@ def build_task(spec: Mapping[str, Any]) -> Task:
     except ValueError as error:
         faults = [Fault("task", one_line(error))]
     raise ModelError("; ".join(map(str, faults)))
-
-
-def known_by_ports(spec: Mapping[str, Any], inputs: Sequence[Port], outputs: Sequence[Port]) -> Task:
-    """The task that `spec` describes, built only when more is asked of it than its name and its ports."""
-    return cast(Task, _KnownByPorts(spec, tuple(inputs), tuple(outputs)))
-
-
-class _KnownByPorts:
-    """All that a session of a deployed file reads of a task; a network's session gets the rest of the task itself."""
-
-    def __init__(self, spec: Mapping[str, Any], inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
-        self.name, self.inputs, self.outputs = str(spec["use"]), inputs, outputs
-        self._described = dict(spec)
-
-    @cached_property
-    def _built(self) -> Task:
-        return build_task(self._described)
-
-    def spec(self) -> dict[str, Any]:
-        return dict(self._described)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._built, name)

@@ -182,7 +182,8 @@ class Heat:
             warm_s=self.plan.block_warm_s,
             warm_runs=self.plan.warming_runs(lane.run_ns),
         )
-        found.update(ns=tuple(found["ns"]), inputs=tuple(found["inputs"]))
+        marks = tuple(map(tuple, found.get("marks", ())))
+        found.update(ns=tuple(found["ns"]), inputs=tuple(found["inputs"]), marks=marks)
         lane.blocks.append(Block(process=self.process, round=turn, position=position, **found))
         # The next block is as long as asked on the machine as it is now: in use by others, a mean is many medians.
         lane.run_ns = float(np.mean(found["ns"]))

@@ -87,13 +87,10 @@ class WorkerProcess:
 
     def open(self) -> Reply:
         """Open the contender's artifact. Raises the session's own error."""
-        task = build_task(self.task_spec)
         return self.ask(
             "open",
             artifact=self.contender.artifact.to_json(),
-            task=dict(self.task_spec),
-            inputs=[asdict(port) for port in task.inputs],
-            outputs=[asdict(port) for port in task.outputs],
+            ports=build_task(self.task_spec).ports.to_json(),
             target=asdict(self.target),
             options=dict(self.contender.options),
             trusted=trusted(),

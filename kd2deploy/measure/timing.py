@@ -40,6 +40,9 @@ class Block:
     load_before: float
     """One-minute load average of the machine."""
     load_after: float
+    marks: tuple[tuple[int, ...], ...] = ()
+    """Of a session that answers part by part: nanoseconds from each run's beginning to each part. Empty where an answer
+    comes as one, at the end of its run."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,18 @@ class Timing:
         return np.array([place for block in self.blocks for place in block.inputs], dtype=np.int64)
 
     @property
+    def first_ms(self) -> Doubles:
+        """Time to the first part of each answer, in the order taken; that of the whole where it comes as one."""
+        marked = [run[0] for block in self.blocks for run in block.marks]
+        return np.array(marked, dtype=np.float64) / 1e6 if marked else self.samples_ms
+
+    @property
+    def further_ms(self) -> Doubles:
+        """Time from each part of an answer to the next, over all runs; none where answers come as one."""
+        steps = [np.diff(run) for block in self.blocks for run in block.marks]
+        return np.concatenate(steps).astype(np.float64) / 1e6 if steps else np.empty(0)
+
+    @property
     def cpu_ms_per_run(self) -> float:
         """Mean processor time of one run, all threads together."""
         runs = sum(len(block.ns) for block in self.blocks)
@@ -106,7 +121,15 @@ class Timing:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Timing":
         blocks = tuple(
-            Block(**{**block, "ns": tuple(block["ns"]), "inputs": tuple(block["inputs"])}) for block in found["blocks"]
+            Block(
+                **{
+                    **block,
+                    "ns": tuple(block["ns"]),
+                    "inputs": tuple(block["inputs"]),
+                    "marks": tuple(map(tuple, block.get("marks", ()))),
+                }
+            )
+            for block in found["blocks"]
         )
         cold = tuple(Cold(**each) for each in found["cold"])
         plain = {name: tuple(found[name]) for name in ("rows_per_s", "sizes")}

@@ -24,11 +24,12 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Port, Resident, Session, Target, known_by_ports, open_session, trust
+from kd2deploy.core import Artifact, Feed, Marking, Ports, Resident, Session, Target, open_session, trust
 from kd2deploy.errors import Kd2DeployError, NotFiniteError
 from kd2deploy.measure.device_time import device_memory_mb, device_times
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
 from kd2deploy.measure.loop import Clock, timed, warm_up
+from kd2deploy.measure.marks import Marks
 
 Reply = dict[str, Any]
 Times = Callable[[Resident, Sequence[Feed]], Mapping[str, float]]
@@ -74,9 +75,7 @@ class Worker:
     def open(
         self,
         artifact: Mapping[str, Any],
-        task: Mapping[str, Any],
-        inputs: Sequence[Mapping[str, Any]],
-        outputs: Sequence[Mapping[str, Any]],
+        ports: Mapping[str, Any],
         target: Mapping[str, Any],
         options: Mapping[str, Any],
         trusted: Sequence[str] = (),
@@ -88,9 +87,8 @@ class Worker:
         trust(*trusted)
         if options:
             importlib.import_module("pydantic")  # what checks them is no part of a cold start
-        built = known_by_ports(task, [Port(**one) for one in inputs], [Port(**one) for one in outputs])
         place = Target.from_json(target)
-        self.opening = partial(open_session, Artifact.from_json(artifact), built, place, options)
+        self.opening = partial(open_session, Artifact.from_json(artifact), Ports.from_json(ports), place, options)
         self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
         self.session = self.opening().__enter__()
@@ -112,11 +110,15 @@ class Worker:
         return {"first_run_ms": first_ms, "run_ns": float(np.median(ns)), "shapes": len(shapes)}
 
     def time(self, start: int, runs: int, warm_s: float, warm_runs: int) -> Reply:
-        """One block: a short warm-up (other processes just ran), then `runs` timed runs from input `start` on."""
-        run, load = self._opened().run, os.getloadavg()[0]
+        """One block: a short warm-up (other processes just ran), then `runs` timed runs from input `start` on.
+
+        A session that answers part by part is timed to each of its marks too.
+        """
+        session, load, marks = self._opened(), os.getloadavg()[0], Marks(self.clock)
+        run = partial(marks.of_run, session) if isinstance(session, Marking) else session.run
         warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start, clock=self.clock)
         taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock)
-        return {**asdict(taken), "load_before": load, "load_after": os.getloadavg()[0]}
+        return {**asdict(taken), **marks.of_last(runs), "load_before": load, "load_after": os.getloadavg()[0]}
 
     def throughput(self, seconds: float, in_flight: int = 1, warm_s: float = 0.0, warm_runs: int = 1) -> Reply:
         """Requests per second over walks of the inputs, back to back, by `in_flight` sessions at once.

@@ -62,7 +62,7 @@ def serve(place: Path) -> Served:
     )
     judged = {}
     for name, artifact in made_files.items():
-        with open_session(artifact, task, target) as session:
+        with open_session(artifact, task.ports, target) as session:
             logits = np.concatenate([session.run(task.reader.feed([row]))["logits"] for row in features])
         judged[name] = task.metric.answer({"logits": logits})
     return Served(folder, texts, judged)

@@ -1,6 +1,5 @@
 """Graphs for processors stay off GPUs and the reverse, with the remedy in the message."""
 
-import inspect
 import re
 from dataclasses import replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from kd2deploy.core import Target, Variant
+from kd2deploy.core.arguments import taken_by
 from kd2deploy.errors import RecipeError
 from kd2deploy.exporters.combinations import capability_of, refusal, refusals, refuse_hopeless
 from kd2deploy.exporters.onnx import OnnxSession
@@ -134,4 +134,4 @@ def test_a_gpu_profile_names_real_converters_and_nothing_its_device_lacks(name: 
     for one in target.variants.values():
         names = [step["use"] for step in one.steps]
         session = TorchSession if not names else TensorRTSession if "trt_from_onnx" in names else OnnxSession
-        inspect.signature(session).bind("artifact", "task", "target", **one.session)
+        assert set(one.session) <= set(taken_by(session, 3))

@@ -74,7 +74,10 @@ def test_a_cast_that_stands_twice_is_kept_once() -> None:
 def test_onnx_answers_as_torch_does_at_any_size(text: Case, plain: Artifact, batch: int) -> None:
     rows = [{"text": "a good film " * (place + 1), "label": None} for place in range(batch)]
     feed = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
-    with TorchSession(text.source, text.task, text.target) as one, OnnxSession(plain, text.task, text.target) as other:
+    with (
+        TorchSession(text.source, text.task.ports, text.target) as one,
+        OnnxSession(plain, text.task.ports, text.target) as other,
+    ):
         np.testing.assert_allclose(one.run(feed)["logits"], other.run(feed)["logits"], rtol=1e-4, atol=1e-5)
 
 
@@ -217,7 +220,7 @@ def test_a_converter_without_samples_is_refused(text: Case, plain: Artifact, tmp
 
 
 def test_the_session_tells_what_is_active(text: Case, plain: Artifact) -> None:
-    with open_session(plain, text.task, Target("two", "", "cpu", {}, threads=2)) as session:
+    with open_session(plain, text.task.ports, Target("two", "", "cpu", {}, threads=2)) as session:
         said = session.describe()
     assert said["provider"] == "CPUExecutionProvider"
     assert said["threads"] == "2"
@@ -226,8 +229,8 @@ def test_the_session_tells_what_is_active(text: Case, plain: Artifact) -> None:
 
 def test_io_binding_gives_the_same_answers(text: Case, plain: Artifact) -> None:
     with (
-        open_session(plain, text.task, text.target) as one,
-        open_session(plain, text.task, text.target, {"io_binding": True}) as other,
+        open_session(plain, text.task.ports, text.target) as one,
+        open_session(plain, text.task.ports, text.target, {"io_binding": True}) as other,
     ):
         for feed in text.samples:
             np.testing.assert_array_equal(one.run(feed)["logits"], other.run(feed)["logits"])
@@ -236,8 +239,8 @@ def test_io_binding_gives_the_same_answers(text: Case, plain: Artifact) -> None:
 def test_bound_buffers_are_used_again_and_answers_are_the_callers_own(text: Case, plain: Artifact) -> None:
     feeds = [*text.samples, *text.samples]
     with (
-        open_session(plain, text.task, text.target) as one,
-        open_session(plain, text.task, text.target, {"io_binding": True}) as other,
+        open_session(plain, text.task.ports, text.target) as one,
+        open_session(plain, text.task.ports, text.target, {"io_binding": True}) as other,
     ):
         expected = [one.run(feed)["logits"] for feed in feeds]
         found = [other.run(feed)["logits"] for feed in feeds]  # a later run must not write into an earlier answer
@@ -247,8 +250,8 @@ def test_bound_buffers_are_used_again_and_answers_are_the_callers_own(text: Case
 
 def test_bound_arrays_are_computed_on_between_their_copies(text: Case, plain: Artifact) -> None:
     with (
-        open_session(plain, text.task, text.target) as one,
-        open_session(plain, text.task, text.target, {"io_binding": True}) as other,
+        open_session(plain, text.task.ports, text.target) as one,
+        open_session(plain, text.task.ports, text.target, {"io_binding": True}) as other,
     ):
         assert isinstance(other, Resident)
         assert other.stream is None, "the host has no stream, so nothing is timed by its events"
@@ -259,7 +262,7 @@ def test_bound_arrays_are_computed_on_between_their_copies(text: Case, plain: Ar
 
 def test_recorded_launches_need_a_device(text: Case, plain: Artifact) -> None:
     with pytest.raises(SessionError, match="cuda_graph needs a provider on an NVIDIA device"):
-        open_session(plain, text.task, text.target, {"cuda_graph": True})
+        open_session(plain, text.task.ports, text.target, {"cuda_graph": True})
 
 
 def test_nodes_named_stay_in_fp32_beside_fp16(text: Case, plain: Artifact, tmp_path: Path) -> None:
@@ -277,20 +280,20 @@ def test_nodes_named_stay_in_fp32_beside_fp16(text: Case, plain: Artifact, tmp_p
 
 def test_a_provider_that_is_not_installed_is_refused(text: Case, plain: Artifact) -> None:
     with pytest.raises(SessionError, match=r"kd2deploy\[gpu\]"):
-        open_session(plain, text.task, text.target, {"provider": "TensorrtExecutionProvider"})
+        open_session(plain, text.task.ports, text.target, {"provider": "TensorrtExecutionProvider"})
 
 
 def test_a_provider_that_leaves_the_work_to_the_host_is_refused(text: Case, plain: Artifact) -> None:
     # The Azure provider is part of every CPU build, takes no local node and falls back without a word.
     with pytest.raises(SessionError, match=r"AzureExecutionProvider leaves .*MatMul"):
-        open_session(plain, text.task, text.target, {"provider": "AzureExecutionProvider"})
+        open_session(plain, text.task.ports, text.target, {"provider": "AzureExecutionProvider"})
 
 
 def test_changed_bytes_are_refused(text: Case, plain: Artifact, tmp_path: Path) -> None:
     path = with_wrong_bias(plain, tmp_path / "model.onnx", 0.5)
     stale = Artifact.from_json({**plain.to_json(), "path": str(path)})
     with pytest.raises(SessionError, match="was changed"):
-        open_session(stale, text.task, text.target)
+        open_session(stale, text.task.ports, text.target)
 
 
 def test_inputs_that_the_task_does_not_feed_are_named(text: Case, plain: Artifact) -> None:
@@ -299,4 +302,4 @@ def test_inputs_that_the_task_does_not_feed_are_named(text: Case, plain: Artifac
 
     narrow: Any = Narrow()
     with pytest.raises(SessionError, match="attention_mask"):
-        OnnxSession(plain, narrow, text.target)
+        OnnxSession(plain, narrow.ports, text.target)

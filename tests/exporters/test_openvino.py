@@ -20,13 +20,13 @@ def converted(text: Case, plain: Artifact, tmp_path_factory: pytest.TempPathFact
 
 def test_it_answers_as_onnx_runtime_does(text: Case, plain: Artifact, converted: Artifact) -> None:
     expected = run_all(plain.path, text.task, text.target, text.samples)
-    with open_session(converted, text.task, text.target) as session:
+    with open_session(converted, text.task.ports, text.target) as session:
         for feed, outputs in zip(text.samples, expected, strict=True):
             np.testing.assert_allclose(session.run(feed)["logits"], outputs["logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_answers_outlive_the_next_run(text: Case, converted: Artifact) -> None:
-    with open_session(converted, text.task, text.target) as session:
+    with open_session(converted, text.task.ports, text.target) as session:
         first = session.run(text.samples[0])["logits"]
         kept = first.copy()
         session.run(text.samples[1])
@@ -34,7 +34,7 @@ def test_answers_outlive_the_next_run(text: Case, converted: Artifact) -> None:
 
 
 def test_precision_and_threads_are_those_asked_for(text: Case, converted: Artifact) -> None:
-    with open_session(converted, text.task, Target("one", "", "cpu", {}, threads=1)) as session:
+    with open_session(converted, text.task.ports, Target("one", "", "cpu", {}, threads=1)) as session:
         said = session.describe()
     assert (said["precision"], said["threads"], said["streams"]) == ("fp32", "1", "1")
 
@@ -49,7 +49,7 @@ def test_quantized_graphs_keep_their_precision(text: Case, plain: Artifact, tmp_
     source = int8_from_onnx(plain, text.task, text.target, tmp_path / "qdq", text.samples, options=Int8(mode="static"))
     made = openvino_from_onnx(source, text.task, text.target, tmp_path / "openvino", text.samples)
     assert made.precision == "int8"
-    with open_session(made, text.task, text.target) as session:
+    with open_session(made, text.task.ports, text.target) as session:
         assert (session.describe()["precision"], session.describe()["arithmetic"]) == ("int8", "fp32")
         assert np.isfinite(session.run(text.samples[0])["logits"]).all()
 

@@ -7,7 +7,7 @@ from conftest import Case
 
 from kd2deploy.core import Artifact
 from kd2deploy.exporters.combinations import GPU_PROVIDERS, TENSORRT_PROVIDERS
-from kd2deploy.exporters.onnx import OnnxSession
+from kd2deploy.exporters.onnx import OnnxSession, Running
 from kd2deploy.exporters.onnx.providers import (
     CUDA_GRAPH_OPTION,
     DEFAULTS,
@@ -71,6 +71,6 @@ def test_fp32_means_fp32_on_cuda() -> None:
 
 def test_a_session_says_what_its_provider_was_told(text: Case, plain: Artifact) -> None:
     told = {"use_arena": "1"}
-    with OnnxSession(plain, text.task, text.target, provider_options=told) as session:
+    with OnnxSession(plain, text.task.ports, text.target, options=Running(provider_options=told)) as session:
         assert session.describe()["provider_options"] == "use_arena 1"
         assert session.describe()["precision"] == "fp32"

@@ -196,7 +196,7 @@ def test_an_engine_is_refused_where_there_is_no_device(text: Case, plain: Artifa
     details = {"place": dataclasses.asdict(HERE), "library": "tensorrt"}
     artifact = Artifact(engine, "", "kd2deploy.exporters.tensorrt.TensorRTSession", details=details)
     with pytest.raises(SessionError, match="PyTorch sees none here"):
-        TensorRTSession(artifact, text.task, text.target)
+        TensorRTSession(artifact, text.task.ports, text.target)
 
 
 def test_a_missing_library_is_a_fault_of_the_conversion(
@@ -209,7 +209,7 @@ def test_a_missing_library_is_a_fault_of_the_conversion(
 
 def test_an_engine_of_unknown_origin_is_refused(text: Case, plain: Artifact) -> None:
     with pytest.raises(SessionError, match="does not say what it was built for"):
-        TensorRTSession(plain, text.task, text.target)
+        TensorRTSession(plain, text.task.ports, text.target)
 
 
 def test_a_graph_that_is_cast_already_is_not_cast_again(text: Case, plain: Artifact, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tiny_models import save_encoder
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters.onnx import OnnxSession, onnx_from_torch
+from kd2deploy.exporters.onnx import OnnxSession, Running, onnx_from_torch
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 from kd2deploy.exporters.shapes import axis_ranges
 from kd2deploy.exporters.tensorrt import TensorRTSession, fp8_from_onnx, trt_from_onnx
@@ -67,8 +67,8 @@ def test_an_engine_answers_as_its_graph_does_at_every_shape(
     assert made.details["agreement"]["top1"] == 1
     tolerance = {"as_is": 1e-3, "fp16": 2e-2, "bf16": 1e-1}[precision]
     with (
-        TensorRTSession(made, case.task, case.target, cuda_graph=cuda_graph) as engine,
-        OnnxSession(case.plain, case.task, case.target) as graph,
+        TensorRTSession(made, case.task.ports, case.target, cuda_graph=cuda_graph) as engine,
+        OnnxSession(case.plain, case.task.ports, case.target) as graph,
     ):
         for feed in [*case.samples, *case.samples]:  # the second time from the recorded launches
             expected = graph.run(feed)["logits"]
@@ -101,7 +101,7 @@ def test_int8_and_fp8_engines_keep_the_answers(case: Case, given: dict[str, Any]
 @pytest.mark.tensorrt
 def test_the_parts_of_a_run_make_the_whole(case: Case, given: dict[str, Any], tmp_path: Path) -> None:
     made = trt_from_onnx(*case.inputs, tmp_path, case.samples, options=Engine(**given))
-    with TensorRTSession(made, case.task, case.target, cuda_graph=True) as session:
+    with TensorRTSession(made, case.task.ports, case.target, cuda_graph=True) as session:
         whole = session.run(case.samples[0])["logits"]
         buffers = session.place(case.samples[0])
         for _ in range(3):
@@ -116,10 +116,10 @@ def test_a_stale_engine_and_a_foreign_shape_are_refused(case: Case, given: dict[
         place = {**made.details["place"], field: value}
         stale = dataclasses.replace(made, details={**made.details, "place": place})
         with pytest.raises(SessionError, match=f"is stale.*{field} was {value}"):
-            open_session(stale, case.task, case.target)
+            open_session(stale, case.task.ports, case.target)
     long = {name: np.ones((1, 33), dtype=array.dtype) for name, array in case.samples[0].items()}
     with (
-        open_session(made, case.task, case.target) as session,
+        open_session(made, case.task.ports, case.target) as session,
         pytest.raises(SessionError, match="trt_from_onnx shapes"),
     ):
         session.run(long)
@@ -131,7 +131,7 @@ def test_a_broken_engine_is_refused(case: Case, given: dict[str, Any], tmp_path:
     made_.path.write_bytes(made_.path.read_bytes()[:1000])
     broken = made(made_.path, made_.opened_by, details=made_.details)
     with pytest.raises(SessionError, match="cannot be loaded"):
-        open_session(broken, case.task, case.target)
+        open_session(broken, case.task.ports, case.target)
 
 
 @pytest.mark.tensorrt
@@ -146,8 +146,8 @@ def test_several_builds_are_timed_and_their_spread_is_recorded(
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_torch_runs_on_the_device_in_every_type(case: Case, dtype: Any) -> None:
     with (
-        TorchSession(case.source, case.task, case.target, dtype=dtype) as session,
-        OnnxSession(case.plain, case.task, case.target) as graph,
+        TorchSession(case.source, case.task.ports, case.target, dtype=dtype) as session,
+        OnnxSession(case.plain, case.task.ports, case.target) as graph,
     ):
         for feed in case.samples:
             expected = graph.run(feed)["logits"]
@@ -160,8 +160,10 @@ def test_onnx_runtime_computes_on_the_device_alone(case: Case) -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("the installed ONNX Runtime has no CUDA provider")
     with (
-        OnnxSession(case.plain, case.task, case.target, provider="CUDAExecutionProvider") as session,
-        OnnxSession(case.plain, case.task, case.target) as graph,
+        OnnxSession(
+            case.plain, case.task.ports, case.target, options=Running(provider="CUDAExecutionProvider")
+        ) as session,
+        OnnxSession(case.plain, case.task.ports, case.target) as graph,
     ):
         for feed in case.samples:
             expected = graph.run(feed)["logits"]
@@ -183,10 +185,10 @@ def test_onnx_runtimes_tensorrt_builds_once_for_every_shape(
     shapes = {axis: list(sizes) for axis, sizes in ranges.items()}
     options = {"trt_fp16_enable": "1"} if provider == "TensorrtExecutionProvider" else {}
     given: dict[str, Any] = {"provider": provider, "provider_options": options, "shapes": shapes}
-    with OnnxSession(case.plain, case.task, case.target) as graph:
+    with OnnxSession(case.plain, case.task.ports, case.target) as graph:
         expected = [graph.run(feed)["logits"] for feed in case.samples]
     for _ in range(2):  # the second time from what was kept
-        with OnnxSession(case.plain, case.task, case.target, **given) as session:
+        with OnnxSession(case.plain, case.task.ports, case.target, options=Running(**given)) as session:
             for feed, logits in zip(case.samples, expected, strict=True):
                 np.testing.assert_allclose(session.run(feed)["logits"], logits, rtol=2e-2, atol=2e-2)
             assert session.describe()["precision"] == ("fp16" if options else "fp32")

@@ -1,11 +1,12 @@
 """Real races of real sessions in real processes. No test looks at how long anything took."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from measured_sessions import CPU, Parity, numbered_rows, onnx_artifact, sum_artifact
+from measured_sessions import CPU, HERE, Parity, numbered_rows, onnx_artifact, sum_artifact
 
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.accuracy import timing_feeds
@@ -149,6 +150,22 @@ def test_a_real_onnx_file_is_timed_by_the_quick_protocol(tmp_path: Path) -> None
     found = race([Contender("onnx", onnx_artifact(tmp_path))], Parity().spec(), CPU, requests(), plan)
     assert found["onnx"].describe == {"provider": "CPUExecutionProvider"}
     assert found["onnx"].settled
+
+
+def test_what_comes_in_parts_keeps_its_marks_through_the_race(tmp_path: Path) -> None:
+    plan = replace(quick(), stop=StopRule(min_s=0.0, relative=10.0), block_s=0.001, warm_s=0.0)
+    contenders = [
+        Contender("whole", sum_artifact(tmp_path)),
+        Contender("parts", replace(sum_artifact(tmp_path), opened_by=f"{HERE}.InParts")),
+    ]
+    found = race(contenders, Parity().spec(), CPU, requests(), plan)
+    parts, whole = found["parts"], found["whole"]
+    assert len(parts.first_ms) == len(parts.samples_ms)
+    assert (parts.first_ms < parts.samples_ms).all()
+    assert len(parts.further_ms) == sum(parts.sizes[place] - 1 for place in parts.inputs)
+    assert Timing.from_json(json.loads(json.dumps(parts.to_json()))) == parts
+    assert len(whole.further_ms) == 0
+    assert (whole.first_ms == whole.samples_ms).all()
 
 
 def test_names_must_differ_and_there_must_be_an_input(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measured_sessions import CPU, Parity, SumSession, onnx_artifact, sum_artifact
+from measured_sessions import CPU, HERE, Parity, SumSession, onnx_artifact, sum_artifact
 
+from kd2deploy.core import made
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feeds
 from kd2deploy.measure.worker import Worker, peak_rss_mb, serve
 
@@ -23,9 +24,8 @@ def asked(*requests: dict[str, object]) -> list[dict[str, object]]:
 
 def opening(folder: Path, **options: object) -> dict[str, object]:
     artifact = sum_artifact(folder).to_json()
-    ports = {name: [asdict(port) for port in getattr(Parity(), name)] for name in ("inputs", "outputs")}
-    spec = Parity().spec()
-    return {"do": "open", "artifact": artifact, "task": spec, **ports, "target": asdict(CPU), "options": options}
+    ports = Parity().ports.to_json()
+    return {"do": "open", "artifact": artifact, "ports": ports, "target": asdict(CPU), "options": options}
 
 
 def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
@@ -114,30 +114,68 @@ def test_what_is_slow_after_a_wait_is_over_before_throughput_is_taken(tmp_path: 
     assert warmed["per_s"] == pytest.approx(1000.0, rel=1e-2)
 
 
-def test_a_deployed_file_is_run_without_pytorch(tmp_path: Path) -> None:
-    """It takes seconds to import, in every one of the race's processes."""
-    code = """
+ALONE = """
 import json, sys
 from kd2deploy.measure.worker import Worker
-import kd2deploy.exporters.onnx, kd2deploy.exporters.openvino
 worker = Worker()
 worker.answer(json.loads(sys.argv[1]))
 worker.answer({"do": "warm", "feeds": sys.argv[2], "seconds": 0.0, "runs": 1})
-worker.answer({"do": "describe"})
+print(worker.answer({"do": "describe"})["describe"]["runtime"])
 print([name for name in ("torch", "transformers", "scipy", "pandas", "pydantic") if name in sys.modules])
 """
+"""A worker's work in a process of its own, which tells what it has imported for it."""
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_deployed_file_is_run_without_pytorch(runtime: str, tmp_path: Path) -> None:
+    """It takes seconds to import, and memory, in every one of the race's processes."""
+    pytest.importorskip(runtime)
     artifact = onnx_artifact(tmp_path)
-    named = {**artifact.to_json(), "opened_by": "kd2deploy.exporters.onnx.OnnxSession"}
-    request = {**opening(tmp_path), "artifact": named, "task": {"use": "never.built"}}
+    named = replace(artifact, opened_by="kd2deploy.exporters.onnx.OnnxSession")
+    if runtime == "openvino":
+        import openvino
+
+        folder = tmp_path / "openvino"
+        openvino.save_model(openvino.convert_model(artifact.path), folder / "openvino_model.xml")
+        named = made(folder, "kd2deploy.exporters.openvino.OpenVinoSession")
+    ports = {**Parity().ports.to_json(), "task": {"use": "never.built"}}
+    request = {**opening(tmp_path), "artifact": named.to_json(), "ports": ports}
     feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}], tmp_path / "feeds")
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(request), str(feeds)],
+        [sys.executable, "-c", ALONE, json.dumps(request), str(feeds)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "[]"
+    said, imported = done.stdout.splitlines()
+    assert said.startswith(runtime)
+    assert imported == "[]"
+
+
+def test_an_answer_in_parts_is_timed_to_each_of_its_marks(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((1, size), np.float32)} for size in (2, 4)], tmp_path / "feeds")
+    worker = Worker()
+    artifact = replace(sum_artifact(tmp_path), opened_by=f"{HERE}.InParts").to_json()
+    worker.answer({**opening(tmp_path), "artifact": artifact})
+    worker.feeds = read_feeds(feeds)
+    found = worker.answer({"do": "time", "start": 0, "runs": 6, "warm_s": 0.0, "warm_runs": 3})
+    assert [len(run) for run in found["marks"]] == [2, 4, 2, 4, 2, 4], "one mark for each number that is added up"
+    for marks, whole in zip(found["marks"], found["ns"], strict=True):
+        assert 0 < marks[0] < marks[-1] <= whole
+        assert marks == sorted(marks)
+    whole = worker.answer({"do": "outputs", "feed": str(feeds / "000000.npz"), "to": str(tmp_path / "out.npz")})
+    assert whole == {"outputs": ["logits"]}
+
+
+def test_an_answer_as_one_has_no_marks_inside(tmp_path: Path) -> None:
+    feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}], tmp_path / "feeds")
+    _, _, found = asked(
+        opening(tmp_path),
+        {"do": "warm", "feeds": str(feeds), "seconds": 0.0, "runs": 2},
+        {"do": "time", "start": 0, "runs": 3, "warm_s": 0.0, "warm_runs": 1},
+    )
+    assert "marks" not in found
 
 
 def test_a_users_error_is_an_answer_and_the_worker_lives_on(tmp_path: Path) -> None:
