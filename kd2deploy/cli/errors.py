@@ -35,7 +35,7 @@ def errors_shown() -> Iterator[None]:
         tell(USER_ERROR, str(error), error.faults if isinstance(error, RecipeError) else ())
         raise typer.Exit(USER_ERROR) from None
     except KeyboardInterrupt as end:
-        code, message = interruption(end)
+        code, message = interruption(end, resumes=screen().folder is not None)
         tell(code, message)
         raise typer.Exit(code) from None
     except BrokenPipeError:

@@ -20,7 +20,9 @@ def end_at_sigterm() -> None:
     signal.signal(signal.SIGTERM, terminated)
 
 
-def interruption(end: KeyboardInterrupt) -> tuple[int, str]:
-    """Exit code and message."""
+def interruption(end: KeyboardInterrupt, resumes: bool) -> tuple[int, str]:
+    """Exit code and message; `resumes` where the command keeps its work in a folder as it goes."""
     code, how = (TERMINATED, "terminated") if isinstance(end, Terminated) else (INTERRUPTED, "interrupted")
-    return code, f"{how}; the same command continues from here"
+    if resumes:
+        return code, f"{how}; the same command continues from here"
+    return code, f"{how}; nothing is left half done, give the same command again"

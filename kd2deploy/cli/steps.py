@@ -65,7 +65,9 @@ def export(
 
 @command(app)
 def profile(
-    models: Annotated[list[str], typer.Argument(help="Networks or bundles; the first is the baseline.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Networks, bundles or exported files; the first is the baseline.")
+    ],
     target: OneTarget = "cpu",
     data: Annotated[str | None, typer.Option(help="Rows to draw real inputs from.")] = None,
     task: Annotated[str, typer.Option(help="The task by name.")] = "text_classification",
@@ -78,12 +80,13 @@ def profile(
     ] = None,
     trust: Trusted = None,
 ) -> None:
-    """Time networks and bundles side by side on a target, with intervals."""
+    """Time networks, bundles and exported files side by side on a target, with intervals."""
     columns = {"text": text, "text_pair": text_pair}
     with on_terminal() as watcher:
+        from kd2deploy.flows.given import Given
         from kd2deploy.flows.profile import profile_alone
 
-        found = profile_alone(models, target, data, task, columns, out, max_length, watcher)
+        found = profile_alone(models, target, Given(task, columns, data, max_length), out, watcher)
     answer_report(found)
 
 

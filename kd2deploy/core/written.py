@@ -6,6 +6,8 @@ What is new is written beside, forced onto the disk, and takes its name at once.
 import ctypes
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
@@ -60,6 +62,18 @@ def put_in_place(new: Path, place: Path) -> None:
         new.rename(place)
         shutil.rmtree(old)
     flush(place.parent)
+
+
+@contextmanager
+def made_aside(place: Path) -> Iterator[Path]:
+    """A folder in which what is to stand at `place` is made: put there when the block ends, gone where it fails."""
+    new = aside(place)
+    try:
+        yield new
+        put_in_place(new, place)
+    finally:
+        if new.exists():
+            shutil.rmtree(new)
 
 
 def restore(place: Path) -> None:

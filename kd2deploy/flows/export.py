@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kd2deploy.core import Target
@@ -16,8 +17,8 @@ from kd2deploy.errors import Fault, RecipeError, RunError
 from kd2deploy.exporters.bundle import MANIFEST, Bundle, read_bundle
 from kd2deploy.flows.compress import packed
 from kd2deploy.flows.files import export_alone
-from kd2deploy.flows.given import columns_of
-from kd2deploy.flows.pack import device_is_here, graph_places
+from kd2deploy.flows.given import Given, columns_of
+from kd2deploy.flows.pack import device_is_here, graph_places, refuse_filled
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.from_flags import recipe_from, set_only
 from kd2deploy.recipe.resolve import load_target
@@ -75,9 +76,8 @@ def export(model: str | None, source: Path | None, wanted: Wanted, watcher: Watc
 
 
 def files_of(name: str, wanted: Wanted) -> list[str]:
-    return export_alone(
-        name, wanted.out, wanted.target, wanted.variants, wanted.data, wanted.task, wanted.columns, wanted.max_length
-    )
+    given = Given(wanted.task, wanted.columns, wanted.data, wanted.max_length)
+    return export_alone(name, wanted.out, wanted.target, wanted.variants, given)
 
 
 def said(pack: Path, wanted: Wanted) -> list[str]:
@@ -133,8 +133,10 @@ def home_of(folder: Path) -> Path:
 
 def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher) -> Path:
     """The pack of one student that is trained already."""
-    began, run = datetime.now(UTC), Run(wanted.out, watcher.stage)
-    with readable_os_errors(wanted.out):
+    began = datetime.now(UTC)
+    refuse_filled(wanted.out)
+    with readable_os_errors(wanted.out), TemporaryDirectory(prefix="kd2deploy-") as scratch:
+        run = Run(Path(scratch), watcher.stage)  # what is chosen for a network here is packed with it
         task, splits, about = prepare(recipe)
         job = Job(recipe, run, watcher, splits, task, about)
         teacher = teach(job).model

@@ -10,31 +10,24 @@ import numpy as np
 from kd2deploy.core import Feed
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters.combinations import refusal
-from kd2deploy.flows.given import feeds_of, network, reading_of
+from kd2deploy.flows.exported import remember
+from kd2deploy.flows.given import Given, feeds_of, network
 from kd2deploy.flows.pack import device_is_here, split_steps
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.run import readable_os_errors, versions
-from kd2deploy.stages.export import convert
+from kd2deploy.stages.export import Exported, convert
 
 
-def export_alone(
-    model: str,
-    out: Path,
-    target_name: str,
-    variants: Sequence[str] | None,
-    data: str | None,
-    task_name: str,
-    columns: Mapping[str, str | None],
-    max_length: int | None = None,
-) -> list[str]:
+def export_alone(model: str, out: Path, target_name: str, variants: Sequence[str] | None, given: Given) -> list[str]:
     """Write a target's variants of a network to a folder; a line for each. Raises ConvertError if none can be made."""
     target = load_target(target_name, "--target")
     unknown = [name for name in variants or () if name not in target.variants]
     if unknown:
         raise ConvertError(f"target {target.name} has no variant {unknown[0]!r}: {', '.join(target.variants)}")
-    found = network(model, task_name, reading_of(columns, max_length))
-    samples = feeds_of(found, target, data, columns, batch=8)
+    found = network(model, given.task, given.reading)
+    samples = feeds_of(found, target, given, batch=8)
     made_with = samples_hash(samples, versions())
+    made: dict[str, Exported] = {}
     lines, failed = [], []
     with readable_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -45,11 +38,13 @@ def export_alone(
                 if refusal(target, variant) or not steps:
                     raise ConvertError(refusal(target, variant) or "runs the network as it is: nothing to export")
                 one = convert(found, target, name, replace(variant, steps=steps), out, samples, made_with)
+                made[name] = replace(one, session={}) if later else one  # the session's options are the last step's
                 rest = f"; on the device: {', '.join(str(step['use']) for step in later)}" if later else ""
                 size = f"{one.artifact.size_mb:.1f} MB, {one.artifact.precision}"
                 lines.append(f"{name}: {one.artifact.path} ({size}){rest}")
             except (ConvertError, SessionError) as error:
                 failed.append(f"{name}: left out, {error}")
+        remember(out, found, made.values())
     if not lines:
         raise ConvertError("\n".join(failed))
     return lines + failed

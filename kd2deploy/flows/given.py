@@ -1,6 +1,7 @@
 """A network or bundle that is given by its place, and the inputs to run it on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,23 @@ from kd2deploy.train.checkpoint import locate
 
 Reading = Mapping[str, Any]
 """Arguments of the task beside its classes."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command is told of its networks and of the rows to run them on."""
+
+    task: str
+    """The task by name, for a network that no bundle describes."""
+    columns: Mapping[str, str | None]
+    data: str | None = None
+    """Rows in a file; seeded inputs where there are none."""
+    max_length: int | None = None
+    """Tokens read of a text, where no bundle says it."""
+
+    @property
+    def reading(self) -> Reading:
+        return reading_of(self.columns, self.max_length)
 
 
 SYNTHETIC = 32
@@ -50,13 +68,12 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
     return model_at(folder, task)
 
 
-def feeds_of(
-    model: Model, target: Target, data: str | None, columns: Mapping[str, str | None], batch: int
-) -> list[Feed]:
+def feeds_of(model: Model, target: Target, given: Given, batch: int) -> list[Feed]:
     """Real inputs where there is data, else seeded ones of a middling size."""
-    if data is None:
+    if given.data is None:
         return synthetic(model, batch)
-    return timing_feeds(model.task, rows_of(model.task, data, columns, model.folder), batch, target.workload.inputs)
+    rows = rows_of(model.task, given.data, given.columns, model.folder)
+    return timing_feeds(model.task, rows, batch, target.workload.inputs)
 
 
 def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> Sequence[Features]:

@@ -28,6 +28,7 @@ import kd2deploy
 from kd2deploy.core import Row, Target, Task, Variant, build_task
 from kd2deploy.core import trust as trust_names
 from kd2deploy.core.reading import inside, object_of, plain_json, text_of
+from kd2deploy.core.written import made_aside
 from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import ConvertError, DataError, RunError, TrustError
 from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
@@ -104,14 +105,27 @@ class Pack:
 def write_pack(
     job: Job, networks: Sequence[Network], chosen_seed: int, target: Target, facts: Report, folder: Path
 ) -> Path:
-    """Fill the empty `folder` and return it. `chosen_seed` names the student that is deployed.
+    """Write the pack aside and put it where `folder` is, which must be empty; a kill leaves nothing there.
 
-    Raises ConvertError where the folder is not empty, or where no variant's graphs can be made.
+    `chosen_seed` names the student that is deployed. Raises ConvertError where the folder is not empty, or where no
+    variant's graphs can be made.
     """
+    refuse_filled(folder)
     with readable_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with made_aside(folder) as new:
+            fill(new, job, networks, chosen_seed, target, facts)
+    return folder
+
+
+def refuse_filled(folder: Path) -> None:
+    """Raise ConvertError where a folder holds anything."""
+    if folder.is_dir() and any(folder.iterdir()):
         raise ConvertError(f"{folder} is not empty; a pack is written into an empty folder")
+
+
+def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, target: Target, facts: Report) -> None:
+    """Write all that a pack holds into an empty folder. Raises ConvertError."""
     packed = [replace(one, model=_copied(one, folder / "networks")) for one in networks]
     student = next(one for one in packed if one.role == "student" and one.seed == chosen_seed)
     teacher = next(one for one in packed if one.role == "teacher")
@@ -150,7 +164,6 @@ def write_pack(
     program = Path(str(kd2deploy.__file__)).parent
     shutil.copytree(program, folder / "lib" / "kd2deploy", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     write_sums(folder)
-    return folder
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
-"""profile: networks and bundles timed side by side on a target; nothing is judged."""
+"""profile: networks, bundles and exported files timed side by side on a target; nothing is judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kd2deploy.core import Target
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
-from kd2deploy.flows.given import Reading, feeds_of, network, reading_of
+from kd2deploy.flows.exported import files_at, home_of
+from kd2deploy.flows.given import Given, feeds_of, network
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.protocol import full
@@ -23,42 +25,34 @@ from kd2deploy.stages.telling.plain import flat
 
 
 def profile_alone(
-    models: Sequence[str],
-    target_name: str,
-    data: str | None,
-    task_name: str,
-    columns: Mapping[str, str | None],
-    out: Path | None,
-    max_length: int | None = None,
-    watcher: Watcher | None = None,
+    models: Sequence[str], target_name: str, given: Given, out: Path | None, watcher: Watcher | None = None
 ) -> Report:
-    """Race networks and bundles on a target; speedups are against the first. Nothing is judged."""
+    """Race networks, bundles and exported files on a target; speedups are against the first. Nothing is judged."""
     target = load_target(target_name, "--target")
-    reading = reading_of(columns, max_length)
-    named = {name: opened(name, task_name, reading) for name in models}
-    first = next(iter(named.values()))
-    feeds = feeds_of(first[1], target, data, columns, batch=target.workload.batch)
+    named = {name: one for place in models for name, one in opened(place, given).items()}
+    first, baseline = next(iter(named.items()))
+    feeds = feeds_of(baseline[1], target, given, batch=target.workload.batch)
     before = state()
     checked = preflight(target, before)
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
     protocol = replace(full(), in_flight=target.workload.in_flight)
-    contenders = [contender for contender, _ in named.values()]
+    contenders = [reading_its_own(*one, target, given) for one in named.values()]
     told = in_hundredths(watcher or Silent(), "timing")
-    timings = race(contenders, first[1].task.spec(), target, feeds, protocol, told)
+    timings = race(contenders, baseline[1].task.spec(), target, feeds, protocol, told)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
-    baseline = timings[models[0]]
     report = Report(
         title=f"latency on {target.name}",
         target=target.name,
         target_about=target.about,
-        workload=f"batch {target.workload.batch}, " + ("real inputs" if data else "seeded inputs of a middling size"),
+        workload=f"batch {target.workload.batch}, "
+        + ("real inputs" if given.data else "seeded inputs of a middling size"),
         contenders=tuple(
             Shown(
                 name=name,
-                role="teacher" if name == models[0] else "variant",
+                role="teacher" if name == first else "variant",
                 precision=timings[name].describe.get("precision", contender.artifact.precision),
                 runtime=timings[name].describe.get("runtime", ""),
                 sha256=contender.artifact.sha256,
@@ -69,9 +63,9 @@ def profile_alone(
             for name, (contender, _) in named.items()
         ),
         speedups=tuple(
-            Speedup("eager", shown(speedup(baseline, timings[name]).interval), f"{models[0]} / {name}")
-            for name in models[1:]
-            if name not in failures and models[0] not in failures
+            Speedup("eager", shown(speedup(timings[first], timings[name]).interval), f"{first} / {name}")
+            for name in named
+            if name != first and not {first, name} & failures.keys()
         ),
         machine=flat(describe_machine().to_json()),
         warnings=(*checked.notes, *changed(before, state())),
@@ -84,11 +78,24 @@ def profile_alone(
     return report
 
 
-def opened(name: str, task_name: str, reading: Reading) -> tuple[Contender, Model]:
-    """A bundle's deployed file, or a network as PyTorch runs it."""
+def reading_its_own(contender: Contender, model: Model, target: Target, given: Given) -> Contender:
+    """The contender with the same examples as its own network reads them: tokens and inputs may be others."""
+    feeds = feeds_of(model, target, given, batch=target.workload.batch)
+    return replace(contender, task_spec=model.task.spec(), feeds=feeds)
+
+
+def opened(name: str, given: Given) -> dict[str, tuple[Contender, Model]]:
+    """A bundle's deployed file, exported files, or a network as PyTorch runs it, each with its network."""
     if Path(name, MANIFEST).is_file():
         bundle = read_bundle(Path(name))
         model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
-        return Contender(name, bundle.artifact, bundle.session), model
-    model = network(name, task_name, reading)
-    return Contender(name, model.artifact), model
+        return {name: (Contender(name, bundle.artifact, bundle.session), model)}
+    if Path(name).exists() and not Path(name, "config.json").is_file() and home_of(Path(name)) is not None:
+        found = files_at(Path(name))
+        called = {variant: name if len(found) == 1 else f"{name}: {variant}" for variant in found}
+        return {
+            called[variant]: (Contender(called[variant], one.artifact, one.session), model)
+            for variant, (one, model) in found.items()
+        }
+    model = network(name, given.task, given.reading)
+    return {name: (Contender(name, model.artifact), model)}

@@ -10,6 +10,7 @@ import typer
 
 from kd2deploy.cli import errors_shown
 from kd2deploy.cli.errors import CRASHED, INTERRUPTED, USER_ERROR
+from kd2deploy.cli.interrupts import TERMINATED, Terminated
 from kd2deploy.cli.screen import Screen, showing
 from kd2deploy.errors import DataError
 from kd2deploy.measure.verdict import EXIT_CODES
@@ -105,9 +106,17 @@ def test_what_the_system_refuses_is_one_message_and_exit_code_2(capsys: pytest.C
     assert "no/such/folder/recipe.yaml: No such file or directory" in capsys.readouterr().err
 
 
-def test_an_interruption_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(KeyboardInterrupt()) == INTERRUPTED
+def test_an_interruption_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(KeyboardInterrupt(), Screen(folder=tmp_path)) == INTERRUPTED
     assert capsys.readouterr().err == "interrupted; the same command continues from here\n"
+
+
+@pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), INTERRUPTED), (Terminated(), TERMINATED)])
+def test_a_command_that_keeps_no_work_does_not_promise_to_continue(
+    end: KeyboardInterrupt, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(end) == code
+    assert capsys.readouterr().err.endswith("; nothing is left half done, give the same command again\n")
 
 
 def test_brackets_in_a_message_survive(capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,6 +285,7 @@ def test_a_command_without_a_run_leaves_no_inputs_at_sigterm(folder: Path, tmp_p
 
     code, said = ended_when(handed, signal.SIGTERM, "profile", str(result.bundle), *rows, TMPDIR=str(tmp_path))
     assert code == 143, said
+    assert said.strip().splitlines()[-1] == "terminated; nothing is left half done, give the same command again"
     assert "Traceback" not in said
     assert not list(tmp_path.glob("kd2deploy-*"))
 

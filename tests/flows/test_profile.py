@@ -1,0 +1,106 @@
+"""Networks, bundles and exported files side by side, each reading the same rows in its own way."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_bundle import small_bundle
+from tiny_models import save_encoder
+
+from kd2deploy.errors import SessionError, TrustError
+from kd2deploy.flows import profile
+from kd2deploy.flows.exported import EXPORTED, recalled
+from kd2deploy.flows.files import export_alone
+from kd2deploy.flows.given import Given
+from kd2deploy.measure.protocol import quick
+from kd2deploy.measure.stop_rule import StopRule
+from kd2deploy.report import Report
+
+TEXTS = ["a good film", "the plot was dull", "very slow", "fun"]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Races that end as soon as every contender was timed."""
+    plan = replace(quick(), stop=StopRule(min_s=0.0, relative=10.0), block_s=0.001, warm_s=0.0, throughput_s=0.0)
+    monkeypatch.setattr(profile, "full", lambda: plan)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks that read different inputs, and rows."""
+    place = tmp_path_factory.mktemp("profiled")
+    save_encoder(place / "distil", "distilbert")
+    save_encoder(place / "bert", "bert")
+    (place / "rows.csv").write_text("text\n" + "".join(f"{text}\n" for text in TEXTS))
+    return place
+
+
+def given(data: Path | None = None) -> Given:
+    return Given("text_classification", {}, str(data) if data else None, max_length=16)
+
+
+def profiled(*places: Path, data: Path | None = None) -> Report:
+    return profile.profile_alone([str(place) for place in places], "cpu", given(data), None)
+
+
+@pytest.mark.parametrize("order", [("distil", "bert"), ("bert", "distil")])
+def test_two_networks_are_timed_each_on_its_own_inputs(folder: Path, order: tuple[str, str]) -> None:
+    found = profiled(*(folder / name for name in order), data=folder / "rows.csv")
+    assert [one.name for one in found.contenders] == [str(folder / name) for name in order]
+    assert all(one.timing is not None and not one.note for one in found.contenders)
+    assert [one.against for one in found.speedups] == [f"{folder / order[0]} / {folder / order[1]}"]
+
+
+def test_a_bundle_and_a_network_are_timed_on_seeded_inputs(folder: Path, tmp_path: Path) -> None:
+    found = profiled(small_bundle(tmp_path), folder / "distil")
+    assert all(one.timing is not None and not one.note for one in found.contenders)
+    assert "seeded" in found.workload
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Path:
+    lines = export_alone(str(folder / "bert"), folder / "out", "cpu", ["onnx", "openvino"], given())
+    assert [line.split(":")[0] for line in lines] == ["onnx", "openvino"]
+    return folder / "out"
+
+
+def test_a_folder_of_exported_files_is_all_of_them(folder: Path, exported: Path) -> None:
+    found = profiled(folder / "bert", exported, data=folder / "rows.csv")
+    names = [str(folder / "bert"), f"{exported}: onnx", f"{exported}: openvino"]
+    assert [one.name for one in found.contenders] == names
+    assert [one.runtime.split()[0] for one in found.contenders] == ["torch", "onnxruntime", "openvino"]
+    assert all(one.timing is not None and not one.note for one in found.contenders)
+
+
+def test_one_exported_file_is_named_as_export_prints_it(folder: Path, exported: Path) -> None:
+    file = exported / recalled(exported)["onnx"].artifact["path"]
+    found = profiled(file, folder / "distil")
+    assert [one.name for one in found.contenders] == [str(file), str(folder / "distil")]
+    assert found.contenders[0].runtime.startswith("onnxruntime")
+
+
+def test_what_was_exported_before_is_remembered(folder: Path, exported: Path) -> None:
+    export_alone(str(folder / "distil"), exported, "cpu", ["onnx-int8"], given())
+    found = recalled(exported)
+    assert list(found) == ["onnx", "openvino", "onnx-int8"]
+    assert found["onnx-int8"].network == str(folder / "distil")
+
+
+def test_what_does_not_belong_there_is_refused(exported: Path, tmp_path: Path) -> None:
+    (exported / "else.onnx").write_bytes(b"a graph")
+    with pytest.raises(SessionError, match=r"else\.onnx is none of the files that"):
+        profiled(exported / "else.onnx")
+    for change, error, said in (
+        ({"artifact": {"opened_by": "subprocess.getoutput"}}, TrustError, "Python's own"),
+        ({"artifact": {"path": "../../etc"}}, TrustError, "no file inside it"),
+        ({"task": {"use": "os.system"}}, TrustError, "Python's own"),
+        ({"session": 3}, SessionError, "was not written by kd2deploy"),
+    ):
+        record = json.loads((exported / EXPORTED).read_text())
+        one = record["variants"]["onnx"]
+        one = {**one, **{k: {**one[k], **v} if isinstance(v, dict) and k != "task" else v for k, v in change.items()}}
+        (tmp_path / EXPORTED).write_text(json.dumps({**record, "variants": {"onnx": one}}))
+        with pytest.raises(error, match=said):
+            profiled(tmp_path)
