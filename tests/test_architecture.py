@@ -217,13 +217,6 @@ MOST_PARAMETERS = 7
 TOO_MANY = {
     "kd2deploy/data/prepare.py:prepare",
     "kd2deploy/exporters/bundle.py:write_bundle",
-    "kd2deploy/exporters/onnx.py:__init__",
-    "kd2deploy/exporters/quantize.py:int8_from_onnx",
-    "kd2deploy/exporters/quantize.py:rank_sensitivity",
-    "kd2deploy/exporters/tensorrt.py:_cast",
-    "kd2deploy/exporters/tensorrt.py:trt_from_onnx",
-    "kd2deploy/flows/files.py:export_alone",
-    "kd2deploy/flows/profile.py:profile_alone",
     "kd2deploy/measure/accuracy.py:score",
     "kd2deploy/measure/diagnosis.py:diagnose",
     "kd2deploy/measure/latency.py:race",
