@@ -43,7 +43,7 @@ TRAINING_FILES = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt",
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as it was read: `task.encode(rows, folder)` finds its tokenizer or image processor in `folder`."""
+    """A bundle as it was read: `task.reader.encode(rows, folder)` finds what it reads with in `folder`."""
 
     folder: Path
     task: Task

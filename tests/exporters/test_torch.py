@@ -14,7 +14,6 @@ from kd2deploy.core import Resident, open_session
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters.torch import TorchSession, exact_fp32
 from kd2deploy.tasks._text_networks import TextNetworks
-from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 
 
@@ -104,24 +103,18 @@ def test_what_the_compiler_would_leave_to_eager_is_an_error(image: Case, monkeyp
         with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(SessionError, match="a part eagerly"):
             compiled.run(two)
 
-    class Split(ImageClassification):
-        def deployed(self, net: nn.Module) -> nn.Module:
-            class Breaking(nn.Module):
-                def __init__(self) -> None:
-                    super().__init__()
-                    self.net = net
+    class Breaking(nn.Module):
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
 
-                def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
-                    print(end="")
-                    return (self.net(pixels).logits,)
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+            print(end="")
+            return (self.net(pixels).logits,)
 
-            return Breaking()
-
-    assert isinstance(image.task, ImageClassification)
-    task = Split(**{key: value for key, value in image.task.spec().items() if key != "use"})
-    monkeypatch.setattr("kd2deploy.exporters.torch.build_task", lambda spec: task)
+    monkeypatch.setattr(type(image.task.networks), "deployed", lambda self, net: Breaking(net))
     with pytest.raises(SessionError, match="would run a part eagerly"):
-        TorchSession(image.source, task.ports, image.target, compile=True)
+        TorchSession(image.source, image.task.ports, image.target, compile=True)
 
 
 def captured(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
