@@ -3,8 +3,8 @@
     nice -n 15 python benchmarks/mutants.py --minutes 15 dkd dist hidden > mutants.json
 
 mutmut makes the mutants and runs, for each, what reaches it of the named methods' tests, `tests/methods/test_*.py`.
-Wording is left alone: lines that begin with a string. mutmut does not touch a function's defaults either; those
-are held by `tests/test_docs.py`. What the time was too short for is counted, and every survivor is shown as a diff.
+Wording is left alone: lines that begin with a string. What the time was too short for is counted, and every survivor is
+shown as a diff.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from kd2deploy.measure.machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
-TESTED = ("conftest.py", "whole_numbers.py", "methods", "parity")
+TESTED = ("conftest.py", "whole_numbers.py", "documented_methods.py", "methods", "parity")
+OF_ALL = ("tests/methods/test_refusals.py", "tests/methods/test_defaults.py")
 WORDING = (r'^\s*f?"', r"raise ValueError\(")
 CONFIG = """[mutmut]
 source_paths =
@@ -51,10 +52,12 @@ def copied(folder: Path, methods: list[str]) -> None:
     for name in TESTED:
         source, place = ROOT / "tests" / name, folder / "tests" / name
         shutil.copytree(source, place) if source.is_dir() else shutil.copy(source, place)
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "docs").mkdir()
+    for name in ("pyproject.toml", "docs/methods.md"):
+        shutil.copy(ROOT / name, folder / name)
     lines = {
         "files": [f"kd2deploy/methods/{name}.py" for name in methods],
-        "tests": [f"tests/methods/test_{name.removeprefix('_')}.py" for name in methods],
+        "tests": [*(f"tests/methods/test_{name.removeprefix('_')}.py" for name in methods), *OF_ALL],
         "wording": WORDING,
     }
     config = CONFIG.format(**{key: "\n".join(f"    {line}" for line in each) for key, each in lines.items()})

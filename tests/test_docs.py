@@ -10,6 +10,7 @@ import pydantic
 import pytest
 import typer
 import yaml
+from documented_methods import NO_DEFAULT, defaults
 
 from kd2deploy.cli import app
 from kd2deploy.core import Gates
@@ -67,37 +68,14 @@ def test_a_methods_row_names_its_arguments_and_needs(method: str) -> None:
     assert [need for need in built.needs if need not in row] == []
 
 
-NUMBERS = {"1/3": 1 / 3, "2/3": 2 / 3, "1/9": 1 / 9, "2/9": 2 / 9}
-
-
-def said_default(text: str) -> object:
-    """A default as the table writes it."""
-    if text in NUMBERS:
-        return NUMBERS[text]
-    if text == "()":
-        return ()
-    read = {"none": None, "true": True, "false": False}
-    if text in read:
-        return read[text]
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 @pytest.mark.parametrize("method", known("method"))
 def test_every_default_of_a_method_is_the_documented_one(method: str) -> None:
-    (cells,) = (
-        line.split(" | ")
-        for line in (DOCS / "methods.md").read_text().splitlines()
-        if line.startswith(f"| `{method}` |")
-    )
-    words = [pair.split(" ", 1) for group in re.findall(r"`([^`]+)`", cells[4]) for pair in group.split(", ")]
-    said = {word[0]: said_default(word[1]) if len(word) > 1 else inspect.Parameter.empty for word in words}
-    parameters = inspect.signature(locate("method", method)).parameters
-    assert said == {name: parameter.default for name, parameter in parameters.items()}
-    assert [type(said[name]) for name in said] == [
-        float if type(one.default) is int else type(one.default) for one in parameters.values()
+    parameters = inspect.signature(locate("method", method)).parameters.values()
+    wanted = {one.name: NO_DEFAULT if one.default is one.empty else one.default for one in parameters}
+    said = defaults()[method]
+    assert said == wanted
+    assert [type(said[name]) for name in wanted] == [
+        float if type(default) is int else type(default) for default in wanted.values()
     ]
 
 
