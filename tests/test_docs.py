@@ -14,9 +14,9 @@ from documented_methods import NO_DEFAULT, defaults
 
 from kd2deploy.cli import app
 from kd2deploy.core import Gates
+from kd2deploy.core.verdict import EXIT_CODES
 from kd2deploy.measure.diagnosis import CHECKS
 from kd2deploy.measure.statistics import samples_needed
-from kd2deploy.measure.verdict import EXIT_CODES
 from kd2deploy.recipe import Distill, Measurement, Plan, Recipe, Shrink, Student, Teacher
 from kd2deploy.recipe.resolve import known, locate, target_files
 from kd2deploy.train.settings import Settings

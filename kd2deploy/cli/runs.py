@@ -167,7 +167,6 @@ def finish(
 @command(app)
 def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")]) -> None:
     """Show a run's verdict again and render its pages anew; exits as the run did."""
-    from kd2deploy.measure.verdict import EXIT_CODES, Outcome
     from kd2deploy.report.pages import write_report
     from kd2deploy.report.report import Report
 
@@ -179,4 +178,4 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder, or its repo
     except OSError as error:  # to read is all that was asked for: the pages are as they were
         typer.echo(f"warning: the pages in {file.parent} are not rendered anew ({error.strerror})", err=True)
     if found.verdict is not None:
-        raise typer.Exit(EXIT_CODES[Outcome(found.verdict.outcome)])
+        raise typer.Exit(found.verdict.exit_code)

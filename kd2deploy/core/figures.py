@@ -39,6 +39,16 @@ def figure(value: float, unit: Unit, *, suffix: str = "", signed: bool = False, 
     return bare(value, unit, places, signed) + (SUFFIX[unit] or (f" {suffix}" if suffix else ""))
 
 
+def percent(share: float) -> str:
+    """A share that is known roughly: `78 %`."""
+    return figure(share, "share", places=0)
+
+
+def alike(value: float) -> str:
+    """How alike two answers are, 0..1: four decimals, since what matters is how little is lacking."""
+    return f"{value:.4f}"
+
+
 def as_given(value: float, unit: Unit) -> str:
     """A limit as somebody wrote it, without its unit: `4`, `2.5`, and 0.02 points as `2`."""
     return f"{value * 100 if unit in HUNDREDTHS else value:.10g}"

@@ -36,5 +36,10 @@ class ClassDrop:
     """The lower end of the drop when all classes are to hold at once: above 0 the class surely lost something."""
 
     @property
+    def is_told(self) -> bool:
+        """Whether there are rows enough to say anything."""
+        return self.drop.value is not None
+
+    @property
     def lost(self) -> float:
         return self.before - self.after

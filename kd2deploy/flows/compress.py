@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from kd2deploy.core import Target
+from kd2deploy.core.verdict import EXIT_CODES, Outcome
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.exporters.combinations import refuse_hopeless
 from kd2deploy.flows.pack import Network, device_is_here, write_pack
-from kd2deploy.measure.verdict import EXIT_CODES, Outcome
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Report
 from kd2deploy.report.notebook import notebook_html
@@ -57,7 +57,7 @@ class Result:
     @property
     def outcome(self) -> Outcome | None:
         """None for a run that was asked to stop before the verdict."""
-        return Outcome(self.report.verdict.outcome) if self.report.verdict else None
+        return self.report.verdict.outcome if self.report.verdict else None
 
     @property
     def exit_code(self) -> int:

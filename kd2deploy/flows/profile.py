@@ -5,22 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from kd2deploy.core import Target
+from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.flows.exported import files_at, home_of
 from kd2deploy.flows.given import Given, feeds_of, network
+from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.report import Contender as Shown
-from kd2deploy.report import Report, Speedup
+from kd2deploy.report import Measurement, Report
 from kd2deploy.report.pages import write_report
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.job import Model
-from kd2deploy.stages.telling.figures import shown, timing_shown
+from kd2deploy.stages.telling.figures import timing_shown
 from kd2deploy.stages.telling.plain import flat
 
 
@@ -50,7 +51,7 @@ def profile_alone(
         workload=f"batch {target.workload.batch}, "
         + ("real inputs" if given.data else "seeded inputs of a middling size"),
         contenders=tuple(
-            Shown(
+            Measurement(
                 name=name,
                 role="teacher" if name == first else "variant",
                 precision=timings[name].describe.get("precision", contender.artifact.precision),

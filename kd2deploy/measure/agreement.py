@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Task
+from kd2deploy.core.figures import alike
 from kd2deploy.errors import MeasureError
 
 Array = np.ndarray[Any, Any]
@@ -46,7 +47,7 @@ def agree(task: Task, source: Mapping[str, Array], made: Mapping[str, Array], pr
     figures = task.metric.agreement(source, made)
     limits = {name: least for name, least in LIMITS.get(precision, LIMITS["int8"]).items() if name in figures}
     low = [name for name, least in limits.items() if not figures[name] >= least]  # also catches NaN
-    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    told = ", ".join(f"{name} {alike(value)}" for name, value in figures.items())
     if not low:
         return Agreement(figures, limits, True, f"agrees with its source ({told})")
     wanted = ", ".join(f"{name} >= {limits[name]}" for name in low)

@@ -1,12 +1,12 @@
 """The speedup for short, middling and long inputs apart: one median over all of them may hide that it turns round."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd2deploy.measure.intervals import Interval
+from kd2deploy.core.speedups import LengthGroup
+from kd2deploy.measure.intervals import Interval, shown
 from kd2deploy.measure.statistics import LEAST_PROCESSES, t_interval
 from kd2deploy.measure.timing import Doubles, Timing
 
@@ -20,22 +20,7 @@ LEAST_SAMPLES = 5
 """Timed requests of a contender in a process and group. Ours."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Requests of like size, as the faster contender reads them."""
-
-    smallest: int
-    """Elements of its inputs."""
-    largest: int
-    requests: int
-    slow_ms: float
-    """Median over all processes."""
-    fast_ms: float
-    ratio: Interval
-    """Slow over fast, Student's t over the processes."""
-
-
-def speedup_by_length(slow: Timing, fast: Timing) -> tuple[Group, ...]:
+def speedup_by_length(slow: Timing, fast: Timing) -> tuple[LengthGroup, ...]:
     """The ratio of medians in thirds of the requests by size, the smallest first.
 
     Empty where all requests are nearly alike (pictures), or where a third holds too few samples in some process. The
@@ -52,7 +37,7 @@ def speedup_by_length(slow: Timing, fast: Timing) -> tuple[Group, ...]:
     return tuple(one for one in found if one is not None) if all(found) and len(found) > 1 else ()
 
 
-def group(slow: Timing, fast: Timing, sizes: Whole, inside: Inside) -> Group | None:
+def group(slow: Timing, fast: Timing, sizes: Whole, inside: Inside) -> LengthGroup | None:
     """One group's figures; None where a process has too few samples of it."""
     one, other = (by_process(timing, inside) for timing in (slow, fast))
     if min(len(samples) for samples in (*one, *other)) < LEAST_SAMPLES or len(one) != len(other):
@@ -60,15 +45,14 @@ def group(slow: Timing, fast: Timing, sizes: Whole, inside: Inside) -> Group | N
     logs = np.array([np.log(np.median(a) / np.median(b)) for a, b in zip(one, other, strict=True)])
     ratio = t_interval(logs) if len(logs) >= LEAST_PROCESSES else None
     mine = sizes[inside]
-    return Group(
+    known = Interval(*np.exp([ratio.estimate, ratio.low, ratio.high]).tolist()) if ratio else None
+    return LengthGroup(
         int(mine.min()),
         int(mine.max()),
         len(mine),
         float(np.median(np.concatenate(one))),
         float(np.median(np.concatenate(other))),
-        Interval(*np.exp([ratio.estimate, ratio.low, ratio.high]).tolist())
-        if ratio
-        else Interval(float(np.exp(logs.mean())), 0.0, np.inf),
+        shown(known or Interval(float(np.exp(logs.mean())), 0.0, np.inf)),
     )
 
 

@@ -10,38 +10,18 @@ classes, each end as it must be:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from kd2deploy.core import Scores
-from kd2deploy.measure.intervals import Figure, Interval, TooFew
+from kd2deploy.core.losses import ClassDrop
+from kd2deploy.measure.intervals import Figure, Interval, TooFew, shown
 from kd2deploy.measure.paired import CONFIDENCE, check_same_examples, paired_difference
 
 LEAST_ROWS = 10
 """Below it one answer is worth more than ten points, and nothing is said of a class. Ours."""
 LARGEST = 1.0
 """The most that recall can drop."""
-
-
-@dataclass(frozen=True)
-class ClassDrop:
-    """One class on its `rows` of the evaluation set."""
-
-    label: str
-    rows: int
-    before: float
-    """Recall of the one, 0..1."""
-    after: float
-    """Recall of the other."""
-    drop: Figure
-    """`before` - `after` with the class's own 95 % interval; TooFew below `LEAST_ROWS` rows."""
-    sure_from: float
-    """The lower end of the drop when all classes are to hold at once: above 0 the class surely lost something."""
-
-    @property
-    def lost(self) -> float:
-        return self.before - self.after
 
 
 def class_drops(before: Scores, after: Scores) -> tuple[ClassDrop, ...]:
@@ -57,8 +37,8 @@ def class_drops(before: Scores, after: Scores) -> tuple[ClassDrop, ...]:
         other, rows = after.hits[label], len(one)
         drop: Figure = paired_difference(one, other) if rows >= LEAST_ROWS else TooFew(needs=LEAST_ROWS, has=rows)
         sure_from = paired_difference(one, other, all_at_once).low if rows >= LEAST_ROWS else -LARGEST
-        found.append(ClassDrop(label, rows, float(np.mean(one)), float(np.mean(other)), drop, sure_from))
-    return tuple(sorted(found, key=lambda one: (isinstance(one.drop, TooFew), -one.lost)))
+        found.append(ClassDrop(label, rows, float(np.mean(one)), float(np.mean(other)), shown(drop), sure_from))
+    return tuple(sorted(found, key=lambda one: (not one.is_told, -one.lost)))
 
 
 def worst_drop(drops: Sequence[ClassDrop]) -> Figure | None:
@@ -66,13 +46,13 @@ def worst_drop(drops: Sequence[ClassDrop]) -> Figure | None:
 
     Of a class with too few rows nothing is known, so it may have lost all: the upper end is then the largest possible.
     """
-    told = [(one, one.drop) for one in drops if isinstance(one.drop, Interval)]
+    told = [one for one in drops if one.is_told]
     if not told:
         return TooFew(needs=LEAST_ROWS, has=max(one.rows for one in drops)) if drops else None
-    high = LARGEST if len(told) < len(drops) else max(drop.high for _, drop in told)
-    return Interval(max(drop.estimate for _, drop in told), max(one.sure_from for one, _ in told), high)
+    high = LARGEST if len(told) < len(drops) else max(one.drop.high or 0.0 for one in told)
+    return Interval(max(one.lost for one in told), max(one.sure_from for one in told), high)
 
 
 def too_few(drops: Sequence[ClassDrop]) -> list[str]:
     """The classes of which nothing can be told."""
-    return [one.label for one in drops if isinstance(one.drop, TooFew)]
+    return [one.label for one in drops if not one.is_told]

@@ -5,12 +5,14 @@ Not run on a device yet: the tests count with a stand-in for the stream and its 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
 from kd2deploy.core import Feed, Resident
+from kd2deploy.core.device_times import DeviceTimes
 
 RUNS = 100
 Event = Callable[[], Any]
@@ -30,17 +32,13 @@ def device_times(
     runs: int = RUNS,
     event: Event = timing_event,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> dict[str, float]:
-    """Medians in ms over `runs` requests of a session with a stream.
-
-    `enqueue_ms`: the host issues the compute without waiting. `gpu_ms`: between two events around it on the session's
-    own stream. `compute_ms`: the host issues it and waits. `copy_ms`: inputs to the device, and outputs back.
-    """
-    taken = [_request_times(session, feeds[turn % len(feeds)], event, clock) for turn in range(runs)]
-    return {name: float(np.median([one[name] for one in taken])) for name in taken[0]}
+) -> DeviceTimes:
+    """Medians over `runs` requests of a session with a stream."""
+    taken = [asdict(_request_times(session, feeds[turn % len(feeds)], event, clock)) for turn in range(runs)]
+    return DeviceTimes(**{name: float(np.median([one[name] for one in taken])) for name in taken[0]})
 
 
-def _request_times(session: Resident, feed: Feed, event: Event, clock: Callable[[], int]) -> Mapping[str, float]:
+def _request_times(session: Resident, feed: Feed, event: Event, clock: Callable[[], int]) -> DeviceTimes:
     first, last = event(), event()
     begun = clock()
     placed = session.place(feed)
@@ -55,12 +53,12 @@ def _request_times(session: Resident, feed: Feed, event: Event, clock: Callable[
     done = clock()
     session.fetch(placed)
     answered = clock()
-    return {
-        "enqueue_ms": (issued - issuing) / 1e6,
-        "gpu_ms": first.elapsed_time(last),
-        "compute_ms": (done - issuing) / 1e6,
-        "copy_ms": (there - begun + answered - done) / 1e6,
-    }
+    return DeviceTimes(
+        enqueue_ms=(issued - issuing) / 1e6,
+        gpu_ms=first.elapsed_time(last),
+        compute_ms=(done - issuing) / 1e6,
+        copy_ms=(there - begun + answered - done) / 1e6,
+    )
 
 
 def device_memory_mb(device: Literal["cpu", "cuda"]) -> float:

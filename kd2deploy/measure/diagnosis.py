@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kd2deploy.core.figures import Unit, as_given, bare, figure, percent
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import Machine
 from kd2deploy.measure.statistics import Ratio, noise
@@ -59,7 +60,6 @@ def diagnose(
 ) -> tuple[Diagnosis, ...]:
     """The findings that explain a speedup whose pessimistic end is below `limit`, gravest first; empty when it clears.
 
-    Reads what the worker adds to `Session.describe()` of a session on a device: enqueue_ms, gpu_ms, copy_ms.
     `bandwidth` measures the memory's GB/s; it is asked only where there is something to explain.
     """
     interval = ratio.interval if ratio else None
@@ -86,34 +86,35 @@ def int8_without_support(case: Case) -> Diagnosis | None:
 
 
 def host_bound(case: Case) -> Diagnosis | None:
-    enqueue, gpu = _number(case.student, "enqueue_ms"), _number(case.student, "gpu_ms")
-    if not enqueue or not gpu or enqueue / gpu <= HOST_BOUND:
+    times = case.student.device
+    if times is None or times.enqueue_ms <= HOST_BOUND * times.gpu_ms:
         return None
     return Diagnosis(
         "host-bound",
-        f"enqueueing takes {enqueue / gpu:.0%} of the GPU time ({enqueue:.2f} of {gpu:.2f} ms)",
+        f"enqueueing takes {percent(times.enqueue_ms / times.gpu_ms)} of the GPU time "
+        f"({of(times.enqueue_ms, times.gpu_ms, 'ms')})",
         "use a CUDA graph or a larger batch: a smaller network alone will not be faster",
     )
 
 
 def copy_bound(case: Case) -> Diagnosis | None:
-    copies, whole = _number(case.student, "copy_ms"), _median(case.student)
-    if not copies or copies / whole <= COPY_BOUND:
+    times, whole = case.student.device, _median(case.student)
+    if times is None or times.copy_ms <= COPY_BOUND * whole:
         return None
     return Diagnosis(
         "copy-bound",
-        f"copies to and from the device take {copies:.2f} of {whole:.2f} ms",
+        f"copies to and from the device take {of(times.copy_ms, whole, 'ms')}",
         "send smaller inputs and fetch smaller outputs, or keep both on the device",
     )
 
 
 def too_small_for_device(case: Case) -> Diagnosis | None:
-    gpu, whole = _number(case.student, "gpu_ms"), _median(case.student)
-    if not gpu or gpu / whole >= 1 - HOST_BOUND:
+    times, whole = case.student.device, _median(case.student)
+    if times is None or times.gpu_ms >= (1 - HOST_BOUND) * whole:
         return None
     return Diagnosis(
         "too small for the device",
-        f"the GPU works {gpu:.2f} of {whole:.2f} ms",
+        f"the GPU works {of(times.gpu_ms, whole, 'ms')}",
         "raise the batch, or deploy on a smaller device or a CPU",
     )
 
@@ -121,13 +122,15 @@ def too_small_for_device(case: Case) -> Diagnosis | None:
 def memory_bound(case: Case) -> Diagnosis | None:
     if not case.size_mb or case.bandwidth is None:
         return None
-    reached = case.size_mb / (_number(case.student, "gpu_ms") or _median(case.student))  # MB per ms = GB per s
+    times = case.student.device
+    reached = case.size_mb / (times.gpu_ms if times else _median(case.student))  # MB per ms = GB per s
     available = case.bandwidth()
     if reached < MEMORY_BOUND * available:
         return None
     return Diagnosis(
         "memory-bound",
-        f"reading its {case.size_mb:.0f} MB once per run takes {reached:.1f} of {available:.1f} GB/s",
+        f"reading its {figure(case.size_mb, 'mb')} once per run takes {bare(reached, 'mb')} of "
+        f"{bare(available, 'mb')} GB/s",
         "fewer bytes help, fewer operations do not: int8 or fp16 weights, or a larger batch",
     )
 
@@ -138,7 +141,7 @@ def fixed_overhead(case: Case) -> Diagnosis | None:
         return None
     return Diagnosis(
         "fixed overhead dominates",
-        f"the smallest inputs take {share:.0%} of the time of inputs {SIZE_RATIO} times as large",
+        f"the smallest inputs take {percent(share)} of the time of inputs {SIZE_RATIO} times as large",
         "a larger batch, or fewer and wider layers: what is left is the cost of each call and each operation",
     )
 
@@ -150,7 +153,7 @@ def threads_wait(case: Case) -> Diagnosis | None:
         return None
     return Diagnosis(
         "threads wait",
-        f"its {case.student.threads} threads are busy {busy:.0%} of the time",
+        f"its {case.student.threads} threads are busy {percent(busy)} of the time",
         "fewer threads may be as fast: set `threads` in the target, and serve several requests side by side",
     )
 
@@ -171,7 +174,8 @@ def too_large(case: Case) -> Diagnosis | None:
         return None
     return Diagnosis(
         "too large",
-        f"nothing else explains it: the student runs at {case.ratio.estimate:.2f}x where {case.limit:g}x is asked",
+        f"nothing else explains it: the student runs at {figure(case.ratio.estimate, 'ratio')} where "
+        f"{as_given(case.limit, 'ratio')}x is asked",
         "a smaller student (let `plan` choose one), or a faster way to deploy it",
     )
 
@@ -200,14 +204,13 @@ def _small_over_large(timing: Timing) -> float | None:
 
 
 def _on_device(case: Case) -> bool:
-    return _number(case.student, "gpu_ms") is not None
+    return case.student.device is not None
 
 
 def _median(timing: Timing) -> float:
     return float(np.median(timing.samples_ms))
 
 
-def _number(timing: Timing, key: str) -> float | None:
-    """A figure by which a session is described; descriptions are strings."""
-    said = timing.describe.get(key, "")
-    return float(said) if said else None
+def of(part: float, whole: float, unit: Unit) -> str:
+    """`2.10 of 9.00 ms`."""
+    return f"{bare(part, unit)} of {figure(whole, unit)}"

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.order import ordered, row_of, there_and_back
 from kd2deploy.measure.processes import ended_with_their_workers
@@ -50,6 +51,8 @@ class Lane:
     per_s: list[float] = field(default_factory=list)
     describe: Mapping[str, str] = field(default_factory=dict)
     peak_rss_mb: float = 0.0
+    device: DeviceTimes | None = None
+    peak_device_mb: float | None = None
     open_s: float = 0.0
     run_ns: float = 0.0
     decisions: list[Decision] = field(default_factory=list)
@@ -74,6 +77,8 @@ class Lane:
             rows_per_s=tuple(batch * per_s for per_s in self.per_s),
             batch=batch,
             peak_rss_mb=self.peak_rss_mb,
+            device=self.device,
+            peak_device_mb=self.peak_device_mb,
             threads=threads,
             describe=self.describe,
             sizes=sizes,
@@ -224,6 +229,8 @@ class Heat:
     def describe(self, lane: Lane) -> None:
         said = self.workers[lane.name].ask("describe")  # before throughput, whose further sessions add memory
         lane.describe, lane.peak_rss_mb = said["describe"], max(lane.peak_rss_mb, said["peak_rss_mb"])
+        lane.device = DeviceTimes(**said["device"]) if "device" in said else None
+        lane.peak_device_mb = said.get("peak_device_mb")
         if self.plan.in_flight > 1:
             lane.describe = {**lane.describe, "throughput": f"with {self.plan.in_flight} requests in flight"}
 

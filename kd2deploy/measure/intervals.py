@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from kd2deploy.core.estimate import Estimate, estimate, needs
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -42,3 +44,14 @@ class TooFew:
 
 
 Figure = Interval | TooFew
+
+
+def shown(figure: Figure | float | None, factor: float = 1.0) -> Estimate:
+    """A measured figure as it is told."""
+    if figure is None:
+        return Estimate(None, note="not measured")
+    if isinstance(figure, TooFew):
+        return needs(figure.needs)
+    if isinstance(figure, Interval):
+        return estimate(figure.estimate * factor, figure.low * factor, figure.high * factor)
+    return estimate(figure * factor)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd2deploy.core import Artifact, Feed
+from kd2deploy.core.device_times import DeviceTimes
 
 Doubles = NDArray[np.float64]
 
@@ -65,6 +66,10 @@ class Timing:
     batch: int = 1
     peak_rss_mb: float = 0.0
     """Largest resident memory of any of its processes."""
+    device: DeviceTimes | None = None
+    """Where a request's time goes on a device; None on a processor, and of a session without a stream."""
+    peak_device_mb: float | None = None
+    """What it took of the device's memory; None on a processor."""
     threads: int = 0
     describe: Mapping[str, str] = field(default_factory=dict)
     """What the session says is really active."""
@@ -133,7 +138,8 @@ class Timing:
         )
         cold = tuple(Cold(**each) for each in found["cold"])
         plain = {name: tuple(found[name]) for name in ("rows_per_s", "sizes")}
-        return cls(**{**found, "blocks": blocks, "cold": cold, **plain})
+        device = DeviceTimes(**found["device"]) if found["device"] else None
+        return cls(**{**found, "blocks": blocks, "cold": cold, "device": device, **plain})
 
 
 def _ms(blocks: Sequence[Block]) -> Doubles:

@@ -2,37 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from kd2deploy.core import Gates
+from kd2deploy.core.estimate import Estimate, estimate
 from kd2deploy.core.figures import SUFFIX, Unit, apart, as_given, count_of, ends, figure
+from kd2deploy.core.verdict import Bound, GateResult, Outcome, Verdict
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
 from kd2deploy.measure.phrases import PHRASES, Metric, Told
-
-
-class Outcome(Enum):
-    """What a gate, or the whole run, came to. Exit code 2 is kept for errors that are the user's to fix."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    INVALID = "INVALID"
-
-    @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self]
-
-
-EXIT_CODES: Mapping[Outcome, int] = {
-    Outcome.PASS: 0,
-    Outcome.FAIL: 1,
-    Outcome.INCONCLUSIVE: 3,
-    Outcome.INVALID: 4,
-}
-
-Bound = Literal["at_most", "at_least"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +32,6 @@ GATES: Mapping[str, Gate] = {
     "max_size_mb": Gate("size of the deployed file", "at_most", "mb"),
 }
 """Every limit of `kd2deploy.core.Gates` but `baseline`, which is a choice and not a limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateResult:
-    """One limit, what was measured, and what follows. `estimate`, `low`, `high` are None where there is no figure."""
-
-    name: str
-    bound: Bound
-    unit: Unit
-    limit: float
-    estimate: float | None
-    low: float | None
-    high: float | None
-    outcome: Outcome
-    sentence: str
-    """With the interval, and what would decide it where nothing is decided."""
-    brief: str
-    """What the verdict's own sentence says of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The overall outcome with its gates; `breaches` are what made it INVALID."""
-
-    outcome: Outcome
-    sentence: str
-    gates: tuple[GateResult, ...] = ()
-    breaches: tuple[str, ...] = field(default=())
-
-    @property
-    def exit_code(self) -> int:
-        return self.outcome.exit_code
 
 
 def judge(
@@ -145,12 +90,12 @@ def gate(
     if isinstance(figure, TooFew):
         of = "rows of a class" if name == "max_class_drop" else "samples"
         text = f"{kind.title} cannot be told: {figure.has:,} {of}, {figure.needs:,} needed"
-        return GateResult(name, kind.bound, unit, limit, None, None, None, Outcome.INCONCLUSIVE, text, text)
+        return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.INCONCLUSIVE, text, text)
     if isinstance(figure, int | float):
         figure = Interval(float(figure), float(figure), float(figure))
     if figure is None or any(math.isnan(end) for end in (figure.estimate, figure.low, figure.high)):
         text = f"{kind.title} was not measured, and a missing figure fails"
-        return GateResult(name, kind.bound, unit, limit, None, None, None, Outcome.FAIL, text, text)
+        return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.FAIL, text, text)
     outcome = _outcome(kind.bound, limit, figure)
     told = Told(
         figure,
@@ -164,11 +109,9 @@ def gate(
     return GateResult(
         name,
         kind.bound,
-        unit,
         limit,
-        figure.estimate,
-        figure.low,
-        figure.high,
+        unit,
+        estimate(figure.estimate, figure.low, figure.high),
         outcome,
         in_full(kind, told, outcome),
         PHRASES[name](told),

@@ -25,6 +25,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Marking, Ports, Resident, Session, Target, open_session, trust
+from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.errors import Kd2DeployError, NotFiniteError
 from kd2deploy.measure.device_time import device_memory_mb, device_times
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
@@ -32,7 +33,7 @@ from kd2deploy.measure.loop import Clock, timed, warm_up
 from kd2deploy.measure.marks import Marks
 
 Reply = dict[str, Any]
-Times = Callable[[Resident, Sequence[Feed]], Mapping[str, float]]
+Times = Callable[[Resident, Sequence[Feed]], DeviceTimes]
 
 
 class Worker:
@@ -167,12 +168,12 @@ class Worker:
 
     def describe(self) -> Reply:
         session = self._opened()
-        said = dict(session.describe())
+        said: Reply = {"describe": dict(session.describe()), "peak_rss_mb": peak_rss_mb()}
         if isinstance(session, Resident) and session.stream is not None and self.feeds:
-            said.update({name: f"{ms:.4f}" for name, ms in self.times(session, self.feeds).items()})
+            said["device"] = asdict(self.times(session, self.feeds))
         if self.device == "cuda":
-            said["peak_device_mb"] = f"{self.device_mb:.1f}"
-        return {"describe": said, "peak_rss_mb": peak_rss_mb()}
+            said["peak_device_mb"] = self.device_mb
+        return said
 
     def close(self) -> Reply:
         if self.session is not None:

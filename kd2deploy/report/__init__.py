@@ -1,71 +1,33 @@
 """The report of a run: plain data, and the pages made from it."""
 
-from kd2deploy.core.figures import Unit
 from kd2deploy.report.html import render_html
 from kd2deploy.report.markdown import render_markdown
+from kd2deploy.report.measurement import Latency, Measurement, Role, thinned
 from kd2deploy.report.model_card import model_card
-from kd2deploy.report.report import (
-    SCHEMA_VERSION,
-    ArtifactRecord,
-    Candidate,
-    ClassDrop,
-    Contender,
-    Curve,
-    CurvePoint,
-    DataInfo,
-    Distillation,
-    DropLink,
-    Estimate,
-    Finding,
-    GateResult,
-    LayerMap,
-    LengthGroup,
-    Outcome,
-    Plain,
-    Report,
-    Role,
-    SeedResult,
-    Speedup,
-    StageTime,
-    TaskInfo,
-    Timing,
-    Verdict,
-    estimate,
-    needs,
-    thinned,
-)
+from kd2deploy.report.origin import ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
+from kd2deploy.report.report import SCHEMA_VERSION, Report
 from kd2deploy.report.terminal import print_report
+from kd2deploy.report.training import Candidate, Curve, CurvePoint, Distillation, LayerMap, SeedResult
 
 __all__ = [
     "SCHEMA_VERSION",
     "ArtifactRecord",
     "Candidate",
-    "ClassDrop",
-    "Contender",
     "Curve",
     "CurvePoint",
     "DataInfo",
     "Distillation",
-    "DropLink",
-    "Estimate",
     "Finding",
-    "GateResult",
+    "Latency",
     "LayerMap",
-    "LengthGroup",
-    "Outcome",
+    "Measurement",
     "Plain",
     "Report",
     "Role",
     "SeedResult",
-    "Speedup",
     "StageTime",
     "TaskInfo",
-    "Timing",
-    "Unit",
-    "Verdict",
-    "estimate",
     "model_card",
-    "needs",
     "print_report",
     "render_html",
     "render_markdown",

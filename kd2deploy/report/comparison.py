@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
-from kd2deploy.report.report import DataInfo, Estimate, Plain, TaskInfo
+from kd2deploy.report.origin import DataInfo, Plain, TaskInfo
 
 SCHEMA_VERSION = 2
 Budget = Literal["steps", "time"]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean as mean
 
-from kd2deploy.core.figures import Unit, count_of
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.figures import Unit, count_of, percent
 from kd2deploy.report.comparison import Comparison, Difference, Standing
 from kd2deploy.report.formats import (
     MISSING,
@@ -16,10 +17,8 @@ from kd2deploy.report.formats import (
     parameters,
     point,
     seconds,
-    whole_percent,
     with_interval,
 )
-from kd2deploy.report.report import Estimate
 from kd2deploy.report.tables import Cell, Fact, Table, pairs
 
 NO_TEACHER = "no teacher"
@@ -106,7 +105,7 @@ def _gap(known: Estimate | None) -> Cell:
         return Cell("")
     if known.value is None:
         return Cell(MISSING, under=known.note)
-    return Cell(whole_percent(known.value), under=interval(known, "share", places=0))
+    return Cell(percent(known.value), under=interval(known, "share", places=0))
 
 
 def by_seed(found: Comparison) -> Table:

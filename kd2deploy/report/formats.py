@@ -3,17 +3,19 @@
 import math
 from datetime import datetime
 
+from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.figures import Unit, bare, ends
 from kd2deploy.core.figures import figure as known_figure
-from kd2deploy.report.report import Estimate, Outcome, TaskInfo
+from kd2deploy.core.verdict import Outcome
+from kd2deploy.report.origin import TaskInfo
 
 MISSING = "n/a"
-ICONS: dict[Outcome, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘"}
-MEANING: dict[Outcome, str] = {
-    "PASS": "every limit is met, even at the pessimistic end of its interval",
-    "FAIL": "at least one limit is missed even at the optimistic end of its interval, or its figure is missing",
-    "INCONCLUSIVE": "the measurement is too noisy or too short to tell",
-    "INVALID": "the measurement breaks a rule and must not be used",
+ICONS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.INVALID: "⊘"}
+MEANING = {
+    Outcome.PASS: "every limit is met, even at the pessimistic end of its interval",
+    Outcome.FAIL: "at least one limit is missed even at the optimistic end of its interval, or its figure is missing",
+    Outcome.INCONCLUSIVE: "the measurement is too noisy or too short to tell",
+    Outcome.INVALID: "the measurement breaks a rule and must not be used",
 }
 
 
@@ -49,11 +51,6 @@ def metric_unit(task: TaskInfo | None) -> tuple[Unit, Unit, str]:
     if task is not None and task.metric_unit == "number":
         return "number", "number", task.metric_suffix
     return "share", "points", ""
-
-
-def whole_percent(share: float) -> str:
-    """A share that is known roughly: `78 %`."""
-    return f"{bare(share, 'share', places=0)} %"
 
 
 def ms(value: float | None) -> str:

@@ -13,8 +13,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from kd2deploy.core.estimate import Estimate
 from kd2deploy.report.formats import figure, metric_unit, ms, parameters, point, with_interval
-from kd2deploy.report.report import Candidate, Contender, Curve, Estimate, Report, Role
+from kd2deploy.report.measurement import Measurement, Role
+from kd2deploy.report.report import Report
+from kd2deploy.report.training import Candidate, Curve
 
 Figure = Any
 """`plotly.graph_objects.Figure`, which ships no types."""
@@ -171,7 +174,7 @@ def accuracy_latency(report: Report) -> Figure | None:
     return drawing
 
 
-def _symbols(shown: Sequence[Contender]) -> list[str]:
+def _symbols(shown: Sequence[Measurement]) -> list[str]:
     """A shape for each: its role's, and for the variants one after the other."""
     variants = cycle(VARIANT_SYMBOLS)
     return [next(variants) if one.role == "variant" else ROLE_SYMBOL[one.role] for one in shown]
@@ -243,7 +246,7 @@ def latency(report: Report) -> Figure | None:
     return drawing
 
 
-def _row_label(one: Contender) -> str:
+def _row_label(one: Measurement) -> str:
     """The contender's name in lines of about fourteen letters, so that it leaves room on a phone."""
     lines = wrap(one.name, 14) or [one.name]
     return "<br>".join(escape(line) for line in lines) + (" ★" if one.deployed else "")

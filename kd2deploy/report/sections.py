@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kd2deploy.core.figures import percent
 from kd2deploy.report import tables
-from kd2deploy.report.formats import count, interval, metric_unit, moment, point, whole_percent, with_interval
+from kd2deploy.report.formats import count, interval, metric_unit, moment, point, with_interval
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables import Table
 
@@ -115,7 +116,7 @@ def distilled(report: Report) -> Section:
     gap = ""
     if known.gap_closed:
         value, ends = known.gap_closed.value, interval(known.gap_closed, "share", places=0)
-        closed = whole_percent(value) if value is not None else point(known.gap_closed, "share")
+        closed = percent(value) if value is not None else point(known.gap_closed, "share")
         gap = f"Gap between control and teacher closed: {closed} {ends}".rstrip()
     return Section(
         "distillation",
@@ -145,8 +146,7 @@ def plan(report: Report) -> Section:
 def data(report: Report) -> Section:
     intro = ""
     if report.task:
-        about = f" {report.task.about}" if report.task.about else ""
-        intro = f"Task: {report.task.name}, judged by {report.task.metric}.{about}"
+        intro = f"Task: {report.task.name}, judged by {report.task.metric}."
     warnings = report.data.warnings if report.data else ()
     return Section("data", "Task and data", intro=intro, notes=_lines(warnings), tables=_there(tables.data(report)))
 

@@ -6,7 +6,10 @@ A function gives None where the run has nothing to show for it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kd2deploy.core.figures import Unit
+from kd2deploy.core.device_times import DeviceTimes
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.figures import Unit, alike, percent
+from kd2deploy.core.verdict import GateResult
 from kd2deploy.report.formats import (
     MISSING,
     count,
@@ -20,9 +23,10 @@ from kd2deploy.report.formats import (
     seconds,
     short_hash,
     size,
-    whole_percent,
 )
-from kd2deploy.report.report import ArtifactRecord, Contender, Estimate, GateResult, Plain, Report, Role, Timing
+from kd2deploy.report.measurement import Latency, Measurement, Role
+from kd2deploy.report.origin import ArtifactRecord, Plain
+from kd2deploy.report.report import Report
 
 ROLES: dict[Role, str] = {
     "teacher": "teacher, eager",
@@ -119,7 +123,7 @@ def facts(report: Report) -> list[Fact]:
     if gap and gap.value is not None:
         ends = interval(gap, "share", places=0)
         under = f"95 % interval {ends}" if ends else ""
-        found.append(Fact("gap closed by distillation", whole_percent(gap.value), under))
+        found.append(Fact("gap closed by distillation", percent(gap.value), under))
     return found
 
 
@@ -175,7 +179,7 @@ def contenders(report: Report) -> Table | None:
     )
 
 
-def _contender(one: Contender, unit: Unit, suffix: str) -> tuple[Cell, ...]:
+def _contender(one: Measurement, unit: Unit, suffix: str) -> tuple[Cell, ...]:
     timing = one.timing
     worst = figure(one.classes.get(one.worst_class), "share") if one.worst_class else ""
     shipped = "★ deployed, " if one.deployed else ""
@@ -194,7 +198,7 @@ def _contender(one: Contender, unit: Unit, suffix: str) -> tuple[Cell, ...]:
     )
 
 
-def _spread(timing: Timing | None) -> Cell:
+def _spread(timing: Latency | None) -> Cell:
     if timing is None or timing.cv is None:
         return Cell("")
     flags = [words for held, words in ((timing.cv_flagged, "⚑ noisy"), (not timing.settled, "⚑ not settled")) if held]
@@ -213,11 +217,11 @@ def costs(report: Report) -> Table | None:
                 "Contender",
                 "Least",
                 "Processor time",
-                "With copies",
-                "GPU time",
+                "On the device",
                 "Throughput",
                 "Cold start",
                 "Peak memory",
+                "Device memory",
                 "Timed",
                 "Includes",
             ),
@@ -226,11 +230,11 @@ def costs(report: Report) -> Table | None:
                     Cell(one.name, tone=one.role),
                     Cell(ms(timing.least_ms)),
                     Cell(ms(timing.cpu_ms)),
-                    _figure(timing.with_copies, "ms") if timing.with_copies else Cell(""),
-                    _figure(timing.gpu, "ms") if timing.gpu else Cell(""),
+                    _device(timing.device),
                     _throughput(timing),
                     Cell(seconds(timing.cold_start_s) if timing.cold_start_s is not None else ""),
                     Cell(size(timing.peak_memory_mb) if timing.peak_memory_mb is not None else ""),
+                    Cell(size(timing.peak_device_mb) if timing.peak_device_mb is not None else ""),
                     Cell(
                         f"{count(timing.samples)} requests",
                         under="; ".join(filter(None, (_processes(timing), timing.decision))),
@@ -244,11 +248,18 @@ def costs(report: Report) -> Table | None:
     )
 
 
-def _processes(timing: Timing) -> str:
+def _device(times: DeviceTimes | None) -> Cell:
+    """What it computes there, and what else a request takes."""
+    if times is None:
+        return Cell("")
+    return Cell(ms(times.gpu_ms), under=f"issued in {ms(times.enqueue_ms)}, copies {ms(times.copy_ms)}")
+
+
+def _processes(timing: Latency) -> str:
     return f"in {timing.processes} processes" if timing.processes else ""
 
 
-def _throughput(timing: Timing) -> Cell:
+def _throughput(timing: Latency) -> Cell:
     known = timing.throughput_per_s
     if known is None:
         return Cell("")
@@ -282,8 +293,8 @@ def class_drops(report: Report) -> Table | None:
             (
                 Cell(one.label),
                 Cell(count(one.rows)),
-                Cell(figure(one.teacher, "share")),
-                Cell(figure(one.deployed, "share")),
+                Cell(figure(one.before, "share")),
+                Cell(figure(one.after, "share")),
                 _figure(one.drop, "points"),
             )
             for one in report.class_drops
@@ -299,8 +310,8 @@ def lengths(report: Report) -> Table | None:
             Cell(ROLES["teacher" if one.baseline == "eager" else "teacher_same_runtime"]),
             Cell(f"{count(group.smallest)} to {count(group.largest)}"),
             Cell(count(group.requests)),
-            Cell(ms(group.teacher_ms)),
-            Cell(ms(group.deployed_ms)),
+            Cell(ms(group.slow_ms)),
+            Cell(ms(group.fast_ms)),
             _figure(group.ratio, "ratio"),
         )
         for one in report.speedups
@@ -320,7 +331,7 @@ def _names(groups: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _by_name(caption: str, shown: Sequence[tuple[Contender, Mapping[str, float]]]) -> Table | None:
+def _by_name(caption: str, shown: Sequence[tuple[Measurement, Mapping[str, float]]]) -> Table | None:
     if not shown:
         return None
     return Table(
@@ -383,7 +394,7 @@ def drop_chain(report: Report) -> Table | None:
 def _agreement(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return figure(value, "share") if name.startswith("top") else f"{value:.4f}"
+    return figure(value, "share") if name.startswith("top") else alike(value)
 
 
 def seeds(report: Report) -> Table | None:
@@ -465,7 +476,6 @@ def data(report: Report) -> Table | None:
         "source": known.source,
         "training rows": None if known.train_rows is None else count(known.train_rows),
         "evaluation rows": None if known.eval_rows is None else count(known.eval_rows),
-        "size": None if known.size_mb is None else size(known.size_mb),
         "overlap": overlap,
         "labels": ", ".join(report.task.labels) if report.task else None,
         "sha256": known.sha256,
@@ -522,7 +532,7 @@ def stages(report: Report) -> Table | None:
         (
             Cell(stage.name),
             Cell(seconds(stage.seconds)),
-            Cell(whole_percent(stage.seconds / total) if total > 0 else MISSING),
+            Cell(percent(stage.seconds / total) if total > 0 else MISSING),
             Cell("↻ reused" if stage.reused else ""),
         )
         for stage in report.stages

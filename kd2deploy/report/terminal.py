@@ -9,12 +9,13 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.report.formats import outcome
-from kd2deploy.report.report import Outcome, Report
+from kd2deploy.report.report import Report
 from kd2deploy.report.sections import diagnosis
 from kd2deploy.report.tables import Cell, Table, contenders, facts, gates
 
-STYLE: dict[Outcome, str] = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "INVALID": "magenta"}
+STYLE = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.INVALID: "magenta"}
 TONES = {word.lower(): style for word, style in STYLE.items()}
 LEFT_OUT = frozenset(
     {"sha256", "Spread (CV)", "In words", "Runtime", "Lowest recall", "P90", "Size", "s.d. over seeds", "Trained"}

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kd2deploy.core import Artifact, Scores
+from kd2deploy.core.speedups import Baseline
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.stages.job import Model
 
 Single = Literal["teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "student", "control"]
 """The roles that one contender has, or one for each seed."""
-Baseline = Literal["eager", "same_runtime"]
 BASELINES: tuple[Baseline, ...] = ("eager", "same_runtime")
 """How what the deployed file is compared with may run; the gates choose one of them for the speed."""
 

@@ -7,16 +7,19 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Gates, Target
 from kd2deploy.core.figures import listed
-from kd2deploy.measure.by_length import Group, speedup_by_length
-from kd2deploy.measure.class_drops import LEAST_ROWS, ClassDrop, class_drops, too_few, worst_drop
-from kd2deploy.measure.intervals import Figure, Interval
+from kd2deploy.core.losses import ClassDrop
+from kd2deploy.core.speedups import Speedup
+from kd2deploy.core.verdict import Verdict
+from kd2deploy.measure.by_length import speedup_by_length
+from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, worst_drop
+from kd2deploy.measure.intervals import Figure, shown
 from kd2deploy.measure.latency import latency_percentile, speedup
 from kd2deploy.measure.lineage import breaches as lineage_breaches
 from kd2deploy.measure.paired import score_difference, score_retention
 from kd2deploy.measure.phrases import Metric
 from kd2deploy.measure.timing import Timing
-from kd2deploy.measure.verdict import Verdict, judge
-from kd2deploy.stages.field import BASELINES, Baseline, Field
+from kd2deploy.measure.verdict import judge
+from kd2deploy.stages.field import BASELINES, Field
 from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.measure import Measured
@@ -26,20 +29,9 @@ OVERLAP_ALLOWED = 0.1
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The deployed file's speedup over one of the two teachers."""
-
-    baseline: Baseline
-    against: str
-    ratio: Interval
-    gates: bool
-    by_length: tuple[Group, ...]
-
-
-@dataclass(frozen=True)
 class Judged:
     verdict: Verdict
-    speedups: tuple[Compared, ...]
+    speedups: tuple[Speedup, ...]
     class_drops: tuple[ClassDrop, ...]
     """Of the deployed file against the teacher."""
 
@@ -48,16 +40,15 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
     field, kind = measured.field, target.gates.baseline
     drops = dropped(field)
-    speedups = compared(field, target)
+    own, baseline = field.deployed.timing, field.baseline(kind)
+    slow = baseline.timing if baseline else None
     figures: dict[str, Figure | float | None] = {
         "max_size_mb": field.deployed.artifact.weights_mb,
         "max_class_drop": worst_drop(drops),
-        "min_speedup": next((one.ratio for one in speedups if one.gates), None),
+        "min_speedup": speedup(slow, own).interval if slow and own else None,
         **accuracy(job, field, target.gates),
         **latency(field.deployed.timing),
     }
-    own, baseline = field.deployed.timing, field.baseline(kind)
-    slow = baseline.timing if baseline else None
     of_own = cut_short(own) if own else ""
     remarks = {
         "min_speedup": cut_short(slow, own) if slow and own else "",
@@ -71,7 +62,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     }
     found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
     metric = Metric(job.task_info.metric, job.task_info.metric_unit, job.task_info.metric_suffix)
-    return Judged(judge(target.gates, figures, found, remarks, metric, subjects), speedups, drops)
+    return Judged(judge(target.gates, figures, found, remarks, metric, subjects), compared(field, target), drops)
 
 
 def made_of(field: Field) -> tuple[Artifact, ...]:
@@ -104,7 +95,7 @@ def untold(drops: Sequence[ClassDrop]) -> str:
     return f"{listed(few)}: fewer than {LEAST_ROWS} evaluation rows, so that nothing is known of it" if few else ""
 
 
-def compared(field: Field, target: Target) -> tuple[Compared, ...]:
+def compared(field: Field, target: Target) -> tuple[Speedup, ...]:
     """The deployed file against what it is compared with, run in either way, as far as both were timed."""
     found = []
     fast = field.deployed.timing
@@ -113,7 +104,7 @@ def compared(field: Field, target: Target) -> tuple[Compared, ...]:
         if baseline is None or baseline.timing is None or fast is None:
             continue
         ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
-        found.append(Compared(kind, baseline.name, ratio, kind == target.gates.baseline, groups))
+        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.baseline, groups))
     return tuple(found)
 
 

@@ -25,6 +25,9 @@ from kd2deploy.run import SCRATCH, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
+LAYOUT = 2
+"""Version of what the stage keeps; part of its specification, so that an older one is made again."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -47,6 +50,7 @@ def measure(job: Job, field: Field, target: Target) -> Measured:
             [entry.name, entry.artifact.sha256, dict(entry.contender.options), entry.timed] for entry in field.entries
         ],
         "protocol": asdict(protocol),
+        "layout": LAYOUT,
         **for_target(target),
     }
     parents = {"data": job.splits.sha256}

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from kd2deploy.core import Feed, Target
+from kd2deploy.core.estimate import estimate
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
@@ -21,7 +22,7 @@ from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Plan, Shrink
-from kd2deploy.report import Candidate, Plain, estimate
+from kd2deploy.report import Candidate, Plain
 from kd2deploy.run import SCRATCH
 from kd2deploy.stages.export import convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled

@@ -177,7 +177,7 @@ def test_a_runs_document_names_the_verdict_as_the_report_does(capsys: pytest.Cap
     from kd2deploy.cli.screen import Screen, showing
     from kd2deploy.flows.compress import Result
 
-    result = Result("cpu", passed("FAIL"), Path("run"), None)
+    result = Result("cpu", passed(Outcome.FAIL), Path("run"), None)
     with pytest.raises(typer.Exit) as caught, showing(Screen(json=True)):
         end([result])
     found = json.loads(capsys.readouterr().out)

@@ -12,8 +12,8 @@ from kd2deploy.cli import errors_shown
 from kd2deploy.cli.errors import CRASHED, INTERRUPTED, USER_ERROR
 from kd2deploy.cli.interrupts import TERMINATED, Terminated
 from kd2deploy.cli.screen import Screen, showing
+from kd2deploy.core.verdict import EXIT_CODES
 from kd2deploy.errors import DataError
-from kd2deploy.measure.verdict import EXIT_CODES
 
 
 def ended(error: BaseException, screen: Screen | None = None) -> int:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.measure.diagnosis import diagnose
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import Machine
@@ -14,7 +15,7 @@ NATIVE = replace(PLAIN, isa=("avx2", "avx512_vnni"))
 
 
 def timing(
-    name: str, ms: float = 10.0, noise: float = 0.0, flat: bool = False, busy: float = 1.0, **said: str
+    name: str, ms: float = 10.0, noise: float = 0.0, flat: bool = False, busy: float = 1.0, **device: float
 ) -> Timing:
     """Two hundred runs over inputs of sizes 10 to 80, in proportion to their size unless `flat`."""
     rng = np.random.default_rng(0)
@@ -24,7 +25,8 @@ def timing(
     ns = tuple(int(1e6 * ms * share * np.exp(noise * rng.standard_normal())) for share in shares)
     wall = sum(ns) / 1e9
     block = Block(0, 0, 0, ns, inputs, cpu_s=2 * busy * wall, wall_s=wall, load_before=0.0, load_after=0.0)
-    return Timing(name, blocks=(block,), threads=2, sizes=sizes, describe=said)
+    times = DeviceTimes(**{"enqueue_ms": 0.0, "gpu_ms": 9.0, "compute_ms": 9.0, "copy_ms": 0.0, **device})
+    return Timing(name, blocks=(block,), threads=2, sizes=sizes, device=times if device else None)
 
 
 def ratio(low: float, high: float) -> Ratio:
@@ -46,17 +48,17 @@ def test_a_speedup_that_clears_needs_no_excuse() -> None:
 @pytest.mark.parametrize(
     ("said", "word"),
     [
-        ({"enqueue_ms": "8.5", "gpu_ms": "9.0"}, "host-bound"),
-        ({"copy_ms": "7"}, "copy-bound"),
-        ({"gpu_ms": "1.0"}, "too small for the device"),
+        ({"enqueue_ms": 8.5, "gpu_ms": 9.0}, "host-bound"),
+        ({"copy_ms": 7.0}, "copy-bound"),
+        ({"gpu_ms": 1.0}, "too small for the device"),
     ],
 )
-def test_what_is_said_of_a_session_on_a_device(said: dict[str, str], word: str) -> None:
+def test_what_is_said_of_a_session_on_a_device(said: dict[str, float], word: str) -> None:
     assert words(timing("student", **said)) == [word]
 
 
 def test_a_device_that_is_busy_with_computing_is_not_accused() -> None:
-    said = {"enqueue_ms": "2.0", "gpu_ms": "9.0", "copy_ms": "1.0"}
+    said = {"enqueue_ms": 2.0, "gpu_ms": 9.0, "copy_ms": 1.0}
     assert words(timing("student", busy=0.1, **said)) == ["too large"]
 
 
@@ -64,7 +66,7 @@ def test_int8_on_a_processor_that_cannot() -> None:
     assert words(timing("student"), machine=PLAIN, precision="int8") == ["int8 without VNNI"]
     assert words(timing("student"), machine=NATIVE, precision="int8") == ["too large"]
     assert words(timing("student"), machine=PLAIN, precision="fp32") == ["too large"]
-    assert words(timing("student", gpu_ms="9.0"), machine=PLAIN, precision="int8") == ["too large"]
+    assert words(timing("student", gpu_ms=9.0), machine=PLAIN, precision="int8") == ["too large"]
 
 
 def test_time_that_does_not_depend_on_size_is_overhead() -> None:
@@ -77,7 +79,7 @@ def test_weights_read_at_the_speed_of_memory() -> None:
 
 
 def test_a_devices_weights_are_read_while_it_computes() -> None:
-    said = {"enqueue_ms": "0.1", "gpu_ms": "3.0", "copy_ms": "0.1"}
+    said = {"enqueue_ms": 0.1, "gpu_ms": 3.0, "copy_ms": 0.1}
     assert words(timing("student", ms=10.0, **said), size_mb=100.0, bandwidth=lambda: 50.0) == ["memory-bound"]
 
 
@@ -104,7 +106,7 @@ def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:
 
 
 def test_every_diagnosis_has_a_remedy() -> None:
-    student = timing("student", flat=True, busy=0.3, copy_ms="9")
+    student = timing("student", flat=True, busy=0.3, copy_ms=9.0)
     found = diagnose(student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8", size_mb=9.0, bandwidth=lambda: 1.0)
     assert len(found) == 5
     assert all(each.remedy for each in found)

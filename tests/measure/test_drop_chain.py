@@ -1,12 +1,15 @@
-from kd2deploy.measure.drop_chain import Link, where_it_drops
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.losses import DropLink
+from kd2deploy.measure.drop_chain import where_it_drops
 from kd2deploy.measure.intervals import Interval
 
 WHOLE = Interval(-0.08, -0.10, -0.06)
 
 
-def chain(*changes: tuple[float, float, float]) -> list[Link]:
+def chain(*changes: tuple[float, float, float]) -> list[DropLink]:
     names = ("teacher", "student", "onnx", "int8")
-    return [Link("teacher", None), *(Link(name, Interval(*one)) for name, one in zip(names[1:], changes, strict=False))]
+    later = (DropLink(name, None, Estimate(*one)) for name, one in zip(names[1:], changes, strict=False))
+    return [DropLink("teacher", None), *later]
 
 
 def test_the_step_that_surely_loses_most_is_named() -> None:
@@ -28,4 +31,4 @@ def test_a_loss_whose_interval_holds_zero_is_not_told_as_one() -> None:
 def test_a_chain_without_a_loss_says_so_and_a_number_has_no_points() -> None:
     assert where_it_drops(chain((0.01, 0.005, 0.02)), WHOLE).startswith("no step loses anything;")
     assert "-0.08000 [-0.10000, -0.06000] in all" in where_it_drops(chain((0.01, 0.0, 0.02)), WHOLE, "number")
-    assert where_it_drops([Link("teacher", None)], None) == "there is only one score, so no step to blame"
+    assert where_it_drops([DropLink("teacher", None)], None) == "there is only one score, so no step to blame"

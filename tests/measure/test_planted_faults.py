@@ -11,6 +11,7 @@ import pytest
 from measured_sessions import CPU, Parity, sum_artifact
 
 from kd2deploy.core import Gates, Target, made
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure import lineage
 from kd2deploy.measure.diagnosis import diagnose
@@ -19,7 +20,7 @@ from kd2deploy.measure.loop import timed, warm_up
 from kd2deploy.measure.protocol import Protocol, full, quick
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.measure.verdict import Outcome, judge
+from kd2deploy.measure.verdict import judge
 
 FEEDS = [{"x": np.ones((1, 4 + place), dtype=np.float32)} for place in range(8)]
 Slowdown = Callable[[float, np.random.Generator], float]

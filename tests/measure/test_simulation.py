@@ -5,10 +5,11 @@ import pytest
 from simulated_noise import KINDS, Doubles, Shape
 
 from kd2deploy.core import Gates
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.protocol import Protocol
 from kd2deploy.measure.statistics import percentile, ratio_of_medians, round_centre, t_ends
-from kd2deploy.measure.verdict import Outcome, judge
+from kd2deploy.measure.verdict import judge
 from kd2deploy.recipe import Measurement
 
 RUNS = 10_000

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kd2deploy.core import Gates
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.measure.intervals import Interval, TooFew
 from kd2deploy.measure.phrases import PHRASES, Metric
-from kd2deploy.measure.verdict import GATES, Outcome, gate, judge
+from kd2deploy.measure.verdict import GATES, gate, judge
 
 
 @pytest.mark.parametrize(

@@ -51,19 +51,20 @@ def test_one_line_is_answered_by_one_line_until_close(tmp_path: Path) -> None:
 def test_a_session_on_a_device_is_described_with_its_times_and_memory(tmp_path: Path) -> None:
     feeds = write_feeds([{"x": np.ones((1, 3), np.float32)}] * 3, tmp_path / "feeds")
 
-    def described(stream: object) -> Mapping[str, str]:
+    def described(stream: object) -> Mapping[str, Any]:
         used = iter([500.0, 720.25])
-        worker = Worker(times=lambda session, feeds: {"gpu_ms": 0.5 * len(feeds)}, memory_mb=lambda device: next(used))
+        times = DeviceTimes(enqueue_ms=0.1, gpu_ms=1.5, compute_ms=1.6, copy_ms=0.2)
+        worker = Worker(times=lambda session, feeds: times, memory_mb=lambda device: next(used))
         worker.answer({**opening(tmp_path), "target": asdict(replace(CPU, device="cuda"))})
         worker.answer({"do": "warm", "feeds": str(feeds), "seconds": 0.0, "runs": 1})
         assert isinstance(worker.session, SumSession)
         worker.session.stream = stream
-        return worker.answer({"do": "describe"})["describe"]
+        return worker.answer({"do": "describe"})
 
     resident, other = described("a stream"), described(None)
-    assert (resident["gpu_ms"], resident["peak_device_mb"]) == ("1.5000", "220.2")
-    assert "gpu_ms" not in other
-    assert other["peak_device_mb"] == "220.2"
+    assert resident["device"] == {"enqueue_ms": 0.1, "gpu_ms": 1.5, "compute_ms": 1.6, "copy_ms": 0.2}
+    assert "device" not in other
+    assert (resident["peak_device_mb"], other["peak_device_mb"]) == (220.25, 220.25)
 
 
 def test_several_requests_in_flight_are_all_counted(tmp_path: Path) -> None:

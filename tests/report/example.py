@@ -5,30 +5,26 @@ The figures are made up.
 
 import random
 
+from kd2deploy.core.estimate import Estimate, estimate, needs
+from kd2deploy.core.losses import DropLink
+from kd2deploy.core.speedups import Speedup
+from kd2deploy.core.verdict import GateResult, Outcome, Verdict
 from kd2deploy.report import (
     ArtifactRecord,
     Candidate,
-    Contender,
     Curve,
     CurvePoint,
     DataInfo,
     Distillation,
-    DropLink,
-    Estimate,
     Finding,
-    GateResult,
+    Latency,
     LayerMap,
-    Outcome,
+    Measurement,
     Report,
     Role,
     SeedResult,
-    Speedup,
     StageTime,
     TaskInfo,
-    Timing,
-    Verdict,
-    estimate,
-    needs,
     thinned,
 )
 
@@ -37,7 +33,7 @@ HOSTILE = "<script>alert(1)</script> | `a` *b* [red]"
 SHA = {name: f"{place:x}" * 8 + "0123456789abcdef" * 3 + "89abcdef" for place, name in enumerate("tefscoqk", 1)}
 
 
-def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool = False) -> Timing:
+def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool = False) -> Latency:
     """Log-normal latencies with a few slow ones."""
     source = random.Random(median)
     raw = [median * source.lognormvariate(0, noise) * (1.6 if source.random() < 0.015 else 1.0) for _ in range(samples)]
@@ -49,7 +45,7 @@ def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool
         value = ordered[int(share * samples)]
         return estimate(value, value * (1 - noise / 6), value * (1 + noise / 5))
 
-    return Timing(
+    return Latency(
         median=at(0.5),
         p90=at(0.9),
         p99=at(0.99) if samples >= 662 else needs(662),
@@ -71,9 +67,9 @@ def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool
 
 def contender(
     name: str, role: Role, runtime: str, precision: str, score: float, median: float, size_mb: float, key: str
-) -> Contender:
+) -> Measurement:
     labels = {"negative": score + 0.012, "positive": score - 0.006, HOSTILE: score - 0.061}
-    return Contender(
+    return Measurement(
         name=name,
         role=role,
         precision=precision,
@@ -108,7 +104,7 @@ def curve(role: Role, seed: int, top: float) -> Curve:
     return Curve(f"{role}, seed {seed}", role, tuple(points), seed)
 
 
-def example(outcome: Outcome = "PASS") -> Report:
+def example(outcome: Outcome = Outcome.PASS) -> Report:
     """Every section filled."""
     sentences = {
         "PASS": "The student is 4.6x faster than the teacher and loses 0.62 points of accuracy, within both limits.",
@@ -141,7 +137,7 @@ def example(outcome: Outcome = "PASS") -> Report:
                     0.01,
                     "points",
                     estimate(0.0062, 0.0011, 0.0094),
-                    "PASS",
+                    Outcome.PASS,
                     "The deployed student loses 0.62 points; even at the pessimistic end it keeps the limit.",
                 ),
                 GateResult(
@@ -159,23 +155,20 @@ def example(outcome: Outcome = "PASS") -> Report:
                     20,
                     "ms",
                     estimate(17.5, 16.9, 18.3),
-                    "PASS",
+                    Outcome.PASS,
                     "The tail keeps the budget.",
                 ),
-                GateResult("max_size_mb", "at_most", 20, "mb", estimate(14.6), "PASS", "The file on disk."),
+                GateResult("max_size_mb", "at_most", 20, "mb", estimate(14.6), Outcome.PASS, "The file on disk."),
             ),
         ),
         target="cpu",
         target_about="x86-64 laptop or server, ONNX Runtime",
         workload="batch 1, lengths drawn from the evaluation set",
-        task=TaskInfo(
-            "text_classification", "accuracy", labels=("negative", "positive", HOSTILE), about="Three kinds of ticket."
-        ),
+        task=TaskInfo("text_classification", "accuracy", labels=("negative", "positive", HOSTILE)),
         data=DataInfo(
             source="data/tickets.csv",
             train_rows=12_000,
             eval_rows=1_824,
-            size_mb=3.42,
             overlap=3,
             sha256=SHA["k"],
             details={"longest text (tokens)": 187, "median text (tokens)": 31},
@@ -297,7 +290,7 @@ def profile_alone() -> Report:
     return Report(
         title="Profile of student.onnx",
         contenders=(
-            Contender(name=model.name, role="student", runtime=model.runtime, timing=timing(12.6, samples=80)),
+            Measurement(name=model.name, role="student", runtime=model.runtime, timing=timing(12.6, samples=80)),
         ),
         command="kd2deploy profile student.onnx",
     )

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from kd2deploy.report import DataInfo, Estimate, TaskInfo, render_html, render_markdown
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.report import DataInfo, TaskInfo, render_html, render_markdown
 from kd2deploy.report.comparison import Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.comparison_pages import (
     print_comparison,

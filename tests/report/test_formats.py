@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kd2deploy.core.estimate import Estimate, needs
 from kd2deploy.core.figures import Unit
-from kd2deploy.report import Estimate, needs
 from kd2deploy.report.formats import (
     figure,
     interval,
@@ -74,7 +74,7 @@ def test_dates_counts_and_outcomes() -> None:
     assert moment("yesterday") == "yesterday"
     assert parameters(29_100_000) == "29.1 M"
     assert ms(None) == "n/a"
-    assert outcome("FAIL") == "✗ FAIL"
+    assert outcome(Outcome.FAIL) == "✗ FAIL"
 
 
 @given(st.floats(1e-3, 1e5))

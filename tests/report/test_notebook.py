@@ -4,8 +4,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from kd2deploy.core.verdict import Verdict
 from kd2deploy.flows.compress import Result
-from kd2deploy.report import Report, Verdict
+from kd2deploy.report import Report
 from tests.report.example import HOSTILE, example
 
 
@@ -43,7 +44,7 @@ def test_a_result_says_where_its_page_and_bundle_lie() -> None:
 
 def test_every_text_is_shown_as_it_is() -> None:
     report = example()
-    hostile = replace(report, title=HOSTILE, verdict=Verdict("PASS", HOSTILE), contenders=report.contenders[:1])
+    hostile = replace(report, title=HOSTILE, verdict=Verdict(Outcome.PASS, HOSTILE), contenders=report.contenders[:1])
     hostile = replace(hostile, contenders=(replace(hostile.contenders[0], name=HOSTILE),))
     seen = Seen(Result("cpu", hostile, Path(HOSTILE), None)._repr_html_())
     assert "script" not in seen.elements

@@ -8,29 +8,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from kd2deploy.cli import app
+from kd2deploy.core.estimate import Estimate, estimate, needs
+from kd2deploy.core.verdict import GateResult, Outcome, Verdict
 from kd2deploy.errors import RunError
-from kd2deploy.report import (
-    ArtifactRecord,
-    Contender,
-    Curve,
-    CurvePoint,
-    Estimate,
-    GateResult,
-    LayerMap,
-    Report,
-    Timing,
-    Verdict,
-    estimate,
-    needs,
-    thinned,
-)
+from kd2deploy.report import ArtifactRecord, Curve, CurvePoint, Latency, LayerMap, Measurement, Report, thinned
 from tests.report.example import example
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(max_size=12)
 plain = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), numbers, words)
 estimates = st.builds(Estimate, st.none() | numbers, st.none() | numbers, st.none() | numbers, words)
-outcomes = st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE", "INVALID"])
+outcomes = st.sampled_from(Outcome)
 roles = st.sampled_from(["teacher", "teacher_same_runtime", "control", "student", "variant"])
 gate_results = st.builds(
     GateResult,
@@ -43,7 +31,7 @@ gate_results = st.builds(
     words,
 )
 timings = st.builds(
-    Timing,
+    Latency,
     median=estimates,
     p90=estimates,
     p99=estimates,
@@ -56,7 +44,7 @@ reports = st.builds(
     verdict=st.none() | st.builds(Verdict, outcomes, words, st.lists(gate_results, max_size=2).map(tuple)),
     contenders=st.lists(
         st.builds(
-            Contender,
+            Measurement,
             words,
             roles,
             metric=st.none() | estimates,
@@ -109,7 +97,7 @@ def test_figures_are_finite_whatever_was_measured(value: float | None, low: floa
     assert all(one is None or math.isfinite(one) for one in (made.value, made.low, made.high))
     assert made.note == ("not finite" if value is not None and not math.isfinite(value) else "")
     text = Report(
-        "x", verdict=Verdict("PASS", "", (GateResult("g", "at_most", 1.0, "ms", made, "PASS", ""),))
+        "x", verdict=Verdict(Outcome.PASS, "", (GateResult("g", "at_most", 1.0, "ms", made, Outcome.PASS, ""),))
     ).to_json()
     json.loads(text, parse_constant=refused)
 
@@ -131,15 +119,15 @@ def test_a_number_that_is_not_finite_is_refused_when_writing(value: float) -> No
     ],
 )
 def test_a_report_changed_by_hand_is_refused_with_the_place(old: str, new: str, place: str) -> None:
-    text = Report("x", verdict=Verdict("PASS", "")).to_json()
+    text = Report("x", verdict=Verdict(Outcome.PASS, "")).to_json()
     assert old in text
     with pytest.raises(RunError, match=place):
         Report.from_json(text.replace(old, new))
 
 
 def test_an_edited_report_is_not_shown_as_a_verdict(tmp_path: Path) -> None:
-    path = example("FAIL").write(tmp_path / "report.json")
-    assert Report.read_checked(path) == example("FAIL")
+    path = example(Outcome.FAIL).write(tmp_path / "report.json")
+    assert Report.read_checked(path) == example(Outcome.FAIL)
     path.write_text(path.read_text(encoding="utf-8").replace('"FAIL"', '"PASS"'), encoding="utf-8")
     with pytest.raises(RunError, match="was changed after the run wrote it"):
         Report.read_checked(path)
@@ -152,7 +140,7 @@ def test_an_edited_report_is_not_shown_as_a_verdict(tmp_path: Path) -> None:
 def test_a_kill_between_report_and_digest_leaves_a_verdict_that_is_shown(
     writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = example("FAIL").write(tmp_path / "report.json")
+    path = example(Outcome.FAIL).write(tmp_path / "report.json")
     left = iter(range(writes))
 
     def mortal(file: Path, text: str) -> None:
@@ -163,12 +151,12 @@ def test_a_kill_between_report_and_digest_leaves_a_verdict_that_is_shown(
     with monkeypatch.context() as moment:
         moment.setattr("kd2deploy.report.report.write_text", mortal)
         with pytest.raises(KeyboardInterrupt):
-            example("PASS").write(path)
-    assert Report.read_checked(path) == example("FAIL" if writes < 2 else "PASS")
+            example(Outcome.PASS).write(path)
+    assert Report.read_checked(path) == example(Outcome.FAIL if writes < 2 else Outcome.PASS)
 
 
 def test_the_command_refuses_an_edited_report_with_one_line_and_leaves_its_pages(tmp_path: Path) -> None:
-    path = example("FAIL").write(tmp_path / "report.json")
+    path = example(Outcome.FAIL).write(tmp_path / "report.json")
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 1
     page = (tmp_path / "report.html").read_bytes()
     path.write_text(path.read_text(encoding="utf-8").replace('"FAIL"', '"PASS"'), encoding="utf-8")

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.verdict import Outcome, Verdict
 from kd2deploy.report import (
     ArtifactRecord,
-    Contender,
-    Estimate,
     Finding,
-    Outcome,
+    Measurement,
     Report,
     TaskInfo,
-    Verdict,
     model_card,
     print_report,
     render_html,
@@ -46,7 +45,7 @@ def shown(html: str) -> str:
     return unescape(re.sub(r"<[^>]+>", "", html))
 
 
-@pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE", "INVALID"])
+@pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_page_tells_the_verdict_before_anything_else(outcome: Outcome) -> None:
     report = example(outcome)
     assert report.verdict is not None
@@ -125,7 +124,7 @@ def test_an_invalid_run_without_any_figure_still_makes_every_page() -> None:
     report = Report(
         "x",
         verdict=Verdict("INVALID", "The provider fell back.", reasons=("asked CUDA, got CPU",)),
-        contenders=(Contender("student", "student", deployed=True),),
+        contenders=(Measurement("student", "student", deployed=True),),
     )
     for text in (render_html(report), render_markdown(report), printed(report), model_card(report, "pass")):
         assert "The provider fell back." in text

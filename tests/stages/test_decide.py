@@ -6,10 +6,9 @@ import pytest
 from stages.small_field import FAILED, ROWS, TARGET, changed, job, measured, without
 
 from kd2deploy.core import Gates
-from kd2deploy.measure.verdict import Outcome
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.stages.field import Field, Unmade
 from kd2deploy.stages.judge import Judged, decide
-from kd2deploy.stages.telling.figures import speedups
 
 CAPPED = "stopped at the cap of 5 s: 120 of 224 samples"
 
@@ -21,8 +20,7 @@ def decided(field: Field, overlap: int = 0, gates: Gates = TARGET.gates) -> Judg
 def test_what_clears_every_limit_passes(field: Field) -> None:
     found = decided(field)
     assert found.verdict.outcome is Outcome.PASS, found.verdict.sentence
-    shown = speedups(found)
-    assert [(one.baseline, one.gates) for one in shown] == [("eager", True), ("same_runtime", False)]
+    assert [(one.baseline, one.gates) for one in found.speedups] == [("eager", True), ("same_runtime", False)]
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.10, Outcome.PASS), (0.11, Outcome.INVALID)])

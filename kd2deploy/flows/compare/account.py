@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Task
+from kd2deploy.core.estimate import Estimate, estimate
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL, Contest, Outing
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import describe_machine
@@ -17,7 +18,7 @@ from kd2deploy.measure.over_seeds import (
 )
 from kd2deploy.measure.statistics import mean_over_seeds
 from kd2deploy.recipe import Distill
-from kd2deploy.report import DataInfo, Estimate, estimate
+from kd2deploy.report import DataInfo
 from kd2deploy.report.comparison import Budget, Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.run import versions

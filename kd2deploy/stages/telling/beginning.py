@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kd2deploy.core import Target
-from kd2deploy.report import Candidate, DataInfo, Report, Verdict
+from kd2deploy.core.verdict import Outcome, Verdict
+from kd2deploy.report import Candidate, DataInfo, Report
 from kd2deploy.run import versions
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.plan import Planned
@@ -41,7 +42,7 @@ def described(job: Job, target: Target, planned: Planned | None = None) -> Repor
 
 def described_and_refused(facts: Report, target: Target) -> Report:
     """The report of a run that trains nothing, since none of the plan's candidates can pass."""
-    return replace(facts, verdict=Verdict("FAIL", "FAIL: " + nothing_fits(facts.candidates, target)))
+    return replace(facts, verdict=Verdict(Outcome.FAIL, "FAIL: " + nothing_fits(facts.candidates, target)))
 
 
 def nothing_fits(candidates: Sequence[Candidate], target: Target) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from kd2deploy.core import Scores
-from kd2deploy.measure.intervals import Figure, Interval
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.measure.intervals import Figure, Interval, shown
 from kd2deploy.measure.paired import score_difference
 from kd2deploy.measure.statistics import mean_over_seeds
-from kd2deploy.report import Distillation, Estimate, SeedResult
+from kd2deploy.report import Distillation, SeedResult
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples, headline_by_seed
 from kd2deploy.stages.job import Job
-from kd2deploy.stages.telling.figures import shown
 
 
 def distillation(job: Job, method: str, field: Field) -> Distillation:

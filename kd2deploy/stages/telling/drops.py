@@ -1,24 +1,18 @@
-"""Where the metric is lost: step by step from the teacher to the deployed file, and class by class."""
+"""Where the metric is lost: step by step from what is compared with to the deployed file."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from kd2deploy.core import Task
-from kd2deploy.measure.drop_chain import Link, where_it_drops
-from kd2deploy.measure.intervals import Interval
+from kd2deploy.core.losses import DropLink
+from kd2deploy.measure.drop_chain import where_it_drops
+from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.paired import score_difference
-from kd2deploy.report import ClassDrop, DropLink, Estimate
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
 from kd2deploy.stages.job import Job
-from kd2deploy.stages.judge import Judged
-from kd2deploy.stages.telling.figures import metric_of, shown
-
-
-def class_drops(judged: Judged) -> tuple[ClassDrop, ...]:
-    return tuple(ClassDrop(one.label, one.rows, one.before, one.after, shown(one.drop)) for one in judged.class_drops)
+from kd2deploy.stages.telling.figures import metric_of
 
 
 def drop_chain(task: Task, field: Field) -> tuple[DropLink, ...]:
@@ -30,10 +24,11 @@ def drop_chain(task: Task, field: Field) -> tuple[DropLink, ...]:
             continue
         metric = metric_of(task, entry.scores)
         if before is None or before.scores is None:
-            links.append(DropLink(step, metric))
+            links.append(DropLink(step, metric, sha256=entry.artifact.sha256))
         else:
             delta = score_difference(task, entry.scores, before.scores, np.random.default_rng(SEED))
-            links.append(DropLink(step, metric, shown(delta), task.metric.agreement(before.outputs, entry.outputs)))
+            alike = task.agreement(before.outputs, entry.outputs)
+            links.append(DropLink(step, metric, shown(delta), alike, entry.artifact.sha256))
         before = entry
     return tuple(links)
 
@@ -54,12 +49,4 @@ def drop_sentence(job: Job, field: Field, links: Sequence[DropLink]) -> str:
     whole = None
     if first is not None and last is not None:
         whole = score_difference(job.task, last, first, np.random.default_rng(SEED))
-    steps = [Link(link.step, change_of(link.delta)) for link in links]
-    return where_it_drops(steps, whole, "points" if job.task_info.metric_unit == "share" else "number")
-
-
-def change_of(delta: Estimate | None) -> Interval | None:
-    if delta is None or delta.value is None:
-        return None
-    low, high = (math.nan if end is None else end for end in (delta.low, delta.high))
-    return Interval(delta.value, low, high)
+    return where_it_drops(links, whole, "points" if job.task_info.metric_unit == "share" else "number")

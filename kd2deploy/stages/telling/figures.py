@@ -1,85 +1,30 @@
-"""Measured figures as the report holds them."""
+"""What was measured of each contender, as the report holds it."""
 
 from typing import Any
 
 import numpy as np
 
 from kd2deploy.core import Scores, Task
-from kd2deploy.measure.intervals import Figure, Interval, TooFew
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
 from kd2deploy.measure.paired import bootstrap
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Timing
-from kd2deploy.measure.verdict import Verdict
-from kd2deploy.report import (
-    Contender,
-    Estimate,
-    GateResult,
-    LengthGroup,
-    Speedup,
-    estimate,
-    needs,
-    thinned,
-)
-from kd2deploy.report import Timing as TimingShown
-from kd2deploy.report import Verdict as VerdictShown
+from kd2deploy.report import Latency, Measurement, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
-from kd2deploy.stages.judge import Judged
+from kd2deploy.stages.sizes import parameters_of
 
 
-def shown(figure: Figure | float | None, factor: float = 1.0) -> Estimate:
-    """A measured figure as the report holds it."""
-    if figure is None:
-        return Estimate(None, note="not measured")
-    if isinstance(figure, TooFew):
-        return needs(figure.needs)
-    if isinstance(figure, Interval):
-        return estimate(figure.estimate * factor, figure.low * factor, figure.high * factor)
-    return estimate(figure * factor)
-
-
-def verdict_shown(verdict: Verdict) -> VerdictShown:
-    """The verdict as the report holds it."""
-    gates = tuple(
-        GateResult(
-            gate.name,
-            gate.bound,
-            gate.limit,
-            gate.unit,
-            estimate(gate.estimate, gate.low, gate.high),
-            gate.outcome.value,
-            gate.sentence,
-        )
-        for gate in verdict.gates
-    )
-    return VerdictShown(verdict.outcome.value, verdict.sentence, gates, tuple(verdict.breaches))
-
-
-def speedups(judged: Judged) -> tuple[Speedup, ...]:
-    return tuple(
-        Speedup(
-            one.baseline,
-            shown(one.ratio),
-            one.against,
-            one.gates,
-            tuple(
-                LengthGroup(each.smallest, each.largest, each.requests, each.slow_ms, each.fast_ms, shown(each.ratio))
-                for each in one.by_length
-            ),
-        )
-        for one in judged.speedups
-    )
-
-
-def contenders(task: Task, field: Field) -> tuple[Contender, ...]:
+def contenders(task: Task, field: Field) -> tuple[Measurement, ...]:
     return tuple(contender(task, entry) for entry in field.entries)
 
 
-def contender(task: Task, entry: Entry) -> Contender:
+def contender(task: Task, entry: Entry) -> Measurement:
     """One contender with all that is known of it."""
     scores = entry.scores
-    return Contender(
+    return Measurement(
         name=entry.name,
         role=entry.role,
         seed=entry.seed,
@@ -88,6 +33,7 @@ def contender(task: Task, entry: Entry) -> Contender:
         provider=entry.described.get("provider", ""),
         sha256=entry.artifact.sha256,
         size_mb=entry.artifact.weights_mb,
+        parameters=parameters_of(entry.model.folder),
         metric=metric_of(task, scores) if scores else None,
         metrics=dict(scores.metrics) if scores else {},
         classes=dict(scores.classes) if scores else {},
@@ -109,11 +55,11 @@ def metric_of(task: Task, scores: Scores) -> Estimate:
     return shown(bootstrap(headline, len(scores.truth), np.random.default_rng(SEED), 500))
 
 
-def timing_shown(timing: Timing) -> TimingShown:
+def timing_shown(timing: Timing) -> Latency:
     samples = timing.samples_ms
     noisy = noise(samples, timing.inputs)
     per_s = throughput(timing)
-    return TimingShown(
+    return Latency(
         median=shown(latency_percentile(timing, 0.5)),
         p90=shown(latency_percentile(timing, 0.9)),
         p99=shown(latency_percentile(timing, 0.99)),
@@ -131,6 +77,8 @@ def timing_shown(timing: Timing) -> TimingShown:
         if timing.cold
         else None,
         peak_memory_mb=timing.peak_rss_mb or None,
+        device=timing.device,
+        peak_device_mb=timing.peak_device_mb,
         settled=timing.settled,
         decision=timing.decision,
     )

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from kd2deploy.core import Target
-from kd2deploy.core.figures import as_given, count_of, ends, figure, listed
-from kd2deploy.measure.class_drops import LEAST_ROWS, ClassDrop, too_few
+from kd2deploy.core.figures import as_given, count_of, figure, listed, percent
+from kd2deploy.core.losses import ClassDrop
+from kd2deploy.measure.class_drops import LEAST_ROWS, too_few
 from kd2deploy.measure.diagnosis import diagnose
-from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.latency import speedup
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.statistics import CV_LIMIT, noise
 from kd2deploy.measure.timing import Timing
 from kd2deploy.report import Finding
+from kd2deploy.report.formats import with_interval
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.judge import Judged
 
@@ -37,18 +38,18 @@ def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tupl
 
 def lost_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
     """The classes that lose heavily: first those that surely lost something, even as the worst of many."""
-    heavy = [(one, one.drop) for one in drops if isinstance(one.drop, Interval) and one.lost >= HEAVY]
-    heavy.sort(key=lambda pair: (pair[0].sure_from <= 0, -pair[0].lost))
-    found = [lost_class(one, drop) for one, drop in heavy[:MOST_CLASSES]]
+    heavy = [one for one in drops if one.is_told and one.lost >= HEAVY]
+    heavy.sort(key=lambda one: (one.sure_from <= 0, -one.lost))
+    found = [lost_class(one) for one in heavy[:MOST_CLASSES]]
     if len(heavy) > MOST_CLASSES:
         more = count_of(len(heavy) - MOST_CLASSES, "more class loses", "more classes lose")
         found.append(Finding(f"{more} {as_given(HEAVY, 'points')} points or more of recall: see the table of classes."))
     return found
 
 
-def lost_class(one: ClassDrop, drop: Interval) -> Finding:
+def lost_class(one: ClassDrop) -> Finding:
     before, after = (figure(value, "share") for value in (one.before, one.after))
-    known = f"{figure(one.lost, 'points')} {ends(one.lost, drop.low, drop.high, 'points')}"
+    known = with_interval(one.drop, "points")
     rows = count_of(one.rows, "row")
     said = f"The class {one.label} falls from a recall of {before} (teacher) to {after} (deployed): {known} on {rows}"
     if one.sure_from <= 0:
@@ -88,9 +89,7 @@ def unsteady(field: Field, target: Target, cap_s: float) -> list[Finding]:
         return []
     parts = []
     if noisy:
-        spread = " to ".join(
-            dict.fromkeys(figure(cv, "share", places=0) for cv in (min(noisy.values()), max(noisy.values())))
-        )
+        spread = " to ".join(dict.fromkeys(percent(cv) for cv in (min(noisy.values()), max(noisy.values()))))
         parts.append(
             f"{how_many(len(noisy), timed)} noisy: single requests of one input spread by {spread}, where "
             f"{as_given(CV_LIMIT, 'share')} % is calm"

@@ -12,8 +12,8 @@ from kd2deploy.stages.job import Job
 from kd2deploy.stages.judge import Judged
 from kd2deploy.stages.measure import Measured
 from kd2deploy.stages.telling.distillation import distillation
-from kd2deploy.stages.telling.drops import class_drops, drop_chain, drop_sentence
-from kd2deploy.stages.telling.figures import contenders, speedups, verdict_shown
+from kd2deploy.stages.telling.drops import drop_chain, drop_sentence
+from kd2deploy.stages.telling.figures import contenders
 from kd2deploy.stages.telling.findings import findings
 from kd2deploy.stages.telling.origin import lineage
 from kd2deploy.stages.telling.plain import flat
@@ -29,11 +29,11 @@ def full_report(
     methods = facts.distillation.method if facts.distillation else methods_of(job.recipe)
     return replace(
         facts,
-        verdict=verdict_shown(judged.verdict),
+        verdict=judged.verdict,
         contenders=contenders(job.task, field),
-        speedups=speedups(judged),
+        speedups=judged.speedups,
         drop_chain=chain,
-        class_drops=class_drops(judged),
+        class_drops=judged.class_drops,
         distillation=distillation(job, methods, field),
         lineage=lineage(field),
         findings=findings(field, judged, target, job.recipe.measurement.cap_s),

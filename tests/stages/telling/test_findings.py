@@ -7,7 +7,7 @@ import pytest
 from stages.small_field import TARGET, changed, job, measured
 
 from kd2deploy.core import Gates, Scores
-from kd2deploy.measure.verdict import Outcome
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.judge import Judged, decide
 from kd2deploy.stages.telling.findings import findings

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd2deploy.core import Artifact, Gates, Scores
+from kd2deploy.core import Artifact, Scores
 from kd2deploy.measure.intervals import Interval
-from kd2deploy.measure.phrases import Metric
-from kd2deploy.measure.verdict import judge
 from kd2deploy.report import LayerMap
 from kd2deploy.stages.telling.distillation import gap_shown
-from kd2deploy.stages.telling.figures import verdict_shown
 from kd2deploy.stages.telling.origin import layer_map, record
 from kd2deploy.stages.telling.plain import plain
 
@@ -37,14 +34,6 @@ def test_a_share_of_no_gap_is_not_shown(teacher: float, gap: Interval, note: str
     assert found is not None
     assert (found.value is None) == bool(note)
     assert note in found.note
-
-
-@pytest.mark.parametrize(("metric_unit", "unit"), [("share", "points"), ("number", "number")])
-def test_a_loss_of_correlation_is_not_written_in_points(metric_unit: str, unit: str) -> None:
-    metric = Metric("spearman", metric_unit)  # type: ignore[arg-type]
-    verdict = judge(Gates(max_drop=0.02), {"max_drop": Interval(0.01, 0.0, 0.015)}, metric=metric)
-    (gate,) = verdict_shown(verdict).gates
-    assert gate.unit == unit
 
 
 def test_a_networks_size_is_that_of_its_weights(tmp_path: Path) -> None:

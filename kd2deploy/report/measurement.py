@@ -1,0 +1,95 @@
+"""One artifact that was scored and timed, as a report holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kd2deploy.core.device_times import DeviceTimes
+from kd2deploy.core.estimate import Estimate
+
+SAMPLES_ON_PAGE = 400
+"""Enough points for a smooth distribution curve; the raw samples stay in the run's folder."""
+
+Role = Literal[
+    "teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "control", "student", "variant", "link"
+]
+"""`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
+`baseline` and `baseline_same_runtime` are the same of what is compared with where that is not the teacher,
+`control` is the student trained without a teacher, `variant` a way to deploy the student, `link` a file on the way to
+the deployed one that is none itself."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Host latency of one request, and what stands beside it but is never mixed with it."""
+
+    median: Estimate
+    p90: Estimate
+    p99: Estimate
+    samples: int
+    """How many requests were timed."""
+    samples_ms: tuple[float, ...] = ()
+    """`thinned` for the page."""
+    least_ms: float | None = None
+    cpu_ms: float | None = None
+    """Mean processor time of one request, all threads together."""
+    cv: float | None = None
+    """Standard deviation / mean, 0..1."""
+    cv_flagged: bool = False
+    processes: int | None = None
+    """Fresh processes the samples come from."""
+    includes: str = ""
+    """What one sample holds: "host clock, copies in and out"."""
+    device: DeviceTimes | None = None
+    """Where its time goes on a device; None on a processor."""
+    throughput_per_s: Estimate | None = None
+    throughput_batch: int | None = None
+    cold_start_s: float | None = None
+    """Load + build + first run."""
+    peak_memory_mb: float | None = None
+    peak_device_mb: float | None = None
+    """What it took of the device's memory; None on a processor."""
+    settled: bool = True
+    """False where the wall-clock cap came before the noise was small enough."""
+    decision: str = ""
+    """Why timing ended, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One artifact that was scored and timed."""
+
+    name: str
+    role: Role
+    seed: int | None = None
+    """Of the training that made its network; None for the teacher's."""
+    precision: str = ""
+    runtime: str = ""
+    provider: str = ""
+    sha256: str = ""
+    size_mb: float | None = None
+    parameters: int | None = None
+    """Of the network it was made of."""
+    metric: Estimate | None = None
+    """The task's headline metric on the evaluation set."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, float] = field(default_factory=dict)
+    """Recall per class, 0..1, by label."""
+    worst_class: str = ""
+    """The label of the lowest recall."""
+    f1: Mapping[str, float] = field(default_factory=dict)
+    """F1 per label, 0..1, where a row may have several."""
+    timing: Latency | None = None
+    deployed: bool = False
+    session: Mapping[str, str] = field(default_factory=dict)
+    """What the session says is really active."""
+    note: str = ""
+    """Why it could not be scored or timed."""
+
+
+def thinned(samples: Sequence[float], most: int = SAMPLES_ON_PAGE) -> tuple[float, ...]:
+    """At most `most` evenly spaced order statistics, the smallest and the largest among them: enough for the page."""
+    ordered = sorted(float(sample) for sample in samples)
+    if len(ordered) <= most:
+        return tuple(ordered)
+    return tuple(ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most))
