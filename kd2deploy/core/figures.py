@@ -23,7 +23,8 @@ def decimals(value: float, unit: Unit) -> int:
         return 2
     if value == 0:
         return min(MOST_DECIMALS[unit], DIGITS[unit] - 1)
-    return min(MOST_DECIMALS[unit], max(0, DIGITS[unit] - 1 - math.floor(math.log10(abs(value)))))
+    power = int(f"{abs(value):.{DIGITS[unit] - 1}e}".partition("e")[2])  # of the rounded value: 9.999 is read as 10.0
+    return min(MOST_DECIMALS[unit], max(0, DIGITS[unit] - 1 - power))
 
 
 def bare(value: float, unit: Unit, places: int | None = None, signed: bool = False) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from kd2deploy import __version__
 from kd2deploy.cli import app
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.report import Report
 from tests.report.example import example as passed
 
@@ -164,7 +165,7 @@ def test_a_report_that_cannot_be_rendered_anew_is_shown_all_the_same(
     def refuse(report: Report, folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder / "report.html"))
 
-    monkeypatch.setattr("kd2deploy.flows.compress.write", refuse)
+    monkeypatch.setattr("kd2deploy.report.pages.write_report", refuse)
     done = run("report", str(tmp_path))
     assert done.returncode == 0
     assert passed().verdict.sentence in done.stdout

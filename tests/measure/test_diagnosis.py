@@ -106,7 +106,18 @@ def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:
 
 
 def test_every_diagnosis_has_a_remedy() -> None:
-    student = timing("student", flat=True, busy=0.3, copy_ms=9.0)
-    found = diagnose(student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8", size_mb=9.0, bandwidth=lambda: 1.0)
-    assert len(found) == 5
-    assert all(each.remedy for each in found)
+    here = timing("student", flat=True, busy=0.3)
+    there = timing("student", flat=True, enqueue_ms=1.9, gpu_ms=1.9, copy_ms=9.0)
+    for student, count in ((here, 4), (there, 5)):
+        found = diagnose(
+            student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8", size_mb=9.0, bandwidth=lambda: 1.0
+        )
+        assert len(found) == count, [each.word for each in found]
+        assert all(each.remedy for each in found)
+
+
+def test_figures_are_rounded_as_everywhere_else() -> None:
+    (copies,) = diagnose(timing("student", copy_ms=7.0), TEACHER, SLOW, 4.0)
+    assert copies.sentence == "copies to and from the device take 7.00 of 10.0 ms"
+    (slow,) = diagnose(timing("student"), TEACHER, SLOW, 4.0)
+    assert slow.sentence.endswith("the student runs at 1.10x where 4x is asked")

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from measured_sessions import CPU, HERE, Parity, SumSession, onnx_artifact, sum_artifact
 
 from kd2deploy.core import made
+from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feeds
 from kd2deploy.measure.worker import Worker, peak_rss_mb, serve
 

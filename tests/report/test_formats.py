@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from kd2deploy.core.estimate import Estimate, needs
 from kd2deploy.core.figures import Unit
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.report.formats import (
     figure,
     interval,

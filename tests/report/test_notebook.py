@@ -4,7 +4,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from kd2deploy.core.verdict import Verdict
+from kd2deploy.core.verdict import Outcome, Verdict
 from kd2deploy.flows.compress import Result
 from kd2deploy.report import Report
 from tests.report.example import HOSTILE, example

@@ -11,7 +11,17 @@ from kd2deploy.cli import app
 from kd2deploy.core.estimate import Estimate, estimate, needs
 from kd2deploy.core.verdict import GateResult, Outcome, Verdict
 from kd2deploy.errors import RunError
-from kd2deploy.report import ArtifactRecord, Curve, CurvePoint, Latency, LayerMap, Measurement, Report, thinned
+from kd2deploy.report import (
+    SCHEMA_VERSION,
+    ArtifactRecord,
+    Curve,
+    CurvePoint,
+    Latency,
+    LayerMap,
+    Measurement,
+    Report,
+    thinned,
+)
 from tests.report.example import example
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -113,7 +123,12 @@ def test_a_number_that_is_not_finite_is_refused_when_writing(value: float) -> No
     [
         ('"PASS"', '"PASSED"', "verdict.outcome"),
         ('"title"', '"titel"', "titel"),
-        ('"schema_version": 1', '"schema_version": 99', "schema 99"),
+        (f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99', "schema 99"),
+        (
+            f'"schema_version": {SCHEMA_VERSION}',
+            '"schema_version": 1',
+            f"schema 1, this version reads {SCHEMA_VERSION}",
+        ),
         ('"seeds": []', '"seeds": ["one"]', "seeds.0"),
         ("}", "", "not a report"),
     ],
