@@ -22,7 +22,7 @@ CAPTIONS = {
     "training_losses": "The terms of the loss while training, each on its own scale; colours as above.",
     "candidates": "Untrained candidates: a student that is too slow for the gate is rejected before it is trained.",
 }
-"""What stands below each figure, by the name of its function in `plots.py`."""
+"""What stands below each figure, by the name of its function in `plots`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Section:
     title: str
     intro: str = ""
     figures: tuple[str, ...] = ()
-    """Names of functions in `plots.py`; a page without figures leaves them out."""
+    """Names of functions in `plots`; a page without figures leaves them out."""
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()

@@ -1,0 +1,35 @@
+"""The report's tables: one function each, which gives None where the run has nothing to show for it."""
+
+from kd2deploy.report.tables.contenders import contenders, costs, sessions
+from kd2deploy.report.tables.headline import facts, gates
+from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
+from kd2deploy.report.tables.scores import class_drops, classes, f1, metrics
+from kd2deploy.report.tables.speed import lengths, speedups
+from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
+from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
+
+__all__ = [
+    "Cell",
+    "Fact",
+    "Table",
+    "candidates",
+    "class_drops",
+    "classes",
+    "contenders",
+    "costs",
+    "data",
+    "drop_chain",
+    "f1",
+    "facts",
+    "gates",
+    "layers",
+    "lengths",
+    "lineage",
+    "machine_state",
+    "metrics",
+    "pairs",
+    "seeds",
+    "sessions",
+    "speedups",
+    "stages",
+]

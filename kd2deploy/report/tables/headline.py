@@ -1,0 +1,72 @@
+"""The verdict's own tables: the headline's figures and the limits."""
+
+from kd2deploy.core.figures import percent
+from kd2deploy.core.verdict import GateResult
+from kd2deploy.report.formats import (
+    MISSING,
+    figure,
+    interval,
+    metric_unit,
+    outcome,
+    point,
+    size,
+)
+from kd2deploy.report.report import Report
+from kd2deploy.report.tables.table import Cell, Fact, Table
+
+
+def facts(report: Report) -> list[Fact]:
+    """The headline in four or five figures: the metric, the speed-up, the tail, the size, what distillation brought."""
+    found: list[Fact] = []
+    shipped, teacher = report.deployed, report.first("teacher") or report.first("teacher_same_runtime")
+    unit, _, suffix = metric_unit(report.task)
+    metric = report.task.metric if report.task else "metric"
+    if shipped and shipped.metric:
+        before = f"teacher {point(teacher.metric, unit, suffix=suffix)}" if teacher and teacher.metric else ""
+        found.append(Fact(metric, point(shipped.metric, unit, suffix=suffix), before))
+    for speedup in sorted(report.speedups, key=lambda one: not one.gates):
+        if speedup.ratio.value is not None:
+            against = "eager PyTorch teacher" if speedup.baseline == "eager" else "teacher in the same runtime"
+            ends = interval(speedup.ratio, "ratio")
+            found.append(
+                Fact(
+                    "faster than the " + against, point(speedup.ratio, "ratio"), f"95 % interval {ends}" if ends else ""
+                )
+            )
+    if shipped and shipped.timing:
+        timing = shipped.timing
+        tail = f"P99 {point(timing.p99, 'ms')}"
+        found.append(Fact("median latency", point(timing.median, "ms"), tail))
+    if shipped and shipped.size_mb is not None:
+        before = f"teacher {size(teacher.size_mb)}" if teacher and teacher.size_mb is not None else ""
+        found.append(Fact("size on disk", size(shipped.size_mb), before))
+    gap = report.distillation.gap_closed if report.distillation else None
+    if gap and gap.value is not None:
+        ends = interval(gap, "share", places=0)
+        under = f"95 % interval {ends}" if ends else ""
+        found.append(Fact("gap closed by distillation", percent(gap.value), under))
+    return found
+
+
+def gates(report: Report) -> Table | None:
+    if report.verdict is None or not report.verdict.gates:
+        return None
+    return Table(
+        caption="The limits, and how the measurement stands to them",
+        head=("Gate", "Outcome", "Limit", "Measured", "95 % interval", "In words"),
+        rows=tuple(_gate(report, gate) for gate in report.verdict.gates),
+        numbers=frozenset({2, 3, 4}),
+    )
+
+
+def _gate(report: Report, gate: GateResult) -> tuple[Cell, ...]:
+    suffix = report.task.metric_suffix if report.task and gate.unit == "number" else ""
+    bound = "at most" if gate.bound == "at_most" else "at least"
+    return (
+        Cell(gate.name, code=True),
+        Cell(outcome(gate.outcome), tone=gate.outcome.lower()),
+        Cell(f"{bound} {figure(gate.limit, gate.unit, suffix=suffix)}"),
+        Cell(point(gate.estimate, gate.unit, suffix=suffix)),
+        Cell(interval(gate.estimate, gate.unit) or MISSING),
+        Cell(gate.sentence),
+    )
