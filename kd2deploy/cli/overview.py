@@ -9,6 +9,7 @@ from typing import Any
 
 from kd2deploy.cli.screen import console
 from kd2deploy.core import Target, Task
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.watcher import Silent
 from kd2deploy.data.prepare import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
@@ -105,7 +106,8 @@ def rows_shown(task: Task, splits: Splits, about: str) -> str:
     sizes = (
         f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
     )
-    return f"{about}\n{sizes}; {len(splits.labels)} labels; metric {task.metric.name}"
+    labels = f"; {count_of(len(splits.labels), 'label')}" if splits.labels else ""
+    return f"{about}\n{sizes}{labels}; metric {task.metric}"
 
 
 def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+VAGUE = 10.0
+"""A ratio whose interval spans more than so many times is told by its ends: its middle says nothing. Ours."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -25,3 +28,10 @@ def estimate(value: float | None, low: float | None = None, high: float | None =
 def needs(samples: int) -> Estimate:
     """A percentile that is not stated, because that takes at least `samples` samples."""
     return Estimate(None, note=f"n/a (needs {samples:,})")
+
+
+def is_vague(low: float | None, high: float | None) -> bool:
+    """Whether a ratio's interval spans more than an order of magnitude, or has no end."""
+    if low is None or high is None or not math.isfinite(high):
+        return True
+    return low <= 0 or high > VAGUE * low

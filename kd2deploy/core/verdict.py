@@ -65,6 +65,11 @@ class Verdict:
         return self.outcome.exit_code
 
     @property
+    def further(self) -> tuple[str, ...]:
+        """The reasons that the sentence does not name."""
+        return tuple(reason for reason in self.reasons if reason not in self.sentence)
+
+    @property
     def told(self) -> str:
         """The sentence without the outcome's word, for a page that has just shown it."""
         return self.sentence.removeprefix(f"{self.outcome}: ")

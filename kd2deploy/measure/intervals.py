@@ -23,6 +23,12 @@ class Interval:
         """Half-width as a share of the estimate; infinite where the estimate is 0."""
         return self.half_width / abs(self.estimate) if self.estimate else math.inf
 
+    def within(self, least: float, most: float) -> "Interval":
+        """The interval without what is not possible; an end that the data does not bound stays open."""
+        low = max(self.low, least) if math.isfinite(self.low) else self.low
+        high = min(self.high, most) if math.isfinite(self.high) else self.high
+        return Interval(self.estimate, low, high)
+
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
 

@@ -21,9 +21,19 @@ from kd2deploy.measure.statistics import ROUNDING, geometric_mean, mean_over_see
 RESAMPLES = 500
 
 
-def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed, and where all seeds differ by the same."""
-    return mean_over_seeds([one - other for one, other in zip(ours, theirs, strict=True)])
+def score_over_seeds(scores: Sequence[float], share: bool) -> Interval:
+    """Mean of a metric over the seeds; of a `share` without what lies outside of 0..1."""
+    known = mean_over_seeds(scores)
+    return known.within(0.0, 1.0) if share else known
+
+
+def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float], share: bool = False) -> Interval:
+    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed, and where all seeds differ by the same.
+
+    Of two shares without what cannot be: nothing is gained beyond 1, and no more lost than there was.
+    """
+    known = mean_over_seeds([one - other for one, other in zip(ours, theirs, strict=True)])
+    return known.within(-1.0, 1.0) if share else known
 
 
 def ratio_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kd2deploy.core import Gates
-from kd2deploy.core.estimate import Estimate, estimate
+from kd2deploy.core.estimate import Estimate, is_vague
 from kd2deploy.core.figures import SUFFIX, Unit, apart, as_given, count_of, ends, figure
 from kd2deploy.core.verdict import Bound, GateResult, Outcome, Verdict
-from kd2deploy.measure.intervals import Figure, Interval, TooFew
+from kd2deploy.measure.intervals import Figure, Interval, TooFew, shown
 from kd2deploy.measure.phrases import PHRASES, Metric, Told
 
 
@@ -33,6 +33,8 @@ GATES: Mapping[str, Gate] = {
 }
 """Every limit of `kd2deploy.core.Gates` but `baseline`, which is a choice and not a limit."""
 
+QUIET = "measure again on a quiet machine, or for longer"
+
 
 def judge(
     gates: Gates,
@@ -41,13 +43,15 @@ def judge(
     remarks: Mapping[str, str] | None = None,
     metric: Metric | None = None,
     subjects: Mapping[str, str] | None = None,
+    caveat: str = "",
 ) -> Verdict:
     """Every limit that is set, held against the figure of the same name in `figures`.
 
     A figure is an Interval, a TooFew, or a plain number that is known exactly (a file's size); one that is missing,
     None or not a number fails its gate. `breaches` are preflight findings, each a sentence: any makes the verdict
     INVALID, because numbers taken of the wrong thing prove nothing; the gates are still shown. `remarks` are what else
-    is to be known of a figure; they change no outcome. `subjects` name what a figure is of (`Told.subject`).
+    is to be known of a figure; they change no outcome. `subjects` name what a figure is of (`Told.subject`). `caveat`
+    ends the sentence: what whoever reads no further must know.
     """
     limits = {name: getattr(gates, name) for name in GATES}
     results = tuple(
@@ -59,12 +63,14 @@ def judge(
         if limit is not None
     )
     if breaches:
-        return Verdict(Outcome.INVALID, f"INVALID: {'; '.join(breaches)}", results, tuple(breaches))
+        more = f" (and {count_of(len(breaches) - 1, 'more reason')})" if breaches[1:] else ""
+        return Verdict(Outcome.INVALID, f"INVALID: {breaches[0]}{more}", results, tuple(breaches))
     if not results:
         return Verdict(Outcome.PASS, "PASS: no gate was set, so nothing could fail")
     outcomes = {result.outcome for result in results}
     worst = next(o for o in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if o in outcomes)
-    return Verdict(worst, f"{worst.value}: {in_one_sentence(results, worst)}", results)
+    sentence = "; ".join(filter(None, (in_one_sentence(results, worst), caveat)))
+    return Verdict(worst, f"{worst.value}: {sentence}", results)
 
 
 def in_one_sentence(results: Sequence[GateResult], worst: Outcome) -> str:
@@ -97,6 +103,10 @@ def gate(
         text = f"{kind.title} was not measured, and a missing figure fails"
         return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.FAIL, text, text)
     outcome = _outcome(kind.bound, limit, figure)
+    if name == "min_speedup" and outcome is not Outcome.FAIL and is_vague(figure.low, figure.high):
+        text = f"{kind.title} cannot be told: {between(figure)} ({as_given(limit, unit)}x asked)"
+        known = shown(figure)
+        return GateResult(name, kind.bound, limit, unit, known, Outcome.INCONCLUSIVE, f"{text}; {QUIET}", text)
     told = Told(
         figure,
         limit,
@@ -111,11 +121,18 @@ def gate(
         kind.bound,
         limit,
         unit,
-        estimate(figure.estimate, figure.low, figure.high),
+        shown(figure),
         outcome,
         in_full(kind, told, outcome),
         PHRASES[name](told),
     )
+
+
+def between(ratio: Interval) -> str:
+    """An interval so wide that its middle is left out."""
+    if math.isfinite(ratio.high):
+        return f"it lies between {figure(ratio.low, 'ratio')} and {figure(ratio.high, 'ratio')}"
+    return f"all that is known is that it is at least {figure(ratio.low, 'ratio')}"
 
 
 def in_full(kind: Gate, told: Told, outcome: Outcome) -> str:

@@ -4,13 +4,14 @@ from kd2deploy.report.html import render_html
 from kd2deploy.report.markdown import render_markdown
 from kd2deploy.report.measurement import Latency, Measurement, Role, thinned
 from kd2deploy.report.model_card import model_card
-from kd2deploy.report.origin import ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
+from kd2deploy.report.origin import UNSTEADY, ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
 from kd2deploy.report.report import SCHEMA_VERSION, Report
 from kd2deploy.report.terminal import print_report
 from kd2deploy.report.training import Candidate, Curve, CurvePoint, Distillation, LayerMap, SeedResult
 
 __all__ = [
     "SCHEMA_VERSION",
+    "UNSTEADY",
     "ArtifactRecord",
     "Candidate",
     "Curve",

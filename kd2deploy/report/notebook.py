@@ -20,7 +20,7 @@ def notebook_html(report: Report, places: dict[str, str] | None = None) -> str:
         .render(
             title=report.title,
             outcome=outcome(verdict.outcome) if verdict else "",
-            sentence=verdict.sentence if verdict else "",
+            sentence=verdict.told if verdict else "",
             table=small(report),
             places=places or {},
         )

@@ -7,6 +7,9 @@ from kd2deploy.core.figures import MetricUnit
 
 Plain = str | int | float | bool | None
 
+UNSTEADY = "unsteady timing"
+"""The word of the finding that says for all timings that they were noisy or cut short."""
+
 
 @dataclass(frozen=True)
 class TaskInfo:
@@ -51,6 +54,8 @@ class Finding:
     sentence: str
     remedy: str = ""
     contender: str = ""
+    word: str = ""
+    """What kind of finding it is, to sort by: "lost class", "unsteady timing", "memory-bound"."""
 
 
 @dataclass(frozen=True)

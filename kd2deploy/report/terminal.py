@@ -59,7 +59,7 @@ def print_verdict(report: Report, console: Console) -> None:
         return
     assert report.verdict is not None
     first = f"{outcome(report.verdict.outcome)}  {report.title}"
-    for line in (first, report.verdict.sentence, *report.verdict.reasons):
+    for line in (first, report.verdict.sentence, *report.verdict.further):
         print_text(line, console)
     print_text("   ".join(f"{fact.value} {fact.label}" for fact in facts(report)), console)
 
@@ -67,7 +67,7 @@ def print_verdict(report: Report, console: Console) -> None:
 def _verdict(report: Report) -> Panel:
     assert report.verdict is not None
     word = report.verdict.outcome
-    lines = [Text(report.verdict.told, style="bold"), *(Text(reason) for reason in report.verdict.reasons)]
+    lines = [Text(report.verdict.told, style="bold"), *(Text(reason) for reason in report.verdict.further)]
     figures = Text("   ".join(f"{fact.value} {fact.label}" for fact in facts(report)))
     return Panel(
         Group(*lines, *([figures] if figures.plain else [])),

@@ -62,7 +62,15 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     }
     found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
     metric = Metric(job.task_info.metric, job.task_info.metric_unit, job.task_info.metric_suffix)
-    return Judged(judge(target.gates, figures, found, remarks, metric, subjects), compared(field, target), drops)
+    verdict = judge(target.gates, figures, found, remarks, metric, subjects, disturbed(measured, target.gates))
+    return Judged(verdict, compared(field, target), drops)
+
+
+def disturbed(measured: Measured, gates: Gates) -> str:
+    """Said in the verdict itself where a time is judged that was taken while others worked."""
+    times = gates.min_speedup, gates.p50_ms, gates.p99_ms
+    held = any(limit is not None for limit in times)
+    return "timed while others used the machine (see What to know)" if held and measured.company else ""
 
 
 def made_of(field: Field) -> tuple[Artifact, ...]:

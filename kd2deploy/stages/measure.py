@@ -17,7 +17,7 @@ from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import contradiction, race
-from kd2deploy.measure.machine import changed, describe_machine, preflight, state
+from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.timing import Contender, Timing
@@ -40,6 +40,8 @@ class Measured:
     breaches: tuple[str, ...]
     """What makes the measurement INVALID."""
     notes: tuple[str, ...]
+    company: tuple[str, ...] = ()
+    """What others took of the machine meanwhile, beyond what a measurement bears; told among the notes."""
 
 
 def measure(job: Job, field: Field, target: Target) -> Measured:
@@ -69,6 +71,7 @@ def measure(job: Job, field: Field, target: Target) -> Measured:
         found["after"],
         tuple(found["breaches"]),
         tuple(found["notes"]),
+        tuple(found["company"]),
     )
 
 
@@ -135,6 +138,7 @@ def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Pat
         "after": after.to_json(),
         "breaches": list(checked.breaches),
         "notes": [*checked.notes, *changed(before, after), *contradictions],
+        "company": company(before, after),
     }
 
 

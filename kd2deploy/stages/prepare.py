@@ -31,8 +31,8 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
         limit_labels=recipe.limit_labels,
         missing=recipe.missing,
     )
-    sizes = len(splits.train), len(splits.validation), len(splits.eval), len(splits.labels)
-    log.info("%s: %d training, %d validation, %d evaluation rows; %d labels", tables.about, *sizes)
+    sizes = len(splits.train), len(splits.validation), len(splits.eval)
+    log.info("%s: %d training, %d validation, %d evaluation rows", tables.about, *sizes)
     try:
         task = kind(**{**arguments, "labels": list(splits.labels)})
     except ValueError as error:

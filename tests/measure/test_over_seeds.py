@@ -13,6 +13,7 @@ from kd2deploy.measure.over_seeds import (
     difference_over_seeds,
     gap_closed_over_seeds,
     ratio_over_seeds,
+    score_over_seeds,
 )
 from kd2deploy.tasks.text_classification import TextClassification
 
@@ -106,3 +107,14 @@ def test_trainings_scored_on_other_examples_are_refused():
     one, other = scores([1, 0, 1]), scores([1, 0])
     with pytest.raises(MeasureError, match="same evaluation set"):
         difference_over_examples(small_task(), [one], [other], np.random.default_rng(0))
+
+
+def test_no_interval_over_seeds_leaves_what_is_possible() -> None:
+    mean = score_over_seeds([0.99, 0.90, 0.999], share=True)
+    assert mean.low > 0.7
+    assert mean.high == 1.0
+    assert score_over_seeds([0.99, 0.90, 0.999], share=False).high > 1.0
+    assert score_over_seeds([0.01, 0.10, 0.001], share=True).low == 0.0
+    gain = difference_over_seeds([1.0, 0.9], [0.1, 0.2], share=True)
+    assert gain.high == 1.0
+    assert math.isinf(difference_over_seeds([0.9], [0.1], share=True).high), "what one seed does not bound stays open"

@@ -19,7 +19,10 @@ from kd2deploy.measure.verdict import GATES, gate, judge
         (Interval(4.5, 3.9, 5.0), Outcome.INCONCLUSIVE),
         (Interval(3.9, 3.8, 4.0), Outcome.INCONCLUSIVE),
         (Interval(3.5, 3.2, 3.99), Outcome.FAIL),
-        (Interval(4.5, 4.1, math.inf), Outcome.PASS),
+        (Interval(20.0, 8.0, 79.0), Outcome.PASS),
+        (Interval(4.5, 4.1, math.inf), Outcome.INCONCLUSIVE),
+        (Interval(1378.0, 40.0, 9000.0), Outcome.INCONCLUSIVE),
+        (Interval(0.5, 0.01, 3.0), Outcome.FAIL),
     ],
 )
 def test_a_lower_limit_is_held_against_the_pessimistic_end(interval: Interval, outcome: Outcome) -> None:
@@ -108,6 +111,26 @@ def test_the_verdict_is_short_and_tells_what_was_gained_first() -> None:
 )
 def test_each_limit_has_its_phrase(name: str, limit: float, figure: Interval | float, brief: str) -> None:
     assert gate(name, limit, figure, Metric("accuracy"), "joy" if "class" in name else "").brief == brief
+
+
+def test_a_speedup_over_an_order_of_magnitude_is_told_by_its_ends() -> None:
+    wide = gate("min_speedup", 4.0, Interval(1378.0, 40.0, 9000.0))
+    assert wide.brief == "speedup over the teacher cannot be told: it lies between 40.0x and 9,000x (4x asked)"
+    assert wide.sentence == f"{wide.brief}; measure again on a quiet machine, or for longer"
+    assert gate("min_speedup", 4.0, Interval(4.5, 4.1, math.inf)).brief == (
+        "speedup over the teacher cannot be told: all that is known is that it is at least 4.10x (4x asked)"
+    )
+
+
+def test_a_caveat_ends_the_sentence_whatever_the_outcome() -> None:
+    found = judge(Gates(min_speedup=4.0), {"min_speedup": Interval(5.0, 4.5, 5.5)}, caveat="timed beside others")
+    assert found.sentence == "PASS: 5.00x faster (4x asked); timed beside others"
+
+
+def test_of_several_reasons_the_first_is_told_and_the_rest_counted() -> None:
+    found = judge(Gates(), {}, ["no device", "a stale file", "a third"])
+    assert found.sentence == "INVALID: no device (and 2 more reasons)"
+    assert found.further == ("a stale file", "a third")
 
 
 def test_the_baseline_that_flatters_less_is_named() -> None:

@@ -75,3 +75,10 @@ def test_a_run_without_a_teacher_is_judged_by_what_needs_none(field: Field) -> N
     assert found.outcome is Outcome.PASS, found.sentence
     assert decided(alone, gates=Gates(max_drop=0.05)).verdict.outcome is Outcome.FAIL, "what it is held to is missing"
     assert decided(alone).speedups == ()
+
+
+@pytest.mark.parametrize(("gates", "said"), [(Gates(min_speedup=2.0), True), (Gates(max_drop=0.05), False)])
+def test_a_time_that_was_taken_beside_others_is_said_in_the_verdict(field: Field, gates: Gates, said: bool) -> None:
+    disturbed = replace(measured(field), company=("others used 3.1 cores on average",))
+    found = decide(job(), disturbed, replace(TARGET, gates=gates)).verdict
+    assert ("timed while others used the machine" in found.sentence) is said

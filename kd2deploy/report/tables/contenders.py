@@ -15,6 +15,7 @@ from kd2deploy.report.formats import (
     size,
 )
 from kd2deploy.report.measurement import Latency, Measurement, Role
+from kd2deploy.report.origin import UNSTEADY
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables.table import Cell, Table, told, used
 
@@ -36,6 +37,7 @@ def contenders(report: Report) -> Table | None:
         return None
     unit, _, suffix = metric_unit(report.task)
     metric = report.task.metric if report.task else "Metric"
+    said = any(finding.word == UNSTEADY for finding in report.findings)
     return used(
         Table(
             caption="Every artifact that was scored and timed, with 95 % intervals",
@@ -51,14 +53,14 @@ def contenders(report: Report) -> Table | None:
                 "Size",
                 "sha256",
             ),
-            rows=tuple(_contender(one, unit, suffix) for one in report.contenders),
+            rows=tuple(_contender(one, unit, suffix, said) for one in report.contenders),
             numbers=frozenset({2, *range(4, 9)}),
             strong=frozenset(place for place, one in enumerate(report.contenders) if one.deployed),
         )
     )
 
 
-def _contender(one: Measurement, unit: Unit, suffix: str) -> tuple[Cell, ...]:
+def _contender(one: Measurement, unit: Unit, suffix: str, said: bool) -> tuple[Cell, ...]:
     timing = one.timing
     worst = figure(one.classes.get(one.worst_class), "share") if one.worst_class else ""
     shipped = "★ deployed, " if one.deployed else ""
@@ -71,16 +73,18 @@ def _contender(one: Measurement, unit: Unit, suffix: str) -> tuple[Cell, ...]:
         told(timing.median if timing else None, "ms"),
         told(timing.p90 if timing else None, "ms"),
         told(timing.p99 if timing else None, "ms"),
-        _spread(timing),
+        _spread(timing, said),
         Cell(size(one.size_mb), under=f"{parameters(one.parameters)} parameters" if one.parameters else ""),
         Cell(short_hash(one.sha256), code=True),
     )
 
 
-def _spread(timing: Latency | None) -> Cell:
+def _spread(timing: Latency | None, said: bool) -> Cell:
+    """How much requests spread; marked where that is much, unless a finding has `said` so of all of them."""
     if timing is None or timing.cv is None:
         return Cell("")
-    flags = [words for held, words in ((timing.cv_flagged, "⚑ noisy"), (not timing.settled, "⚑ not settled")) if held]
+    marks = ((timing.cv_flagged, "⚑ noisy"), (not timing.settled, "⚑ not settled"))
+    flags = [] if said else [words for held, words in marks if held]
     return Cell(f"{timing.cv:.1%}".replace("%", " %"), under=", ".join(flags), tone="inconclusive" if flags else "")
 
 

@@ -1,5 +1,6 @@
 """The verdict's own tables: the headline's figures and the limits."""
 
+from kd2deploy.core.estimate import Estimate, is_vague
 from kd2deploy.core.figures import percent
 from kd2deploy.core.verdict import GateResult
 from kd2deploy.report.formats import (
@@ -29,9 +30,7 @@ def facts(report: Report) -> list[Fact]:
             against = "eager PyTorch teacher" if speedup.baseline == "eager" else "teacher in the same runtime"
             ends = interval(speedup.ratio, "ratio")
             found.append(
-                Fact(
-                    "faster than the " + against, point(speedup.ratio, "ratio"), f"95 % interval {ends}" if ends else ""
-                )
+                Fact("faster than the " + against, _times(speedup.ratio), f"95 % interval {ends}" if ends else "")
             )
     if shipped and shipped.timing:
         timing = shipped.timing
@@ -46,6 +45,15 @@ def facts(report: Report) -> list[Fact]:
         under = f"95 % interval {ends}" if ends else ""
         found.append(Fact("gap closed by distillation", percent(gap.value), under))
     return found
+
+
+def _times(ratio: Estimate) -> str:
+    """The ratio; where its interval is so wide that its middle says nothing, its ends."""
+    if not is_vague(ratio.low, ratio.high) or ratio.low is None:
+        return point(ratio, "ratio")
+    if ratio.high is None:
+        return f"at least {figure(ratio.low, 'ratio')}"
+    return f"{figure(ratio.low, 'ratio')} to {figure(ratio.high, 'ratio')}"
 
 
 def gates(report: Report) -> Table | None:

@@ -8,8 +8,8 @@ import numpy as np
 from kd2deploy.core import Scores
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import Figure, Interval, shown
+from kd2deploy.measure.over_seeds import difference_over_seeds
 from kd2deploy.measure.paired import score_difference
-from kd2deploy.measure.statistics import mean_over_seeds
 from kd2deploy.report import Distillation, SeedResult
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples, headline_by_seed
@@ -21,11 +21,12 @@ def distillation(job: Job, method: str, field: Field) -> Distillation:
     metric = job.task.metric.name
     ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
     seeds = tuple(SeedResult(seed, ours.get(seed), plain.get(seed)) for seed in job.recipe.seeds)
-    gains = [ours[seed] - plain[seed] for seed in job.recipe.seeds if seed in ours and seed in plain]
+    both = [seed for seed in job.recipe.seeds if seed in ours and seed in plain]
     teacher, control, student = field.scores("teacher"), field.scores("control"), field.student.scores
     gain: Figure | None = None
-    if len(gains) > 1:
-        gain = mean_over_seeds(gains)
+    if len(both) > 1:
+        share = job.task_info.metric_unit == "share"
+        gain = difference_over_seeds([ours[seed] for seed in both], [plain[seed] for seed in both], share)
     elif control is not None and student is not None:
         gain = score_difference(job.task, student, control, np.random.default_rng(SEED))
     return Distillation(

@@ -12,7 +12,7 @@ from kd2deploy.measure.latency import speedup
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.statistics import CV_LIMIT, noise
 from kd2deploy.measure.timing import Timing
-from kd2deploy.report import Finding
+from kd2deploy.report import UNSTEADY, Finding
 from kd2deploy.report.formats import with_interval
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.judge import Judged
@@ -21,6 +21,7 @@ BANDWIDTH_S = 0.1
 """Seconds for measuring the memory's bandwidth."""
 HEAVY = 0.05
 """A class that loses so much of its recall is told, whatever the mean says. Ours."""
+LOST_CLASS = "lost class"
 MOST_CLASSES = 3
 """Classes that are named; the report's table holds them all."""
 
@@ -43,7 +44,8 @@ def lost_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
     found = [lost_class(one) for one in heavy[:MOST_CLASSES]]
     if len(heavy) > MOST_CLASSES:
         more = count_of(len(heavy) - MOST_CLASSES, "more class loses", "more classes lose")
-        found.append(Finding(f"{more} {as_given(HEAVY, 'points')} points or more of recall: see the table of classes."))
+        lost = f"{as_given(HEAVY, 'points')} points or more of recall"
+        found.append(Finding(f"{more} {lost}: see the table of classes.", word=LOST_CLASS))
     return found
 
 
@@ -53,9 +55,11 @@ def lost_class(one: ClassDrop) -> Finding:
     rows = count_of(one.rows, "row")
     said = f"The class {one.label} falls from a recall of {before} (teacher) to {after} (deployed): {known} on {rows}"
     if one.sure_from <= 0:
-        return Finding(f"{said}, too few to be sure.", "more evaluation rows of this class.")
+        return Finding(f"{said}, too few to be sure.", "more evaluation rows of this class.", word=LOST_CLASS)
     return Finding(
-        f"{said}.", "more training rows of this class; `gates.max_class_drop` holds a run to what a class may lose."
+        f"{said}.",
+        "more training rows of this class; `gates.max_class_drop` holds a run to what a class may lose.",
+        word=LOST_CLASS,
     )
 
 
@@ -69,6 +73,7 @@ def untold_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
             f"{len(few):,} of {len(drops):,} {has} fewer than {LEAST_ROWS} evaluation rows, so that nothing is known "
             f"of what is lost there: {listed(few)}.",
             "more evaluation rows.",
+            word="untold class",
         )
     ]
 
@@ -104,6 +109,7 @@ def unsteady(field: Field, target: Target, cap_s: float) -> list[Finding]:
             "stop what else runs on the machine, or raise `measurement.cap_s`."
             if cut
             else "stop what else runs on the machine.",
+            word=UNSTEADY,
         )
     ]
 
@@ -131,4 +137,4 @@ def why_slow(field: Field, target: Target) -> list[Finding]:
         size_mb=deployed.artifact.weights_mb,
         bandwidth=partial(device_copy_gb_per_s if target.device == "cuda" else copy_gb_per_s, BANDWIDTH_S),
     )
-    return [Finding(one.sentence, one.remedy, deployed.name) for one in found]
+    return [Finding(one.sentence, one.remedy, deployed.name, one.word) for one in found]
