@@ -107,7 +107,7 @@ def rows_shown(task: Task, splits: Splits, about: str) -> str:
         f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
     )
     labels = f"; {count_of(len(splits.labels), 'label')}" if splits.labels else ""
-    return f"{about}\n{sizes}{labels}; metric {task.metric}"
+    return f"{about}\n{sizes}{labels}; metric {task.metric.name}"
 
 
 def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]:

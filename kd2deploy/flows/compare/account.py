@@ -111,7 +111,7 @@ def off_budget(standings: Sequence[Standing], budget_s: float | None) -> list[st
 
 
 def parameters(model: Model) -> int:
-    return sum(weight.numel() for weight in model.task.load(model.folder).parameters())
+    return sum(weight.numel() for weight in model.task.networks.load(model.folder).parameters())
 
 
 def standing(
@@ -123,7 +123,7 @@ def standing(
 ) -> Standing:
     """One method's row. Every method has been trained with the same seeds."""
     own, control = list(outings[name].values()), list(outings[CONTROL].values())
-    scores, controls = ([one.scores.metrics[task.metric] for one in group] for group in (own, control))
+    scores, controls = ([one.scores.metrics[task.metric.name] for one in group] for group in (own, control))
     closed = gap_closed_over_seeds(scores, controls, teacher)
     no_gap = "needs two seeds" if len(own) < 2 else "the teacher is not surely better than no teacher"
     is_control = name == CONTROL
@@ -137,7 +137,7 @@ def standing(
         runs=tuple(
             SeedRun(
                 seed,
-                one.scores.metrics[task.metric],
+                one.scores.metrics[task.metric.name],
                 one.steps,
                 one.seconds,
                 one.distilled.setup,
@@ -145,7 +145,7 @@ def standing(
             )
             for seed, one in outings[name].items()
         ),
-        mean=shown(score_over_seeds(scores, task.metric in task.shares)),
+        mean=shown(score_over_seeds(scores, task.metric.unit == "share")),
         spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         against_baseline=None if name in (BASELINE, CONTROL) else difference(task, own, outings[BASELINE]),
         against_control=None if is_control else difference(task, own, outings[CONTROL]),
@@ -173,8 +173,8 @@ def blocks(method: Any) -> Iterator[str]:
 
 def difference(task: Task, ours: Sequence[Outing], others: Mapping[int, Outing]) -> Difference:
     theirs = list(others.values())
-    mine, other = ([one.scores.metrics[task.metric] for one in group] for group in (ours, theirs))
-    over_seeds = difference_over_seeds(mine, other, task.metric in task.shares)
+    mine, other = ([one.scores.metrics[task.metric.name] for one in group] for group in (ours, theirs))
+    over_seeds = difference_over_seeds(mine, other, task.metric.unit == "share")
     over_examples = difference_over_examples(
         task, [one.scores for one in ours], [one.scores for one in theirs], np.random.default_rng(SEED)
     )
