@@ -43,6 +43,8 @@ class Metric(ABC):
     """The headline metric, a key of `Scores.metrics`; higher is better."""
     unit: MetricUnit = "number"
     """How the headline is told: `share` is a share of one, written in percent."""
+    suffix: str = ""
+    """Written behind a `number`: "dB"."""
     binary: bool = False
     """True when `Scores.correct` is 0/1 and its mean is the headline metric: pairs are then compared by McNemar."""
     chooses: bool = False

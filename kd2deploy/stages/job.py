@@ -45,7 +45,8 @@ class Job:
     @property
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
-        return TaskInfo(self.task.name, self.task.metric.name, self.task.metric.unit, labels=tuple(self.splits.labels))
+        metric = self.task.metric
+        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, tuple(self.splits.labels))
 
 
 @dataclass(frozen=True)
