@@ -8,6 +8,7 @@ shown as a diff.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -33,6 +34,8 @@ source_paths =
     kd2deploy
 only_mutate =
 {files}
+also_copy =
+    docs
 pytest_add_cli_args =
     -p
     no:cacheprovider
@@ -86,10 +89,12 @@ def outcomes(folder: Path, method: str) -> dict[str, str]:
 
 def diff(folder: Path, mutant: str) -> list[str]:
     """The lines that a mutant takes away and puts in."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "mutmut", "show", mutant], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return [line for line in shown.stdout.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+    file = Path("kd2deploy", "methods", f"{mutant.split('.')[2]}.py")
+    with contextlib.chdir(folder):  # where mutmut looks for its own files
+        shown = get_diff_for_mutant(mutant, path=file)
+    return [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
 
 
 def counted(found: dict[str, str]) -> dict[str, int]:
