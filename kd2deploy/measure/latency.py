@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Feed, Target, usable_cores
+from kd2deploy.core.figures import figure
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, write_feeds
 from kd2deploy.measure.heat import Asked, Heat, Lane, OnProgress
@@ -115,8 +116,9 @@ def contradiction(timing: Timing, in_flight: int) -> str:
     if 1 / CONTRADICTS <= busy <= CONTRADICTS:
         return ""
     return (
-        f"{timing.name} answered {rate.estimate / timing.batch:.3g} requests a second one after the other, and a "
-        f"request took it {mean_ms:.3g} ms, which would be {1e3 / mean_ms:.3g} a second: the machine did other work "
+        f"{timing.name} answered {figure(rate.estimate / timing.batch, 'number')} requests a second one after the "
+        f"other, and a request took it {figure(mean_ms, 'ms')}, which would be {figure(1e3 / mean_ms, 'number')} a "
+        "second: the machine did other work "
         "while one of the two was taken"
     )
 

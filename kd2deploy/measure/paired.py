@@ -71,6 +71,17 @@ def paired_retention(one: Array, other: Array, confidence: float = CONFIDENCE) -
     return Interval(estimate, math.exp(centre - reach), math.exp(centre + reach))
 
 
+def share_of(correct: Array, confidence: float = CONFIDENCE) -> Interval:
+    """Mean of 0/1 scores [N] with the score interval of a proportion.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    _check_binary(correct, correct)
+    hits = int(np.count_nonzero(correct))
+    known = stats.binomtest(hits, len(correct)).proportion_ci(confidence, method="wilson")
+    return Interval(hits / len(correct), float(known.low), float(known.high))
+
+
 def bootstrap_difference(
     headline: Headline, truth: Array, one: Array, other: Array, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:

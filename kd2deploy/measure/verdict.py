@@ -33,6 +33,7 @@ GATES: Mapping[str, Gate] = {
 }
 """Every limit of `kd2deploy.core.Gates` but `baseline`, which is a choice and not a limit."""
 
+NO_GAP = "the teacher is not surely better than the control"
 QUIET = "measure again on a quiet machine, or for longer"
 
 
@@ -107,6 +108,9 @@ def gate(
         text = f"{kind.title} cannot be told: {between(figure)} ({as_given(limit, unit)}x asked)"
         known = shown(figure)
         return GateResult(name, kind.bound, limit, unit, known, Outcome.INCONCLUSIVE, f"{text}; {QUIET}", text)
+    if name == "min_gap_closed" and not math.isfinite(figure.low) and not math.isfinite(figure.high):
+        text = f"{kind.title} cannot be told: {NO_GAP}"
+        return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.INCONCLUSIVE, text, text)
     told = Told(
         figure,
         limit,

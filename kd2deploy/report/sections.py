@@ -14,7 +14,7 @@ CAPTIONS = {
     "The deployed artifact is outlined.",
     "latency": "How long one request takes. Each dot is an order statistic of the timed requests, each box the middle "
     "half of them; a percentile is marked only where enough requests were timed to state it.",
-    "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number below a point is the "
+    "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number above a point is the "
     "change against the step before. Bars are 95 % intervals.",
     "distillation": "Each line is one seed: the same network with the same budget, trained without and with the "
     "teacher.",

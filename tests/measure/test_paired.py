@@ -18,6 +18,7 @@ from kd2deploy.measure.paired import (
     paired_retention,
     score_difference,
     score_retention,
+    share_of,
 )
 
 
@@ -138,3 +139,12 @@ def test_a_metric_that_is_mostly_undefined_has_no_interval() -> None:
         bootstrap(lambda at: math.nan, 10, np.random.default_rng(0), resamples=50)
     with pytest.raises(MeasureError, match="scores of 0 and 1"):
         paired_difference(np.full(5, 0.5), np.ones(5))
+
+
+def test_a_share_of_right_answers_is_no_point_where_all_are_right() -> None:
+    """Wilson's interval for 120 of 120: n / (n + z^2)."""
+    found = share_of(np.ones(120, dtype=int))
+    assert (found.estimate, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(120 / (120 + 1.959964**2))
+    half = share_of(np.array([0, 1] * 60))
+    assert half.low == pytest.approx(1 - half.high)

@@ -122,6 +122,15 @@ def test_a_speedup_over_an_order_of_magnitude_is_told_by_its_ends() -> None:
     )
 
 
+def test_a_share_of_no_gap_is_no_figure() -> None:
+    found = gate("min_gap_closed", 0.1, Interval(-0.67, -math.inf, math.inf))
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.estimate.value is None
+    assert found.brief == (
+        "gap closed between control and teacher cannot be told: the teacher is not surely better than the control"
+    )
+
+
 def test_a_caveat_ends_the_sentence_whatever_the_outcome() -> None:
     found = judge(Gates(min_speedup=4.0), {"min_speedup": Interval(5.0, 4.5, 5.5)}, caveat="timed beside others")
     assert found.sentence == "PASS: 5.00x faster (4x asked); timed beside others"

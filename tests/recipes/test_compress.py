@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from recipes.fields import EMPTY_HERE, empty
 from recipes.small_run import recipe, written
 
 from kd2deploy.errors import Kd2DeployError
@@ -35,6 +36,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(folder: Path) -> Result:
     (found,) = compress(Recipe.parse(recipe(folder)), folder / "run")
+    return found
+
+
+@pytest.fixture(scope="module")
+def again(folder: Path, result: Result) -> Result:
+    (found,) = compress(Recipe.parse(recipe(folder)), folder / "run")
+    return found
+
+
+@pytest.fixture(scope="module")
+def failed(folder: Path, again: Result) -> Result:
+    strict = recipe(folder, gates={"min_speedup": 1e9})  # beyond the widest interval of a busy machine too
+    (found,) = compress(Recipe.parse(strict), folder / "run")
+    return found
+
+
+PLAN = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2}}
+
+
+@pytest.fixture(scope="module")
+def planned(folder: Path) -> Result:
+    """A run whose plan finds no candidate that can pass, and that was killed in it once."""
+    gates = {"min_speedup": 10_000.0}
+    file = written(folder, student=PLAN, gates=gates)
+    killed_in(["kd2deploy.stages.plan.remove", "plan-cpu"], "compress", str(file), "--out", str(folder / "plan"))
+    (found,) = compress(Recipe.parse(recipe(folder, student=PLAN, gates=gates)), folder / "plan")
     return found
 
 
@@ -61,8 +88,12 @@ def test_the_report_says_what_was_measured_of_which_bytes(result: Result) -> Non
         assert (result.folder / page).stat().st_size > 1000
 
 
-def test_it_runs_again_without_doing_anything_again(folder: Path, result: Result) -> None:
-    (again,) = compress(Recipe.parse(recipe(folder)), folder / "run")
+def test_no_field_of_a_report_is_filled_by_no_run(result: Result, failed: Result, planned: Result) -> None:
+    lacking = empty(result.report, failed.report, planned.report)
+    assert lacking == set(EMPTY_HERE), "fill it, delete it, or say why it may be empty"
+
+
+def test_it_runs_again_without_doing_anything_again(again: Result, result: Result) -> None:
     assert all(stage.reused for stage in again.report.stages)
     assert again.report.verdict == result.report.verdict
 
@@ -140,29 +171,25 @@ def test_what_a_run_came_to_is_one_document_of_every_command_that_shows_it(folde
     assert found["targets"][0]["bundle"] == str(result.bundle)
 
 
-def test_an_impossible_gate_fails_with_the_whole_report(folder: Path, result: Result) -> None:
-    strict = recipe(folder, gates={"min_speedup": 1e9})  # beyond the widest interval of a busy machine too
-    (found,) = compress(Recipe.parse(strict), folder / "run")
-    assert found.exit_code == 1
-    assert found.report.findings
-    assert (found.folder / "report.html").exists()
-    trained = {stage.name for stage in found.report.stages if not stage.reused}
+def test_an_impossible_gate_fails_with_the_whole_report(failed: Result) -> None:
+    assert failed.exit_code == 1
+    assert failed.report.findings
+    assert (failed.folder / "report.html").exists()
+    trained = {stage.name for stage in failed.report.stages if not stage.reused}
     assert not {name for name in trained if "seed" in name}, "nothing is trained again for another gate"
 
 
-def test_the_plan_rejects_before_training_what_cannot_pass_also_when_it_was_killed(folder: Path) -> None:
-    plan = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2}}
-    file = written(folder, student=plan, gates={"min_speedup": 10_000.0})
-    killed_in(["kd2deploy.stages.plan.remove", "plan-cpu"], "compress", str(file), "--out", str(folder / "plan"))
-    (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={"min_speedup": 10_000.0})), folder / "plan")
-    assert found.exit_code == 1
-    assert {one.verdict for one in found.report.candidates} == {"rejected"}
-    assert not [stage for stage in found.report.stages if "seed" in stage.name]
-    file = written(folder, student=plan, gates={})
+def test_the_plan_rejects_before_training_what_cannot_pass_also_when_it_was_killed(
+    folder: Path, planned: Result
+) -> None:
+    assert planned.exit_code == 1
+    assert {one.verdict for one in planned.report.candidates} == {"rejected"}
+    assert not [stage for stage in planned.report.stages if "seed" in stage.name]
+    file = written(folder, student=PLAN, gates={})
     done = run("plan", str(file), "--out", str(folder / "plan"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["targets"][0]["outcome"] is None
-    (found,) = compress(Recipe.parse(recipe(folder, student=plan, gates={})), folder / "plan", until="plan")
+    (found,) = compress(Recipe.parse(recipe(folder, student=PLAN, gates={})), folder / "plan", until="plan")
     assert found.report.candidates[0].verdict == "chosen"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recipes.fields import filled
 from recipes.small_run import recipe
 from tiny_models import WORDS
 
@@ -67,6 +68,7 @@ def test_the_student_is_judged_by_sets_of_labels(result: Result) -> None:
     teacher = next(one for one in report.contenders if one.role == "teacher")
     assert teacher.metrics["average_precision"] > 0.6  # it learnt words: by chance it is the labels' share, 0.36
     assert set(deployed.classes) == set(deployed.f1) == set(ABOUT)
+    assert "contenders.f1" in filled(report)
     page = (result.folder / "report.html").read_text()
     assert "F1 per label" in page
     assert "threshold of the student" in page

@@ -34,6 +34,41 @@ LOWEST_CONTRAST = """(() => {
 })()"""
 
 
+OVERLAPS = """(() => {
+  const found = [];
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+    const kinds = '.xtick text, .ytick text, .annotation-text, .legendtext, .xtitle, .ytitle';
+    const texts = [...plot.querySelectorAll(kinds)]
+      .filter(one => one.textContent.trim()).map(one => ({said: one.textContent, box: one.getBoundingClientRect()}))
+      .filter(one => one.box.width > 0);
+    texts.forEach((one, at) => texts.slice(at + 1).forEach(other => {
+      const wide = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
+      const high = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
+      if (wide > 2 && high > 3) found.push(plot.id + ': ' + one.said + ' | ' + other.said);
+    }));
+  }
+  return found;
+})()"""
+"""Texts of one figure whose boxes share more than a line's slack."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_label_of_a_figure_covers_another(browser: Browser, page: Path, width: int) -> None:
+    browser.open(page, width)
+    assert browser.value("document.querySelectorAll('.js-plotly-plot .ytick text').length") > 10
+    assert browser.value(OVERLAPS) == []
+
+
+def test_a_long_chain_of_drops_is_read_on_a_phone(browser: Browser, report: Report, tmp_path: Path) -> None:
+    first, *rest = report.drop_chain
+    names = ("student", "onnx", "onnx-fused-int8 / fused_from_onnx", "deployed (onnx-fused-int8)")
+    long = tuple(replace(link, step=name) for link, name in zip(rest, names, strict=True))
+    path = tmp_path / "report.html"
+    path.write_text(render_html(replace(report, drop_chain=(first, *long))), encoding="utf-8")
+    browser.open(path, 390)
+    assert browser.value(OVERLAPS) == []
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_draws_its_figures_quietly_and_fits(browser: Browser, page: Path, width: int, dark: bool) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.verdict import Outcome, Verdict
 from kd2deploy.report import (
+    UNSTEADY,
     ArtifactRecord,
     Finding,
     Measurement,
@@ -25,7 +26,7 @@ from kd2deploy.report import (
 )
 from kd2deploy.report.markdown import escaped, fenced
 from kd2deploy.report.sections import sections
-from kd2deploy.report.tables import contenders, costs, lineage
+from kd2deploy.report.tables import contenders, costs, facts, lineage
 from tests.report.example import HOSTILE, example, profile_alone
 
 GITHUB = MarkdownIt("gfm-like", {"linkify": False})
@@ -200,3 +201,24 @@ def test_lineage_puts_every_artifact_under_its_parent_and_cuts_circles() -> None
     selfmade = lineage(Report("x", lineage=(ArtifactRecord("a", "1", "1"), ArtifactRecord("b", "2", "1"))))
     assert selfmade is not None
     assert len(selfmade.rows) == 2
+
+
+def test_noise_that_one_finding_tells_is_not_told_again_in_every_row() -> None:
+    def spreads(report: Report) -> list[str]:
+        found = contenders(report)
+        assert found is not None
+        return [row[found.head.index("Spread (CV)")].under for row in found.rows]
+
+    noisy = example()
+    assert "⚑ noisy, ⚑ not settled" in spreads(noisy)
+    told = replace(noisy, findings=(Finding("All 6 timings are noisy.", word=UNSTEADY),))
+    assert set(spreads(told)) == {""}
+
+
+def test_a_speedup_of_no_clear_size_is_told_by_its_ends() -> None:
+    known = replace(example().speedups[0], ratio=Estimate(1378.0, 40.0, 9000.0))
+    (fact,) = (fact for fact in facts(replace(example(), speedups=(known,))) if "faster" in fact.label)
+    assert fact.value == "40.0x to 9,000x"
+    open_ended = replace(known, ratio=Estimate(4.5, 4.1))
+    (fact,) = (fact for fact in facts(replace(example(), speedups=(open_ended,))) if "faster" in fact.label)
+    assert fact.value == "at least 4.10x"

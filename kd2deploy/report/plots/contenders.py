@@ -71,9 +71,8 @@ def accuracy_latency(report: Report) -> Figure | None:
             hoverinfo="text",
         )
     _accuracy_speed_limits(drawing, report, scale)
-    drawing.update_xaxes(
-        title_text="median latency (ms): further left is faster", **log_ticks([median.value for *_, median in shown])
-    )
+    reach = [end for *_, median in shown for end in (median.low, median.value, median.high)]
+    drawing.update_xaxes(title_text="median latency (ms): further left is faster", **log_ticks(reach))
     drawing.update_yaxes(title_text=title)
     return drawing
 

@@ -37,6 +37,8 @@ ROLE_SYMBOL: dict[Role, str] = {
     "link": "line-ns",
 }
 SEED_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+LONG_AXIS = 2.5
+"""Powers of ten beyond which only they are labelled, so that labels have room on a phone. Ours."""
 LINE_PX = 17
 """Height of a legend's row."""
 
@@ -112,10 +114,12 @@ def gate_limit(report: Report, name: str) -> float | None:
 
 
 def log_ticks(values: Sequence[float | None]) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, and room on both sides."""
+    """A logarithmic axis with room on both sides; ticks at 1, 2 and 5 times the powers of ten, or at these alone where
+    the axis is long."""
     known = [value for value in values if value and value > 0]
     if not known:
         return {"type": "linear"}
     low, high = log10(min(known)) - 0.15, log10(max(known)) + 0.15
-    ticks = [digit * 10.0**power for power in range(floor(low), floor(high) + 1) for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if high - low < LONG_AXIS else (1,)
+    ticks = [digit * 10.0**power for power in range(floor(low), floor(high) + 1) for digit in digits]
     return {"type": "log", "range": [low, high], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

@@ -54,7 +54,7 @@ def contenders(report: Report) -> Table | None:
                 "sha256",
             ),
             rows=tuple(_contender(one, unit, suffix, said) for one in report.contenders),
-            numbers=frozenset({2, *range(4, 9)}),
+            numbers=frozenset(range(2, 9)),
             strong=frozenset(place for place, one in enumerate(report.contenders) if one.deployed),
         )
     )

@@ -74,7 +74,7 @@ def _gate(report: Report, gate: GateResult) -> tuple[Cell, ...]:
         Cell(gate.name, code=True),
         Cell(outcome(gate.outcome), tone=gate.outcome.lower()),
         Cell(f"{bound} {figure(gate.limit, gate.unit, suffix=suffix)}"),
-        Cell(point(gate.estimate, gate.unit, suffix=suffix)),
+        Cell(_times(gate.estimate) if gate.unit == "ratio" else point(gate.estimate, gate.unit, suffix=suffix)),
         Cell(interval(gate.estimate, gate.unit) or MISSING),
         Cell(gate.sentence),
     )

@@ -10,6 +10,7 @@ from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import Figure, Interval, shown
 from kd2deploy.measure.over_seeds import difference_over_seeds
 from kd2deploy.measure.paired import score_difference
+from kd2deploy.measure.verdict import NO_GAP
 from kd2deploy.report import Distillation, SeedResult
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples, headline_by_seed
@@ -48,7 +49,7 @@ def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None
     if teacher.metrics[metric] <= control.metrics[metric]:
         return Estimate(None, note="n/a (the teacher is no better than the control)")
     if isinstance(gap, Interval) and not math.isfinite(gap.low):
-        return Estimate(None, note="n/a (the teacher is not surely better than the control)")
+        return Estimate(None, note=f"n/a ({NO_GAP})")
     return shown(gap)
 
 

@@ -8,7 +8,7 @@ from kd2deploy.core import Scores, Task
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
-from kd2deploy.measure.paired import bootstrap
+from kd2deploy.measure.paired import bootstrap, share_of
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Timing
 from kd2deploy.report import Latency, Measurement, thinned
@@ -47,7 +47,9 @@ def contender(task: Task, entry: Entry) -> Measurement:
 
 
 def metric_of(task: Task, scores: Scores) -> Estimate:
-    """The headline metric with a 95 % interval: the paired difference to a score of nought, resampled over examples."""
+    """The headline metric with a 95 % interval over the examples; where all are right, it does not end at a point."""
+    if task.metric.binary:
+        return shown(share_of(scores.correct))
 
     def headline(drawn: Any) -> float:
         return task.metric.headline(scores.truth[drawn], scores.predictions[drawn])
