@@ -1,15 +1,17 @@
 """The dry run: what it looks at, and in which order."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from recipes.small_run import recipe
 
-from kd2deploy.cli.overview import left_out, overview
+from kd2deploy.cli.overview import left_out, overview, rows_shown
 from kd2deploy.core import Target, Variant
 from kd2deploy.errors import ModelError, RecipeError
 from kd2deploy.recipe import Recipe
+from kd2deploy.stages.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,26 @@ def test_the_whole_time_is_estimated_from_steps_of_the_real_networks(folder: Pat
 def test_a_plans_trainings_are_said_not_to_be_estimated(folder: Path) -> None:
     told = overview(Recipe.parse(recipe(folder, student={"plan": {}}))).stages["time"]
     assert "not counted: the plan and all trainings" in told
+
+
+def regression(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The recipe on rows whose label is a number."""
+    file = folder / "numbers.csv"
+    file.write_text("sentence,label\n" + "".join(f"the film is good {at},{at / 10}\n" for at in range(40)))
+    data = {"use": "files", "train": str(file), "eval": str(file), "text": "sentence", "label": "label"}
+    return recipe(folder, data=data, task={"use": "text_classification", "labels": [], "max_length": 16}, **changes)
+
+
+def test_a_regression_has_no_labels_to_count(folder: Path) -> None:
+    task, splits, about = prepare(Recipe.parse(regression(folder)))
+    assert "label" not in rows_shown(task, splits, about)
+    task, splits, about = prepare(Recipe.parse(recipe(folder)))
+    assert "; 2 labels; metric accuracy" in rows_shown(task, splits, about)
+
+
+def test_a_regression_is_not_held_to_the_recall_of_classes(folder: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        prepare(Recipe.parse(regression(folder, gates={"max_drop": 0.02, "max_class_drop": 0.05})))
+    (fault,) = caught.value.faults
+    assert str(fault).startswith("gates.max_class_drop")
+    assert "this task has none" in fault.message

@@ -338,6 +338,18 @@ def test_flags_and_init_tell_a_regression_and_pictures_by_the_data(tmp_path: Pat
     Recipe.parse(pictures)
 
 
+def test_flags_may_hold_the_whole_and_each_class_at_once(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\ngood,1\nbad,0\n")
+    gates = {"max_drop": 0.02, "max_class_drop": 0.05}
+    columns = {"text": "text", "label": "label"}
+    flags = {"teacher": "dir", "train": str(rows), "eval": str(rows), "task": None, "columns": columns}
+    recipe, _ = recipe_from(
+        None, {**flags, "method": None, "epochs": None, "seeds": None, "targets": [], "gates": gates}
+    )
+    assert (recipe.gates.max_drop, recipe.gates.max_class_drop) == (0.02, 0.05)
+
+
 def test_a_file_whose_name_needs_quotes_stays_itself_in_the_written_recipe(tmp_path: Path) -> None:
     file = tmp_path / "my: data, {1}.csv"
     file.write_text("text,label\ngood,1\n")
