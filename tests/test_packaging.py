@@ -59,3 +59,9 @@ def test_every_extra_brings_a_package_that_the_program_or_its_tests_import() -> 
                 words = [name, *brings]
                 idle += [wanted] if not any(re.search(rf"\b{re.escape(word)}\b", code) for word in words) else []
     assert idle == []
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Such files stop the collection of all, but only where they are collected together."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []
