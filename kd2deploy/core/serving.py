@@ -58,9 +58,12 @@ def opened_in_bundle(artifact: Artifact) -> str:
     return f"{place_in_bundle(artifact)}/{opens}" if opens else place_in_bundle(artifact)
 
 
-def code_that_opens(artifact: Artifact, auto: str) -> str:
-    """Python that opens an artifact where it lies in a bundle; `auto` is the class of transformers for its network."""
-    filled = {"{file}": repr(opened_in_bundle(artifact)), "{auto}": auto, "{trust}": repr([artifact.opened_by])}
+def code_that_opens(artifact: Artifact, auto: str, file: str = "") -> str:
+    """Python that opens an artifact where it lies in a bundle, or as the `file` that is named, and defines `run`.
+
+    `auto` is the class of transformers for its network.
+    """
+    filled = {"{file}": repr(file or opened_in_bundle(artifact)), "{auto}": auto, "{trust}": repr([artifact.opened_by])}
     code = serving(artifact).code
     for name, value in filled.items():
         code = code.replace(name, value)

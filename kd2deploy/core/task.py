@@ -59,10 +59,11 @@ class Task(ABC):
         """The same task with the ports of the network in `folder`: teacher and student may read different inputs."""
 
     @abstractmethod
-    def snippet(self, file: str, folder: Path) -> str:
-        """Python code that serves the bundle's `file` with its runtime and the preprocessing library alone.
+    def snippet(self, opening: str, folder: Path) -> str:
+        """Python code that serves a bundle's file with its runtime and the preprocessing library alone.
 
-        `folder` holds the network that it was made of.
+        `opening` is the session's part of it: code that opens the file and defines `run(feed) -> {output: array}`.
+        `folder` holds the network that the file was made of.
         """
 
     def tuned(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Task:

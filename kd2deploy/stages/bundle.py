@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kd2deploy.core import Artifact, Target
-from kd2deploy.core.serving import opened_in_bundle, serving
+from kd2deploy.core.serving import code_that_opens, serving
 from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.bundle import open_bundle, write_bundle
@@ -83,7 +83,8 @@ def check(job: Job, student: Distilled, folder: Path) -> None:
 
 def snippet(student: Distilled, artifact: Artifact) -> str:
     """Plain code that serves the bundle's deployed file without kd2deploy, for its card."""
-    return student.model.task.snippet(opened_in_bundle(artifact), student.model.folder)
+    task = student.model.task
+    return task.snippet(code_that_opens(artifact, task.networks.auto), student.model.folder)
 
 
 def requirements(code: str) -> list[str]:

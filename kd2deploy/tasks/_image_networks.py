@@ -11,14 +11,14 @@ from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
-from kd2deploy.tasks._image_reader import AUTO, ImageReader
+from kd2deploy.tasks._image_reader import ImageReader
 from kd2deploy.tasks._losses import cross_entropy
 
 
 class ImageNetworks(TaskNetworks):
     """Classifiers with one output per label."""
 
-    auto = AUTO
+    auto = "AutoModelForImageClassification"
 
     def __init__(self, labels: tuple[str, ...], reader: ImageReader) -> None:
         self.labels, self.reader = labels, reader

@@ -17,13 +17,12 @@ from kd2deploy.networks.folder import read_config
 from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
 from kd2deploy.tasks._images import pixels, unreadable
 from kd2deploy.tasks._served_pictures import write_processor
-from kd2deploy.tasks._snippets import picture_code, runtime_code
+from kd2deploy.tasks._snippets import picture_code
 from kd2deploy.tasks._targets import Target
 
 if TYPE_CHECKING:
     from kd2deploy.core import Batch
 
-AUTO = "AutoModelForImageClassification"
 """The transformers class that loads the networks."""
 
 SNIPPET = """\
@@ -115,10 +114,10 @@ class ImageReader(Reader):
     def write_as_judged(self, folder: Path) -> None:
         write_processor(folder, self.channels)
 
-    def snippet(self, file: str, folder: Path, labels: Sequence[str]) -> str:
-        """Code that serves `file` and answers one of `labels`."""
+    def snippet(self, opening: str, folder: Path, labels: Sequence[str]) -> str:
+        """Code that goes on from `opening`, which defines `run`, and answers one of `labels`."""
         return SNIPPET.format(
-            runtime=runtime_code(file, AUTO),
+            runtime=opening,
             prepare=picture_code(processor(folder.resolve()), self.channels),
             labels=list(labels),
         )

@@ -1,70 +1,9 @@
-"""Plain Python that serves a deployed file without this package: its runtime, and how texts and pictures are read."""
+"""Plain Python that reads texts and pictures for a deployed file without this package."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from kd2deploy.networks.image_processor import Processor
 from kd2deploy.tasks._images import MODES
-
-ONNX = """\
-import onnxruntime
-
-session = onnxruntime.InferenceSession({file!r}, providers=onnxruntime.get_available_providers())
-
-
-def run(feed):
-    names = [port.name for port in session.get_outputs()]
-    return dict(zip(names, session.run(names, {{port.name: feed[port.name] for port in session.get_inputs()}})))
-"""
-
-OPENVINO = """\
-import openvino
-
-compiled = openvino.compile_model({file!r}, "CPU")
-
-
-def run(feed):
-    found = compiled({{port.any_name: feed[port.any_name] for port in compiled.inputs}})
-    return {{port.any_name: found[port] for port in compiled.outputs}}
-"""
-
-TENSORRT = """\
-import pathlib
-
-import tensorrt
-import torch
-
-runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-engine = runtime.deserialize_cuda_engine(pathlib.Path({file!r}).read_bytes())
-context = engine.create_execution_context()
-ports = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
-inputs = [name for name in ports if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT]
-
-
-def run(feed):
-    held = {{name: torch.from_numpy(feed[name]).cuda() for name in inputs}}
-    for name, value in held.items():
-        context.set_input_shape(name, tuple(value.shape))
-    for name in ports:
-        if name not in held:
-            held[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
-        context.set_tensor_address(name, held[name].data_ptr())
-    context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-    torch.cuda.synchronize()
-    return {{name: held[name].cpu().numpy() for name in ports if name not in inputs}}
-"""
-
-TORCH = """\
-import torch
-from transformers import {auto}
-
-net = {auto}.from_pretrained({folder!r}).eval()
-
-
-@torch.inference_mode()
-def run(feed):
-    return {{"logits": net(**{{name: torch.from_numpy(value) for name, value in feed.items()}}).logits.numpy()}}
-"""
 
 TOKENIZERS = """\
 import numpy
@@ -143,18 +82,3 @@ def reading_code(texts: str, inputs: Sequence[str]) -> str:
     """Code that defines `encoded(texts) -> {input: array}` as the bundle's tokenizer.json reads them."""
     batch = f"list(zip({texts}))" if "," in texts else texts
     return TOKENIZERS.format(texts=texts, batch=batch, inputs=list(inputs))
-
-
-def runtime_code(file: str, auto: str) -> str:
-    """Code that opens `file` with its runtime and defines `run(feed) -> {output: array}`; by the file's ending.
-
-    What is neither ONNX, OpenVINO nor a TensorRT engine is a folder of transformers, opened by its class `auto`.
-    """
-    ending = PurePath(file).suffix
-    if ending == ".onnx":
-        return ONNX.format(file=file)
-    if ending == ".xml":
-        return OPENVINO.format(file=file)
-    if ending in (".engine", ".plan", ".trt"):
-        return TENSORRT.format(file=file)
-    return TORCH.format(auto=auto, folder=str(PurePath(file).parent) if ending == ".safetensors" else file)

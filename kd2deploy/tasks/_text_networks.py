@@ -16,13 +16,13 @@ from kd2deploy.networks.tokens import pad_of
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._losses import binary_cross_entropy, cross_entropy, squared_error, yes_or_no
-from kd2deploy.tasks._text_reader import AUTO, TextReader
+from kd2deploy.tasks._text_reader import TextReader
 
 
 class TextNetworks(TaskNetworks):
     """Encoders with one output per label, or a single one for a number."""
 
-    auto = AUTO
+    auto = "AutoModelForSequenceClassification"
 
     def __init__(self, labels: tuple[str, ...], reader: TextReader, problem_type: str = SINGLE) -> None:
         self.labels, self.reader, self.problem_type = labels, reader, problem_type

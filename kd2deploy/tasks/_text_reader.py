@@ -20,7 +20,7 @@ from kd2deploy.tasks._encoding import token_columns
 from kd2deploy.tasks._reading import counted, reading_of
 from kd2deploy.tasks._served_texts import server_code
 from kd2deploy.tasks._served_tokens import write_tokenizer
-from kd2deploy.tasks._snippets import reading_code, runtime_code
+from kd2deploy.tasks._snippets import reading_code
 from kd2deploy.tasks._targets import Target
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 TOKEN_TYPED = frozenset({"albert", "bert", "electra", "funnel", "mobilebert", "rembert", "squeezebert", "xlnet"})
 """Model types whose networks tell the two texts of a pair apart by token types, and whose ONNX form has that input."""
 
-AUTO = "AutoModelForSequenceClassification"
 """The transformers class that loads the networks of every task that reads texts."""
 
 SNIPPET = """\
@@ -169,11 +168,12 @@ class TextReader(Reader):
         code = server_code(fields, [port.name for port in self.ports], self.max_length)
         return ServerReader(fields, code, ("tokenizer.json",))
 
-    def snippet(self, file: str, constants: str, answer: str) -> str:
-        """Code that serves `file`: `constants` are lines of their own, `answer` an expression of the logits `found`."""
+    def snippet(self, opening: str, constants: str, answer: str) -> str:
+        """Code that goes on from `opening`, which defines `run`: `constants` are lines of their own, `answer` an expression
+        of the logits `found`."""
         texts = "texts, others" if self.pair else "texts"
         return SNIPPET.format(
-            runtime=runtime_code(file, AUTO),
+            runtime=opening,
             reading=reading_code(texts, [port.name for port in self.ports]),
             texts=texts,
             constants=constants,

@@ -52,5 +52,5 @@ class ImageClassification(Task):
     def at(self, folder: Path) -> ImageClassification:
         return ImageClassification(self.labels, self.metric.name, **ports_of(folder))
 
-    def snippet(self, file: str, folder: Path) -> str:
-        return self.reader.snippet(file, folder, self.labels)
+    def snippet(self, opening: str, folder: Path) -> str:
+        return self.reader.snippet(opening, folder, self.labels)

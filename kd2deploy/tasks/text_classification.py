@@ -57,8 +57,8 @@ class TextClassification(Task):
     def at(self, folder: Path) -> TextClassification:
         return TextClassification(self.labels, metric=self.metric.name, **self.reader.spec_at(folder))
 
-    def snippet(self, file: str, folder: Path) -> str:
+    def snippet(self, opening: str, folder: Path) -> str:
         if not self.labels:
-            return self.reader.snippet(file, "", "found[:, 0].tolist()")
+            return self.reader.snippet(opening, "", "found[:, 0].tolist()")
         constants = f"labels = {list(self.labels)!r}\n"
-        return self.reader.snippet(file, constants, "[labels[place] for place in found.argmax(-1)]")
+        return self.reader.snippet(opening, constants, "[labels[place] for place in found.argmax(-1)]")

@@ -83,9 +83,9 @@ class TextMultilabel(Task):
         arguments = {name: value for name, value in self.spec().items() if name != "use"}
         return TextMultilabel(**{**arguments, **self.reader.spec_at(folder)})
 
-    def snippet(self, file: str, folder: Path) -> str:
+    def snippet(self, opening: str, folder: Path) -> str:
         of_logits = logit(self.metric.threshold)
         constants = (
             f"labels = {list(self.labels)!r}\nthreshold = {of_logits!r}  # a probability of {self.metric.threshold}\n"
         )
-        return self.reader.snippet(file, constants, ANSWER)
+        return self.reader.snippet(opening, constants, ANSWER)

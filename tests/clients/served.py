@@ -11,6 +11,7 @@ from recipes.small_run import write_rows
 from tiny_models import save_encoder
 
 from kd2deploy.core import Artifact, Target, made, open_session
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.exporters.bundle import write_bundle
 from kd2deploy.exporters.onnx import onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
@@ -50,7 +51,7 @@ def serve(place: Path) -> Served:
     for name, convert in (("fp32", onnx_from_torch), ("q8", int8_from_onnx)):
         (place / name).mkdir()
         made_files[name] = convert(made_files.get("fp32", source), task, target, place / name, samples)
-    code = task.snippet(FILES["q8"], student)
+    code = task.snippet(code_that_opens(made_files["q8"], task.networks.auto), student)
     folder = write_bundle(
         place / "models" / "student",
         deployed=made_files["q8"],

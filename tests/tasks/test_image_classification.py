@@ -10,9 +10,11 @@ from PIL import Image
 from tasks.odd_pictures import odd_pictures
 from tiny_models import save_image_net, save_image_processor
 
-from kd2deploy.core import build_task
+from kd2deploy.core import Artifact, build_task
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.networks.image_processor import read_alike
+from kd2deploy.stages.job import TORCH_SESSION
 from kd2deploy.tasks._image_reader import ports_of
 from kd2deploy.tasks.image_classification import ImageClassification
 
@@ -124,7 +126,8 @@ def test_the_snippet_prepares_as_the_task_does(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     net = task.networks.load(tmp_path)
-    exec(task.snippet(".", tmp_path).replace('print(answer("picture.png"))', ""), names)
+    opening = code_that_opens(Artifact(tmp_path, "", TORCH_SESSION), task.networks.auto, ".")
+    exec(task.snippet(opening, tmp_path).replace('print(answer("picture.png"))', ""), names)
     for file in odd_pictures(tmp_path):
         features = task.reader.encode([task.reader.row(str(file))], tmp_path)
         assert np.array_equal(names["prepared"](file), task.reader.feed(features)["pixel_values"]), file

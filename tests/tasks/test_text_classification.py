@@ -8,9 +8,11 @@ import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
 from tiny_models import ENCODERS, encoder_config, save_encoder, save_tokenizer
 
-from kd2deploy.core import build_task
+from kd2deploy.core import build_task, made
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.core.step import clean_look
 from kd2deploy.errors import DataError, ModelError
+from kd2deploy.exporters.onnx import OPENED_BY
 from kd2deploy.tasks._class_metric import macro_f1, matthews, pearson, spearman
 from kd2deploy.tasks._losses import cross_entropy, squared_error
 from kd2deploy.tasks._text_reader import ports_of
@@ -280,7 +282,8 @@ def test_snippet_serves_the_deployed_file(pair: bool, tmp_path: Path, monkeypatc
     task = TextClassification(LABELS, pair=pair)
     names: dict[str, Any] = {}
     task.reader.write_as_judged(tmp_path)
-    exec(task.snippet("model.onnx", tmp_path), names)
+    opening = code_that_opens(made(tmp_path / "model.onnx", OPENED_BY), "", "model.onnx")
+    exec(task.snippet(opening, tmp_path), names)
     given = (["a good film"], ["fine"]) if pair else (["a good film"],)
     assert names["answer"](*given) == ["pos"]
     texts = ["a good film", "very bad " * 100, "fine", ""]

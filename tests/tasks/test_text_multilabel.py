@@ -12,10 +12,12 @@ import torch
 from tiny_models import SEVERAL, save_encoder
 from tiny_models import save_several as save
 
-from kd2deploy.core import build_task
+from kd2deploy.core import Artifact, build_task
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.core.step import counted_logits
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.labels import MULTI, SINGLE
+from kd2deploy.stages.job import TORCH_SESSION
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.tasks.text_multilabel import TextMultilabel
@@ -175,7 +177,8 @@ def test_agreement_counts_labels_one_by_one() -> None:
 def test_the_cards_code_answers_from_the_threshold_on(tmp_path: Path) -> None:
     task = TextMultilabel(LABELS, chosen=0.31).at(save(tmp_path))
     task.reader.write_as_judged(tmp_path)
-    code = task.snippet(str(tmp_path), tmp_path)
+    network = Artifact(tmp_path, "", TORCH_SESSION)
+    code = task.snippet(code_that_opens(network, task.networks.auto, str(tmp_path)), tmp_path)
     texts = ["a good plot", "the film was slow, not fun", "fine", "very dull film " * 30]
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport json\nprint(json.dumps(answer({texts!r})))"],
