@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,25 +53,29 @@ class Bundle:
     """Options that the deployed artifact was measured with."""
 
 
-def write_bundle(
-    folder: Path,
-    *,
-    deployed: Artifact,
-    student: Path,
-    task: Task,
-    target: Target,
-    extra_files: Mapping[str, str | Path],
-    artifacts: Mapping[str, Artifact],
-    sources: Sequence[Artifact] = (),
-    session: Mapping[str, Any] | None = None,
-) -> Path:
-    """Fill the empty `folder` and return it.
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle holds beside the student's own folder."""
 
-    `student` is the student's transformers folder. `artifacts` are all that were made of it, by the name of their
-    variant; `deployed` is the one that won, opened with the options `session`; `sources` are graphs that some of them
-    were built from and can be built from again. `extra_files` are further files by the place they get (`README.md`,
-    `recipe.yaml`, `versions.txt`), as text or as a path to copy.
-    """
+    deployed: Artifact
+    """The one that won."""
+    artifacts: Mapping[str, Artifact]
+    """All that were made of the student, by the name of their variant."""
+    session: Mapping[str, Any] = field(default_factory=dict)
+    """Options that the deployed one is opened with."""
+    sources: Sequence[Artifact] = ()
+    """Graphs that some of them were built from and can be built from again."""
+    files: Mapping[str, str | Path] = field(default_factory=dict)
+    """Further files by the place they get (`README.md`, `recipe.yaml`), as text or as a path to copy."""
+
+    @property
+    def copied(self) -> list[Artifact]:
+        """Those that are copied into it: the student's own folder stands at its top already."""
+        return [self.deployed, *(one for one in (*self.artifacts.values(), *self.sources) if not serving(one).network)]
+
+
+def write_bundle(folder: Path, *, student: Path, task: Task, target: Target, contents: Contents) -> Path:
+    """Fill the empty `folder` and return it. `student` is the student's transformers folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ConvertError(
@@ -80,27 +84,28 @@ def write_bundle(
     copy_network(student, folder)
     task.reader.write_as_judged(folder)
     places: dict[str, str] = {}
-    for artifact in [deployed, *(one for one in (*artifacts.values(), *sources) if not serving(one).network)]:
+    for artifact in contents.copied:
         place = place_in_bundle(artifact)
         if place not in places.values() and artifact.sha256 not in places:
             artifact.verify()
             copy(artifact.path, folder / place)
             places[artifact.sha256] = place
-    for name, content in extra_files.items():
+    for name, content in contents.files.items():
         to = folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
             copy(content, to)
         else:
             to.write_text(content, encoding="utf-8")
-    write_triton(folder, [deployed, *artifacts.values(), *sources], task, target)
+    deployed, artifacts = contents.deployed, contents.artifacts
+    write_triton(folder, [deployed, *artifacts.values(), *contents.sources], task, target)
     manifest = {
         "format": FORMAT,
         "task": task.spec(),
         "target": {"name": target.name, "about": target.about, "device": target.device, "threads": target.threads},
         "workload": dataclasses.asdict(target.workload),
         "deployed": {**deployed.to_json(), "path": places[deployed.sha256]},
-        "session": dict(session or {}),
+        "session": dict(contents.session),
         "variants": {name: places[one.sha256] for name, one in artifacts.items() if one.sha256 in places},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 from tiny_models import save_encoder
 
 from kd2deploy.core import Target, Variant, build_task
-from kd2deploy.exporters.bundle import write_bundle, write_sums
+from kd2deploy.exporters.bundle import Contents, write_bundle, write_sums
 from kd2deploy.stages.job import model_at
 
 TARGET = Target(name="here", about="this machine", device="cpu", variants={"plain": Variant()}, threads=1)
@@ -21,12 +21,14 @@ def small_bundle(folder: Path, **extra_files: str | Path) -> Path:
     student = model_at(encoder, task)
     return write_bundle(
         folder / "bundle",
-        deployed=student.artifact,
         student=encoder,
         task=task,
         target=TARGET,
-        extra_files={"README.md": "# A student\n", **extra_files},
-        artifacts={"plain": student.artifact},
+        contents=Contents(
+            deployed=student.artifact,
+            files={"README.md": "# A student\n", **extra_files},
+            artifacts={"plain": student.artifact},
+        ),
     )
 
 

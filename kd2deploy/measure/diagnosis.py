@@ -8,7 +8,7 @@ import numpy as np
 from kd2deploy.core.figures import Unit, as_given, bare, figure, percent
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import Machine
-from kd2deploy.measure.statistics import Ratio, noise
+from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Timing
 
 HOST_BOUND = 0.8
@@ -41,33 +41,19 @@ class Case:
     teacher: Timing
     ratio: Interval | None
     limit: float
-    machine: Machine | None
-    precision: str
-    size_mb: float | None
-    bandwidth: Callable[[], float] | None
+    machine: Machine | None = None
+    precision: str = "fp32"
+    size_mb: float | None = None
+    bandwidth: Callable[[], float] | None = None
+    """Measures the memory's GB/s; asked only where there is something to explain."""
 
 
-def diagnose(
-    student: Timing,
-    teacher: Timing,
-    ratio: Ratio | None,
-    limit: float,
-    *,
-    machine: Machine | None = None,
-    precision: str = "fp32",
-    size_mb: float | None = None,
-    bandwidth: Callable[[], float] | None = None,
-) -> tuple[Diagnosis, ...]:
-    """The findings that explain a speedup whose pessimistic end is below `limit`, gravest first; empty when it clears.
-
-    `bandwidth` measures the memory's GB/s; it is asked only where there is something to explain.
-    """
-    interval = ratio.interval if ratio else None
-    if interval is not None and interval.low >= limit:
+def diagnose(case: Case) -> tuple[Diagnosis, ...]:
+    """Findings that explain a speedup whose pessimistic end is below the limit, gravest first; none when it clears."""
+    if case.ratio is not None and case.ratio.low >= case.limit:
         return ()
-    case = Case(student, teacher, interval, limit, machine, precision, size_mb, bandwidth)
-    if student.failure or teacher.failure:
-        failed = student if student.failure else teacher
+    if case.student.failure or case.teacher.failure:
+        failed = case.student if case.student.failure else case.teacher
         return (
             Diagnosis("failed", f"{failed.name} was not timed: {failed.failure}", "mend what the session names first"),
         )

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ CONTRADICTS = 1.25
 """Throughput times mean latency is 1 with one request in flight; further off than this, one of them is wrong. Ours."""
 
 
+@dataclass(frozen=True)
+class Means:
+    """What a race is run by; what is left out is the real thing."""
+
+    scratch: Path | None = None
+    """Where requests are handed over; where the system keeps temporary files if nothing is said."""
+    connect: Connect = WorkerProcess
+    clock: Callable[[], float] = time.monotonic
+
+
+REAL = Means()
+
+
 def race(
     contenders: Sequence[Contender],
     task_spec: Mapping[str, Any],
@@ -33,15 +47,11 @@ def race(
     feeds: Sequence[Feed],
     plan: Protocol | None = None,
     on_progress: OnProgress = lambda sentence, share: None,
-    *,
-    scratch: Path | None = None,
-    connect: Connect = WorkerProcess,
-    clock: Callable[[], float] = time.monotonic,
+    means: Means = REAL,
 ) -> dict[str, Timing]:
     """Time every contender on the same inputs; one that dies or refuses is reported in `Timing.failure`.
 
-    `feeds` are single requests of `target.workload.batch` rows, drawn from the evaluation set. They are handed over in
-    the folder `scratch`, or where the system keeps temporary files.
+    `feeds` are single requests of `target.workload.batch` rows, drawn from the evaluation set.
     """
     names = [contender.name for contender in contenders]
     if len(set(names)) < len(names):
@@ -54,7 +64,7 @@ def race(
         raise MeasureError(f"{odd[0]} was given other requests than the rest; give each contender the same examples")
     order = spread_order([elements(feed) for feed in feeds])
     lanes = [Lane(contender) for contender in contenders]
-    with exchange(scratch) as folder:
+    with exchange(means.scratch) as folder:
         shared = write_feeds([feeds[place] for place in order], folder / "shared")
         folders = {
             contender.name: write_feeds([contender.feeds[place] for place in order], folder / f"own-{turn}")
@@ -66,10 +76,12 @@ def race(
             alive = [lane for lane in lanes if not lane.failure]
             # On a device the memory that one takes is read while none other opens.
             at_once = 1 if process == 0 or target.device != "cpu" else usable_cores()
-            heat = Heat(process, alive, plan, len(order), clock, at_once)
+            heat = Heat(process, alive, plan, len(order), means.clock, at_once)
             with ExitStack() as stack:
                 for lane in heat.in_order():
-                    worker = connect(lane.contender, lane.contender.task_spec or task_spec, target, plan.timeout_s)
+                    worker = means.connect(
+                        lane.contender, lane.contender.task_spec or task_spec, target, plan.timeout_s
+                    )
                     heat.workers[lane.name] = stack.enter_context(worker)
                 heat.run(folders, on_progress)
     sizes = tuple(elements(feeds[place]) for place in order)

@@ -12,7 +12,7 @@ from kd2deploy.core import Artifact, Target
 from kd2deploy.core.serving import code_that_opens, serving
 from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import ConvertError
-from kd2deploy.exporters.bundle import open_bundle, write_bundle
+from kd2deploy.exporters.bundle import Contents, open_bundle, write_bundle
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.agreement import agree
 from kd2deploy.report import Report, model_card
@@ -33,22 +33,24 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
     made = aside(folder)
     write_bundle(
         made,
-        deployed=deployed.artifact,
         student=student.model.folder,
         task=student.model.task,
         target=target,
-        extra_files={
-            "README.md": model_card(
-                report, code, name=report.title, pipeline=student.model.task.pipeline, requirements=needed
-            ),
-            "recipe.yaml": job.recipe.to_yaml(),
-            "requirements.txt": lines(needed),
-            "versions.txt": lines(f"{name}=={version}" for name, version in versions().items()),
-            "report.json": report.to_json(),
-        },
-        artifacts={name: one.artifact for name, one in exports.variants.items()},
-        sources=[graph for one in (deployed, *exports.variants.values()) for graph in sources_of(one)],
-        session=deployed.session,
+        contents=Contents(
+            deployed=deployed.artifact,
+            files={
+                "README.md": model_card(
+                    report, code, name=report.title, pipeline=student.model.task.pipeline, requirements=needed
+                ),
+                "recipe.yaml": job.recipe.to_yaml(),
+                "requirements.txt": lines(needed),
+                "versions.txt": lines(f"{name}=={version}" for name, version in versions().items()),
+                "report.json": report.to_json(),
+            },
+            artifacts={name: one.artifact for name, one in exports.variants.items()},
+            sources=[graph for one in (deployed, *exports.variants.values()) for graph in sources_of(one)],
+            session=deployed.session,
+        ),
     )
     check(job, student, made)
     put_in_place(made, folder)

@@ -20,7 +20,7 @@ from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
 from kd2deploy.exporters.shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.measure.accuracy import by_length, score, timing_feeds
-from kd2deploy.measure.latency import race
+from kd2deploy.measure.latency import Means, race
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import bind
@@ -152,7 +152,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
         raise ConvertError(f"no variant of target {target.name} could be made: {said}")
     feeds = timing_feeds(student.task, features, target.workload.batch, 32)
     contenders, watched = [one.contender for one in made.values()], in_hundredths(job.watcher, "quick timing")
-    timings = race(contenders, student.task.spec(), target, feeds, quick(), watched, scratch=folder / SCRATCH)
+    timings = race(contenders, student.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
     for name, timing in timings.items():
         if timing.failure:
             left_out[name] = timing.failure

@@ -16,7 +16,7 @@ from kd2deploy.core import Features, Feed, Target, usable_cores
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
-from kd2deploy.measure.latency import contradiction, race
+from kd2deploy.measure.latency import Means, contradiction, race
 from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
@@ -125,7 +125,7 @@ def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Pat
         requests(job, student, target),
         protocol,
         in_hundredths(job.watcher, "timing"),
-        scratch=folder / SCRATCH,
+        Means(folder / SCRATCH),
     )
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})

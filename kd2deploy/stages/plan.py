@@ -18,7 +18,7 @@ from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.latency import race, speedup
+from kd2deploy.measure.latency import Means, race, speedup
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Plan, Shrink
@@ -110,7 +110,7 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
             break
     failed |= refused
     watched = in_hundredths(job.watcher, "timing")
-    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), watched, scratch=folder / SCRATCH)
+    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
     chosen = None

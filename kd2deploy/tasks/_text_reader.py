@@ -169,8 +169,10 @@ class TextReader(Reader):
         return ServerReader(fields, code, ("tokenizer.json",))
 
     def snippet(self, opening: str, constants: str, answer: str) -> str:
-        """Code that goes on from `opening`, which defines `run`: `constants` are lines of their own, `answer` an expression
-        of the logits `found`."""
+        """Code that goes on from `opening`, which defines `run`.
+
+        `constants` are lines of their own, `answer` is an expression of the logits `found`.
+        """
         texts = "texts, others" if self.pair else "texts"
         return SNIPPET.format(
             runtime=opening,

@@ -12,7 +12,7 @@ from tiny_models import save_encoder
 
 from kd2deploy.core import Artifact, Target, made, open_session
 from kd2deploy.core.serving import code_that_opens
-from kd2deploy.exporters.bundle import write_bundle
+from kd2deploy.exporters.bundle import Contents, write_bundle
 from kd2deploy.exporters.onnx import onnx_from_torch
 from kd2deploy.exporters.quantize import int8_from_onnx
 from kd2deploy.stages.bundle import lines, requirements
@@ -54,12 +54,14 @@ def serve(place: Path) -> Served:
     code = task.snippet(code_that_opens(made_files["q8"], task.networks.auto), student)
     folder = write_bundle(
         place / "models" / "student",
-        deployed=made_files["q8"],
         student=student,
         task=task,
         target=target,
-        extra_files={"serve.py": code, "requirements.txt": lines(requirements(code))},
-        artifacts=made_files,
+        contents=Contents(
+            deployed=made_files["q8"],
+            files={"serve.py": code, "requirements.txt": lines(requirements(code))},
+            artifacts=made_files,
+        ),
     )
     judged = {}
     for name, artifact in made_files.items():

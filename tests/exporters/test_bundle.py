@@ -10,7 +10,7 @@ from conftest import Case
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters.bundle import copy_network, open_bundle, read_bundle, write_bundle, write_sums
+from kd2deploy.exporters.bundle import Contents, copy_network, open_bundle, read_bundle, write_bundle, write_sums
 from kd2deploy.exporters.openvino import openvino_from_onnx
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 
@@ -28,13 +28,15 @@ def artifacts(text: Case, plain: Artifact, fused: Artifact, tmp_path: Path) -> d
 def bundle(text: Case, artifacts: dict[str, Artifact], tmp_path: Path) -> Path:
     return write_bundle(
         tmp_path / "bundle",
-        deployed=artifacts["onnx-fused-int8"],
         student=text.source.path,
         task=text.task,
         target=text.target,
-        extra_files={"README.md": "# A student\n", "recipe.yaml": "task: text_classification\n"},
-        artifacts=artifacts,
-        session={"io_binding": False},
+        contents=Contents(
+            deployed=artifacts["onnx-fused-int8"],
+            files={"README.md": "# A student\n", "recipe.yaml": "task: text_classification\n"},
+            artifacts=artifacts,
+            session={"io_binding": False},
+        ),
     )
 
 
@@ -120,24 +122,20 @@ def test_nothing_is_written_over(text: Case, artifacts: dict[str, Artifact], bun
     with pytest.raises(ConvertError, match="not empty"):
         write_bundle(
             bundle,
-            deployed=artifacts["onnx"],
             student=text.source.path,
             task=text.task,
             target=text.target,
-            extra_files={},
-            artifacts={},
+            contents=Contents(deployed=artifacts["onnx"], artifacts={}),
         )
 
 
 def test_the_network_itself_can_be_deployed(text: Case, tmp_path: Path) -> None:
     folder = write_bundle(
         tmp_path / "eager",
-        deployed=text.source,
         student=text.source.path,
         task=text.task,
         target=text.target,
-        extra_files={},
-        artifacts={"eager": text.source},
+        contents=Contents(deployed=text.source, artifacts={"eager": text.source}),
     )
     with open_bundle(folder) as session:
         assert np.isfinite(session.run(text.samples[0])["logits"]).all()
@@ -149,12 +147,10 @@ def test_openvino_gets_its_own_triton_backend(text: Case, plain: Artifact, tmp_p
     deployed = openvino_from_onnx(plain, text.task, text.target, tmp_path / "openvino", text.samples)
     folder = write_bundle(
         tmp_path / "bundle",
-        deployed=deployed,
         student=text.source.path,
         task=text.task,
         target=text.target,
-        extra_files={},
-        artifacts={"onnx": plain},
+        contents=Contents(deployed=deployed, artifacts={"onnx": plain}),
     )
     assert 'backend: "openvino"' in (folder / "triton_models/student/config.pbtxt").read_text()
     assert (folder / "triton_models/student/1/model.bin").is_file()
@@ -173,13 +169,10 @@ def test_an_engine_comes_with_the_graphs_that_it_is_built_anew_from(
     engine = made(tmp_path / "model.engine", "kd2deploy.exporters.tensorrt.TensorRTSession", parent=pairs)
     folder = write_bundle(
         tmp_path / "bundle",
-        deployed=engine,
         student=text.source.path,
         task=text.task,
         target=text.target,
-        extra_files={},
-        artifacts={"tensorrt-int8": engine},
-        sources=[plain, pairs],
+        contents=Contents(deployed=engine, artifacts={"tensorrt-int8": engine}, sources=[plain, pairs]),
     )
     for name in ("tensorrt/model.engine", "onnx/model.onnx", "onnx/model_int8_tensorrt.onnx"):
         assert (folder / name).is_file(), name

@@ -1,13 +1,13 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kd2deploy.core.device_times import DeviceTimes
-from kd2deploy.measure.diagnosis import diagnose
+from kd2deploy.measure.diagnosis import Case, diagnose
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import Machine
-from kd2deploy.measure.statistics import Ratio
 from kd2deploy.measure.timing import Block, Timing
 
 PLAIN = Machine("a CPU", ("avx2",), 2, 2, 8.0, "Linux", "3.11")
@@ -29,16 +29,16 @@ def timing(
     return Timing(name, blocks=(block,), threads=2, sizes=sizes, device=times if device else None)
 
 
-def ratio(low: float, high: float) -> Ratio:
-    return Ratio(Interval((low + high) / 2, low, high), (1.0,) * 5, True)
+def ratio(low: float, high: float) -> Interval:
+    return Interval((low + high) / 2, low, high)
 
 
 TEACHER = timing("teacher", 20.0)
 SLOW = ratio(1.0, 1.2)
 
 
-def words(student: Timing, found: Ratio | None = SLOW, limit: float = 4.0, **known: object) -> list[str]:
-    return [each.word for each in diagnose(student, TEACHER, found, limit, **known)]
+def words(student: Timing, found: Interval | None = SLOW, limit: float = 4.0, **known: Any) -> list[str]:
+    return [each.word for each in diagnose(Case(student, TEACHER, found, limit, **known))]
 
 
 def test_a_speedup_that_clears_needs_no_excuse() -> None:
@@ -100,7 +100,7 @@ def test_a_neighbour_makes_it_noisy_only_where_the_limit_cannot_be_told() -> Non
 
 
 def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:
-    (found,) = diagnose(Timing("student", failure="out of memory"), TEACHER, None, 4.0)
+    (found,) = diagnose(Case(Timing("student", failure="out of memory"), TEACHER, None, 4.0))
     assert found.word == "failed"
     assert "out of memory" in found.sentence
 
@@ -109,15 +109,13 @@ def test_every_diagnosis_has_a_remedy() -> None:
     here = timing("student", flat=True, busy=0.3)
     there = timing("student", flat=True, enqueue_ms=1.9, gpu_ms=1.9, copy_ms=9.0)
     for student, count in ((here, 4), (there, 5)):
-        found = diagnose(
-            student, TEACHER, SLOW, 4.0, machine=PLAIN, precision="int8", size_mb=9.0, bandwidth=lambda: 1.0
-        )
+        found = diagnose(Case(student, TEACHER, SLOW, 4.0, PLAIN, "int8", 9.0, bandwidth=lambda: 1.0))
         assert len(found) == count, [each.word for each in found]
         assert all(each.remedy for each in found)
 
 
 def test_figures_are_rounded_as_everywhere_else() -> None:
-    (copies,) = diagnose(timing("student", copy_ms=7.0), TEACHER, SLOW, 4.0)
+    (copies,) = diagnose(Case(timing("student", copy_ms=7.0), TEACHER, SLOW, 4.0))
     assert copies.sentence == "copies to and from the device take 7.00 of 10.0 ms"
-    (slow,) = diagnose(timing("student"), TEACHER, SLOW, 4.0)
+    (slow,) = diagnose(Case(timing("student"), TEACHER, SLOW, 4.0))
     assert slow.sentence.endswith("the student runs at 1.10x where 4x is asked")

@@ -14,8 +14,8 @@ from kd2deploy.core import Gates, Target, made
 from kd2deploy.core.verdict import Outcome
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure import lineage
-from kd2deploy.measure.diagnosis import diagnose
-from kd2deploy.measure.latency import latency_percentile, race, speedup
+from kd2deploy.measure.diagnosis import Case, diagnose
+from kd2deploy.measure.latency import Means, latency_percentile, race, speedup
 from kd2deploy.measure.loop import timed, warm_up
 from kd2deploy.measure.protocol import Protocol, full, quick
 from kd2deploy.measure.statistics import noise
@@ -99,7 +99,7 @@ def simulated(
 ) -> dict[str, Timing]:
     world = Simulation(slowdown, ms, dies, seed)
     contenders = [Contender(name, sum_artifact(tmp_path)) for name in ms]
-    return race(contenders, Parity().spec(), CPU, FEEDS, plan, connect=world.connect, clock=world.clock_s)
+    return race(contenders, Parity().spec(), CPU, FEEDS, plan, means=Means(connect=world.connect, clock=world.clock_s))
 
 
 def test_a_quiet_race_settles_on_the_planted_ratio(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_noisy_neighbour_is_inconclusive_flagged_and_named(tmp_path: Path) -> 
     ratio = speedup(teacher, student)
     assert judge(Gates(min_speedup=3.0), {"min_speedup": ratio.interval}).outcome is Outcome.INCONCLUSIVE
     assert noise(student.samples_ms, student.inputs).flags
-    assert "noisy machine" in [each.word for each in diagnose(student, teacher, ratio, 3.0)]
+    assert "noisy machine" in [each.word for each in diagnose(Case(student, teacher, ratio.interval, 3.0))]
 
 
 def test_a_race_that_does_not_settle_ends_at_its_cap(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_requests_of_seconds_end_at_the_cap_with_bounded_intervals(tmp_path: Pat
     ms = {"teacher": 3000.0, "student": 2000.0}
     world = Simulation(neighbour, ms)
     contenders = [Contender(name, sum_artifact(tmp_path)) for name in ms]
-    found = race(contenders, Parity().spec(), CPU, FEEDS, plan, connect=world.connect, clock=world.clock_s)
+    found = race(contenders, Parity().spec(), CPU, FEEDS, plan, means=Means(connect=world.connect, clock=world.clock_s))
     interval = speedup(found["teacher"], found["student"]).interval
     assert 0 < interval.low < interval.high < np.inf
     assert all("stopped at the cap of 15 s" in timing.decision for timing in found.values())

@@ -7,7 +7,7 @@ from kd2deploy.core import Target
 from kd2deploy.core.figures import as_given, count_of, figure, listed, percent
 from kd2deploy.core.losses import ClassDrop
 from kd2deploy.measure.class_drops import LEAST_ROWS, too_few
-from kd2deploy.measure.diagnosis import diagnose
+from kd2deploy.measure.diagnosis import Case, diagnose
 from kd2deploy.measure.latency import speedup
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.statistics import CV_LIMIT, noise
@@ -127,14 +127,14 @@ def why_slow(field: Field, target: Target) -> list[Finding]:
     if slow is None or fast is None:
         return []
     ratio = speedup(slow, fast)
-    found = diagnose(
+    case = Case(
         fast,
         slow,
-        ratio,
+        ratio.interval,
         target.gates.min_speedup or 1.0,
         machine=describe_machine(),
         precision=deployed.artifact.precision,
         size_mb=deployed.artifact.weights_mb,
         bandwidth=partial(device_copy_gb_per_s if target.device == "cuda" else copy_gb_per_s, BANDWIDTH_S),
     )
-    return [Finding(one.sentence, one.remedy, deployed.name, one.word) for one in found]
+    return [Finding(one.sentence, one.remedy, deployed.name, one.word) for one in diagnose(case)]
