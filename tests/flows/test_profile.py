@@ -45,18 +45,15 @@ def profiled(*places: Path, data: Path | None = None) -> Report:
     return profile.profile_alone([str(place) for place in places], "cpu", given(data), None)
 
 
-@pytest.mark.parametrize("order", [("distil", "bert"), ("bert", "distil")])
-def test_two_networks_are_timed_each_on_its_own_inputs(folder: Path, order: tuple[str, str]) -> None:
-    found = profiled(*(folder / name for name in order), data=folder / "rows.csv")
-    assert [one.name for one in found.contenders] == [str(folder / name) for name in order]
+def test_each_is_timed_on_its_own_inputs(folder: Path, tmp_path: Path) -> None:
+    """The first reads no token types, and the others do: the same rows are told to each in its own words."""
+    bundle = small_bundle(tmp_path)
+    found = profiled(folder / "distil", folder / "bert", bundle, data=folder / "rows.csv")
+    assert [one.name for one in found.contenders] == [str(folder / "distil"), str(folder / "bert"), str(bundle)]
     assert all(one.timing is not None and not one.note for one in found.contenders)
-    assert [one.against for one in found.speedups] == [f"{folder / order[0]} / {folder / order[1]}"]
-
-
-def test_a_bundle_and_a_network_are_timed_on_seeded_inputs(folder: Path, tmp_path: Path) -> None:
-    found = profiled(small_bundle(tmp_path), folder / "distil")
-    assert all(one.timing is not None and not one.note for one in found.contenders)
-    assert "seeded" in found.workload
+    assert [one.against for one in found.speedups] == [
+        f"{folder / 'distil'} / {other}" for other in (folder / "bert", bundle)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -67,24 +64,25 @@ def exported(folder: Path) -> Path:
 
 
 def test_a_folder_of_exported_files_is_all_of_them(folder: Path, exported: Path) -> None:
-    found = profiled(folder / "bert", exported, data=folder / "rows.csv")
-    names = [str(folder / "bert"), f"{exported}: onnx", f"{exported}: openvino"]
-    assert [one.name for one in found.contenders] == names
-    assert [one.runtime.split()[0] for one in found.contenders] == ["torch", "onnxruntime", "openvino"]
+    found = profiled(exported)
+    assert [one.name for one in found.contenders] == [f"{exported}: onnx", f"{exported}: openvino"]
+    assert [one.runtime.split()[0] for one in found.contenders] == ["onnxruntime", "openvino"]
     assert all(one.timing is not None and not one.note for one in found.contenders)
+    assert "seeded" in found.workload
 
 
 def test_one_exported_file_is_named_as_export_prints_it(folder: Path, exported: Path) -> None:
     file = exported / recalled(exported)["onnx"].artifact["path"]
-    found = profiled(file, folder / "distil")
-    assert [one.name for one in found.contenders] == [str(file), str(folder / "distil")]
-    assert found.contenders[0].runtime.startswith("onnxruntime")
+    ((name, (contender, model)),) = profile.opened(str(file), given()).items()
+    assert (name, contender.artifact.path, model.folder) == (str(file), file, folder / "bert")
+    ((name, (contender, _)),) = profile.opened(str(folder / "distil"), given()).items()
+    assert contender.artifact.path == folder / "distil", "a network's folder stays one, whatever lies beside it"
 
 
 def test_what_was_exported_before_is_remembered(folder: Path, exported: Path) -> None:
     export_alone(str(folder / "distil"), exported, "cpu", ["onnx-int8"], given())
     found = recalled(exported)
-    assert list(found) == ["onnx", "openvino", "onnx-int8"]
+    assert sorted(found) == ["onnx", "onnx-int8", "openvino"]
     assert found["onnx-int8"].network == str(folder / "distil")
 
 
