@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from kd2deploy.core.figures import figure
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.intervals import Figure, Interval, TooFew
 
@@ -214,7 +215,7 @@ def noise(samples: Doubles, inputs: NDArray[np.int64] | None = None) -> Noise:
     median_over_min = float(np.median(relative) / np.min(relative))
     flags = []
     if cv > CV_LIMIT:
-        flags.append(f"CV {cv:.1%} is over {CV_LIMIT:.1%}")
+        flags.append(f"CV {figure(cv, 'share', places=1)} is over {figure(CV_LIMIT, 'share', places=1)}")
     if median_over_min > MEDIAN_OVER_MIN_LIMIT:
         flags.append(f"the median is {median_over_min:.2f} times the fastest run: something else uses the machine")
     return Noise(cv, median_over_min, tuple(flags))

@@ -12,6 +12,7 @@ from enum import Enum
 
 import numpy as np
 
+from kd2deploy.core.figures import figure
 from kd2deploy.measure.statistics import samples_needed, t_interval
 from kd2deploy.measure.timing import Doubles
 
@@ -101,12 +102,13 @@ def decide(blocks: Sequence[Doubles], medians: Doubles, elapsed_s: float, rule: 
     if not short:
         width = t_interval(medians).half_width
         if width <= rule.relative:
-            return Decision(State.SETTLED, f"the median is known within {width:.2%} in a process")
+            return Decision(State.SETTLED, f"the median is known within {figure(width, 'share')} in a process")
         if _noise_is_stable(medians, rule.noise_change) and timed_s >= 2 * rule.min_s:
             return Decision(
-                State.SETTLED, f"the noise no longer changes; the median is known within {width:.2%} in a process"
+                State.SETTLED,
+                f"the noise no longer changes; the median is known within {figure(width, 'share')} in a process",
             )
-        short = f"the median is not yet known within {rule.relative:.2%} in a process"
+        short = f"the median is not yet known within {figure(rule.relative, 'share')} in a process"
     if elapsed_s >= rule.cap_s:
         return Decision(State.CAPPED, f"stopped at the cap of {rule.cap}: {short}")
     return Decision(State.CONTINUE, short)

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.estimate import Estimate, is_vague
 from kd2deploy.core.figures import Unit, bare, ends
 from kd2deploy.core.figures import figure as known_figure
 from kd2deploy.core.verdict import Outcome
@@ -38,6 +38,15 @@ def interval(known: Estimate | None, unit: Unit, *, signed: bool = False, places
     scale = next(value for value in (known.value, known.low, known.high) if value is not None)
     low, high = (math.nan if end is None else end for end in (known.low, known.high))
     return ends(scale, low, high, unit, signed, places)
+
+
+def times(ratio: Estimate) -> str:
+    """How many times faster; its ends where the interval is so wide that its middle says nothing: `147x to 16,485x`."""
+    if not is_vague(ratio.low, ratio.high) or ratio.low is None:
+        return point(ratio, "ratio")
+    if ratio.high is None:
+        return f"at least {figure(ratio.low, 'ratio')}"
+    return f"{figure(ratio.low, 'ratio')} to {figure(ratio.high, 'ratio')}"
 
 
 def with_interval(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:

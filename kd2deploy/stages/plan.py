@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from kd2deploy.core import Feed, Target
 from kd2deploy.core.estimate import estimate
+from kd2deploy.core.figures import as_given, figure
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
@@ -179,10 +180,11 @@ def weigh(
     reason = ""
     if needed is not None and ratio.estimate < needed:
         reason = (
-            f"{ratio.estimate:.2f}x, and {needed:.2f}x is needed (gate {gate:g}x with a margin of {wanted.margin:g})"
+            f"{figure(ratio.estimate, 'ratio')}, and {figure(needed, 'ratio')} is needed "
+            f"(gate {as_given(gate or 0.0, 'ratio')}x with a margin of {wanted.margin:g})"
         )
     elif limits and typical * wanted.margin > min(limits):
-        reason = f"{typical:.2f} ms in the median leaves no margin below {min(limits):g} ms"
+        reason = f"{figure(typical, 'ms')} in the median leaves no margin below {as_given(min(limits), 'ms')} ms"
     return Candidate(name, facts, parameters, latency, predicted, "rejected" if reason else "kept", reason)
 
 

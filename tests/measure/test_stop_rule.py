@@ -32,7 +32,7 @@ def test_a_wide_median_goes_on_until_the_cap() -> None:
     assert decided(few, 4.9, rule).state is State.CONTINUE
     capped = decided(few, 5.0, rule)
     assert capped.state is State.CAPPED
-    assert "stopped at the cap of 5 s: the median is not yet known within 1.00%" in capped.reason
+    assert "stopped at the cap of 5 s: the median is not yet known within 1.00 %" in capped.reason
 
 
 def test_the_cap_that_is_told_is_the_recipes_and_not_one_process_part() -> None:

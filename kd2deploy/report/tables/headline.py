@@ -1,6 +1,5 @@
 """The verdict's own tables: the headline's figures and the limits."""
 
-from kd2deploy.core.estimate import Estimate, is_vague
 from kd2deploy.core.figures import percent
 from kd2deploy.core.verdict import GateResult
 from kd2deploy.report.formats import (
@@ -11,6 +10,7 @@ from kd2deploy.report.formats import (
     outcome,
     point,
     size,
+    times,
 )
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables.table import Cell, Fact, Table
@@ -30,7 +30,7 @@ def facts(report: Report) -> list[Fact]:
             against = "eager PyTorch teacher" if speedup.baseline == "eager" else "teacher in the same runtime"
             ends = interval(speedup.ratio, "ratio")
             found.append(
-                Fact("faster than the " + against, _times(speedup.ratio), f"95 % interval {ends}" if ends else "")
+                Fact("faster than the " + against, times(speedup.ratio), f"95 % interval {ends}" if ends else "")
             )
     if shipped and shipped.timing:
         timing = shipped.timing
@@ -45,15 +45,6 @@ def facts(report: Report) -> list[Fact]:
         under = f"95 % interval {ends}" if ends else ""
         found.append(Fact("gap closed by distillation", percent(gap.value), under))
     return found
-
-
-def _times(ratio: Estimate) -> str:
-    """The ratio; where its interval is so wide that its middle says nothing, its ends."""
-    if not is_vague(ratio.low, ratio.high) or ratio.low is None:
-        return point(ratio, "ratio")
-    if ratio.high is None:
-        return f"at least {figure(ratio.low, 'ratio')}"
-    return f"{figure(ratio.low, 'ratio')} to {figure(ratio.high, 'ratio')}"
 
 
 def gates(report: Report) -> Table | None:
@@ -74,7 +65,7 @@ def _gate(report: Report, gate: GateResult) -> tuple[Cell, ...]:
         Cell(gate.name, code=True),
         Cell(outcome(gate.outcome), tone=gate.outcome.lower()),
         Cell(f"{bound} {figure(gate.limit, gate.unit, suffix=suffix)}"),
-        Cell(_times(gate.estimate) if gate.unit == "ratio" else point(gate.estimate, gate.unit, suffix=suffix)),
+        Cell(times(gate.estimate) if gate.unit == "ratio" else point(gate.estimate, gate.unit, suffix=suffix)),
         Cell(interval(gate.estimate, gate.unit) or MISSING),
         Cell(gate.sentence),
     )

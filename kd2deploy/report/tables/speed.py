@@ -5,7 +5,7 @@ from kd2deploy.report.formats import (
     count,
     interval,
     ms,
-    point,
+    times,
 )
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables.contenders import ROLES
@@ -23,7 +23,7 @@ def speedups(report: Report) -> Table | None:
             (
                 Cell(f"teacher in {words[one.baseline]}"),
                 Cell(one.against),
-                Cell(point(one.ratio, "ratio")),
+                Cell(times(one.ratio)),
                 Cell(interval(one.ratio, "ratio") or MISSING),
                 Cell("by min_speedup" if one.gates else "shown only"),
             )

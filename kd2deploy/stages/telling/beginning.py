@@ -6,6 +6,7 @@ from dataclasses import replace
 from kd2deploy.core import Target
 from kd2deploy.core.verdict import Outcome, Verdict
 from kd2deploy.report import Candidate, DataInfo, Report
+from kd2deploy.report.formats import point
 from kd2deploy.run import versions
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.plan import Planned
@@ -53,7 +54,7 @@ def nothing_fits(candidates: Sequence[Candidate], target: Target) -> str:
     fastest = max(timed, key=lambda one: one.speedup.value if one.speedup and one.speedup.value else 0.0)
     return (
         f"no candidate can pass the speed gate of target {target.name}, so none was trained; the fastest, "
-        f"{fastest.name}, reaches {fastest.speedup.value if fastest.speedup else 0:.2f}x ({fastest.reason}). "
+        f"{fastest.name}, reaches {point(fastest.speedup, 'ratio')} ({fastest.reason}). "
         "Name smaller `layers` or `hidden` under student.plan, another variant, or a lower gate"
     )
 

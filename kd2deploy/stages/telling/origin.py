@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd2deploy.core import Artifact
+from kd2deploy.core.figures import percent
 from kd2deploy.report import ArtifactRecord, Curve, CurvePoint, LayerMap
 from kd2deploy.stages.contenders import step_name
 from kd2deploy.stages.distill import Distilled
@@ -48,7 +49,7 @@ def layer_map(started: Started, student: Distilled) -> LayerMap | None:
         )
         return LayerMap(f"compared by {', '.join(maps)}", pairs)
     if started.layer_map:
-        rule = f"weights copied ({started.copied_share:.0%} of the student)"
+        rule = f"weights copied ({percent(started.copied_share)} of the student)"
         return LayerMap(rule, tuple((str(one), str(other)) for one, other in started.layer_map))
     return None
 

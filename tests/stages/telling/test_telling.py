@@ -61,7 +61,7 @@ def test_the_layer_map_shows_every_term_that_compared_layers() -> None:
 
     assert shown(hidden=[[1, 2]]) == LayerMap("compared by hidden", (("1", "2"),))
     assert shown(a=[[1, 2]], b=[[1, 4]]) == LayerMap("compared by a, b", (("1", "2 (a)"), ("1", "4 (b)")))
-    assert shown() == LayerMap("weights copied (50% of the student)", (("0", "1"),))
+    assert shown() == LayerMap("weights copied (50 % of the student)", (("0", "1"),))
 
 
 def test_what_a_converter_noted_is_told_as_text_and_not_as_a_list_of_python() -> None:
