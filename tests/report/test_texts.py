@@ -1,6 +1,7 @@
 """The Markdown, the model card and the terminal."""
 
 import io
+import itertools
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.verdict import Outcome, Verdict
 from kd2deploy.report import (
@@ -25,6 +27,7 @@ from kd2deploy.report import (
     render_markdown,
 )
 from kd2deploy.report.markdown import escaped, fenced
+from kd2deploy.report.notebook import notebook_html
 from kd2deploy.report.sections import sections
 from kd2deploy.report.tables import contenders, costs, facts, lineage
 from tests.report.example import HOSTILE, example, profile_alone
@@ -119,6 +122,29 @@ def test_the_least_and_the_processors_time_stand_beside_the_median() -> None:
     assert table is not None
     assert table.head[1:3] == ("Least", "Processor time")
     assert all(cell.text.endswith(" ms") for row in table.rows for cell in row[1:3])
+
+
+def test_a_devices_times_and_memory_are_shown_where_there_is_one() -> None:
+    here = example()
+    assert costs(here).head.count("On the device") == 0  # type: ignore[union-attr]
+    first = here.contenders[0]
+    assert first.timing is not None
+    times = DeviceTimes(enqueue_ms=0.1, gpu_ms=1.5, compute_ms=1.62, copy_ms=0.2)
+    there = replace(first, timing=replace(first.timing, device=times, peak_device_mb=220.25))
+    table = costs(replace(here, contenders=(there, *here.contenders[1:])))
+    assert table is not None
+    row = dict(zip(table.head, table.rows[0], strict=True))
+    assert (row["On the device"].text, row["On the device"].under) == ("1.50 ms", "issued in 0.100 ms, copies 0.200 ms")
+    assert row["Device memory"].text == "220 MB"
+
+
+def test_no_page_says_the_outcome_twice_in_a_row() -> None:
+    sentence = "INCONCLUSIVE: 4.10x [3.90, 4.30] faster (4x asked)"
+    report = replace(example(), verdict=Verdict(Outcome.INCONCLUSIVE, sentence))
+    pages = render_markdown(report), model_card(report, "pass"), render_html(report), notebook_html(report)
+    for page in pages:
+        words = re.findall(r"[A-Z]{4,}|4\.10x", shown(page).replace("\\", ""))
+        assert not any(one == other == "INCONCLUSIVE" for one, other in itertools.pairwise(words)), page[:500]
 
 
 def test_an_invalid_run_without_any_figure_still_makes_every_page() -> None:
