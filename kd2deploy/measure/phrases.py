@@ -17,6 +17,8 @@ class Metric:
     name: str = "metric"
     unit: MetricUnit = "share"
     suffix: str = ""
+    before: str = "teacher"
+    """What the deployed file is compared with."""
 
     @property
     def difference(self) -> Unit:
@@ -53,11 +55,11 @@ def speedup(told: Told) -> str:
 
 
 def drop(told: Told) -> str:
-    return difference(told, told.metric.name, "the teacher's")
+    return difference(told, told.metric.name, f"the {told.metric.before}'s")
 
 
 def class_drop(told: Told) -> str:
-    return difference(told, f"recall of {told.subject or 'the worst class'}", "the teacher's")
+    return difference(told, f"recall of {told.subject or 'the worst class'}", f"the {told.metric.before}'s")
 
 
 def difference(told: Told, what: str, than: str) -> str:
@@ -71,7 +73,8 @@ def difference(told: Told, what: str, than: str) -> str:
 
 
 def retention(told: Told) -> str:
-    return f"{told.amount()} of the teacher's {told.metric.name} kept ({as_given(told.limit, told.unit)} % asked)"
+    kept = f"{told.amount()} of the {told.metric.before}'s {told.metric.name} kept"
+    return f"{kept} ({as_given(told.limit, told.unit)} % asked)"
 
 
 def gap_closed(told: Told) -> str:

@@ -17,16 +17,17 @@ class Gate:
     """How one limit is read: which way it binds and in which unit it is printed."""
 
     title: str
+    """`{before}` stands for what the deployed file is compared with."""
     bound: Bound
     unit: Unit
 
 
 GATES: Mapping[str, Gate] = {
-    "max_drop": Gate("metric drop against the teacher", "at_most", "points"),
-    "max_class_drop": Gate("largest drop of any class's recall against the teacher", "at_most", "points"),
-    "min_retention": Gate("metric kept of the teacher's", "at_least", "share"),
+    "max_drop": Gate("metric drop against the {before}", "at_most", "points"),
+    "max_class_drop": Gate("largest drop of any class's recall against the {before}", "at_most", "points"),
+    "min_retention": Gate("metric kept of the {before}'s", "at_least", "share"),
     "min_gap_closed": Gate("gap closed between control and teacher", "at_least", "share"),
-    "min_speedup": Gate("speedup over the teacher", "at_least", "ratio"),
+    "min_speedup": Gate("speedup over the {before}", "at_least", "ratio"),
     "p50_ms": Gate("median latency", "at_most", "ms"),
     "p99_ms": Gate("P99 latency", "at_most", "ms"),
     "max_size_mb": Gate("size of the deployed file", "at_most", "mb"),
@@ -92,7 +93,8 @@ def gate(
     name: str, limit: float, figure: Figure | float | None, metric: Metric | None = None, subject: str = ""
 ) -> GateResult:
     """PASS only if the pessimistic end clears the limit, FAIL only if the optimistic end misses it."""
-    kind, metric = GATES[name], metric or Metric()
+    metric = metric or Metric()
+    kind = replace(GATES[name], title=GATES[name].title.format(before=metric.before))
     unit = metric.difference if name == "max_drop" else kind.unit
     if isinstance(figure, TooFew):
         of = "rows of a class" if name == "max_class_drop" else "samples"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -77,6 +77,18 @@ class Report:
     def deployed(self) -> Measurement | None:
         """The contender that is shipped, if one was chosen."""
         return next((contender for contender in self.contenders if contender.deployed), None)
+
+    @property
+    def compared_with(self) -> Literal["teacher", "baseline"]:
+        """What the deployed artifact is compared with: a baseline where one stands apart from the teacher."""
+        return "baseline" if self.first("baseline") or self.first("baseline_same_runtime") else "teacher"
+
+    @property
+    def before(self) -> Measurement | None:
+        """The contender of that name, as it ran before."""
+        if self.compared_with == "baseline":
+            return self.first("baseline") or self.first("baseline_same_runtime")
+        return self.first("teacher") or self.first("teacher_same_runtime")
 
     def first(self, role: Role) -> Measurement | None:
         """The first contender in a role."""

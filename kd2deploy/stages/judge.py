@@ -39,7 +39,7 @@ class Judged:
 def decide(job: Job, measured: Measured, target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
     field, kind = measured.field, target.gates.baseline
-    drops = dropped(field)
+    drops, before = dropped(field), field.compared_with("eager")
     own, baseline = field.deployed.timing, field.baseline(kind)
     slow = baseline.timing if baseline else None
     figures: dict[str, Figure | float | None] = {
@@ -58,10 +58,11 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     }
     subjects = {
         "max_class_drop": drops[0].label if drops else "",
-        "min_speedup": "" if kind == "eager" else "the teacher in the same runtime",
+        "min_speedup": "" if kind == "eager" else f"the {before} in the same runtime",
     }
     found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
-    metric = Metric(job.task_info.metric, job.task_info.metric_unit, job.task_info.metric_suffix)
+    info = job.task_info
+    metric = Metric(info.metric, info.metric_unit, info.metric_suffix, before)
     verdict = judge(target.gates, figures, found, remarks, metric, subjects, disturbed(measured, target.gates))
     return Judged(verdict, compared(field, target), drops)
 

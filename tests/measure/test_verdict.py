@@ -131,6 +131,14 @@ def test_a_share_of_no_gap_is_no_figure() -> None:
     )
 
 
+def test_what_is_compared_with_is_called_by_its_name() -> None:
+    metric = Metric("accuracy", before="baseline")
+    drop = gate("max_drop", 0.02, Interval(-0.0046, -0.0098, 0.0007), metric)
+    assert drop.brief == "accuracy 0.46 points above the baseline's (2 below allowed)"
+    assert drop.sentence.startswith("metric drop against the baseline is -0.46 points")
+    assert gate("min_speedup", 4.0, None, metric).sentence.startswith("speedup over the baseline was not measured")
+
+
 def test_a_caveat_ends_the_sentence_whatever_the_outcome() -> None:
     found = judge(Gates(min_speedup=4.0), {"min_speedup": Interval(5.0, 4.5, 5.5)}, caveat="timed beside others")
     assert found.sentence == "PASS: 5.00x faster (4x asked); timed beside others"

@@ -138,6 +138,18 @@ def test_a_devices_times_and_memory_are_shown_where_there_is_one() -> None:
     assert row["Device memory"].text == "220 MB"
 
 
+def test_a_baseline_is_not_called_a_teacher() -> None:
+    report = example()
+    renamed = {"teacher": "baseline", "teacher_same_runtime": "baseline_same_runtime"}
+    others = tuple(replace(one, role=renamed.get(one.role, one.role)) for one in report.contenders)  # type: ignore[arg-type]
+    apart = replace(report, contenders=others)
+    assert apart.before is others[0]
+    told = [f"{fact.label} {fact.under}" for fact in facts(apart)]
+    assert any("faster than the eager PyTorch baseline" in line for line in told)
+    assert not any("teacher" in line for line in told)
+    assert "baseline, eager" in render_markdown(apart)
+
+
 def test_no_page_says_the_outcome_twice_in_a_row() -> None:
     sentence = "INCONCLUSIVE: 4.10x [3.90, 4.30] faster (4x asked)"
     report = replace(example(), verdict=Verdict(Outcome.INCONCLUSIVE, sentence))

@@ -85,10 +85,10 @@ def _symbols(shown: Sequence[Measurement]) -> list[str]:
 
 def _accuracy_speed_limits(drawing: Figure, report: Report, scale: float) -> None:
     """The gates as lines: the lowest metric and the slowest median that may pass."""
-    teacher = report.first("teacher") or report.first("teacher_same_runtime")
+    before = report.before
     drop, speed = gate_limit(report, "max_drop"), gate_limit(report, "min_speedup")
-    if teacher and teacher.metric and teacher.metric.value is not None and drop is not None:
-        limit_line(drawing, "lowest metric allowed", y=(teacher.metric.value - drop) * scale)
+    if before and before.metric and before.metric.value is not None and drop is not None:
+        limit_line(drawing, "lowest metric allowed", y=(before.metric.value - drop) * scale)
     judged = next((one for one in report.speedups if one.gates), None)
     before = next((one for one in report.contenders if judged and one.name == judged.against), None)
     median = before.timing.median.value if before and before.timing else None

@@ -19,15 +19,15 @@ from kd2deploy.report.tables.table import Cell, Fact, Table
 def facts(report: Report) -> list[Fact]:
     """The headline in four or five figures: the metric, the speed-up, the tail, the size, what distillation brought."""
     found: list[Fact] = []
-    shipped, teacher = report.deployed, report.first("teacher") or report.first("teacher_same_runtime")
+    shipped, before, who = report.deployed, report.before, report.compared_with
     unit, _, suffix = metric_unit(report.task)
     metric = report.task.metric if report.task else "metric"
     if shipped and shipped.metric:
-        before = f"teacher {point(teacher.metric, unit, suffix=suffix)}" if teacher and teacher.metric else ""
-        found.append(Fact(metric, point(shipped.metric, unit, suffix=suffix), before))
+        under = f"{who} {point(before.metric, unit, suffix=suffix)}" if before and before.metric else ""
+        found.append(Fact(metric, point(shipped.metric, unit, suffix=suffix), under))
     for speedup in sorted(report.speedups, key=lambda one: not one.gates):
         if speedup.ratio.value is not None:
-            against = "eager PyTorch teacher" if speedup.baseline == "eager" else "teacher in the same runtime"
+            against = f"eager PyTorch {who}" if speedup.baseline == "eager" else f"{who} in the same runtime"
             ends = interval(speedup.ratio, "ratio")
             found.append(
                 Fact("faster than the " + against, times(speedup.ratio), f"95 % interval {ends}" if ends else "")
@@ -37,8 +37,8 @@ def facts(report: Report) -> list[Fact]:
         tail = f"P99 {point(timing.p99, 'ms')}"
         found.append(Fact("median latency", point(timing.median, "ms"), tail))
     if shipped and shipped.size_mb is not None:
-        before = f"teacher {size(teacher.size_mb)}" if teacher and teacher.size_mb is not None else ""
-        found.append(Fact("size on disk", size(shipped.size_mb), before))
+        under = f"{who} {size(before.size_mb)}" if before and before.size_mb is not None else ""
+        found.append(Fact("size on disk", size(shipped.size_mb), under))
     gap = report.distillation.gap_closed if report.distillation else None
     if gap and gap.value is not None:
         ends = interval(gap, "share", places=0)

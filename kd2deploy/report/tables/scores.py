@@ -30,9 +30,10 @@ def class_drops(report: Report) -> Table | None:
     """What each class loses from the teacher to the deployed file, the largest first."""
     if not report.class_drops:
         return None
+    who = report.compared_with
     return Table(
-        caption="What each class loses from the teacher to the deployed file, each with its own 95 % interval",
-        head=("Class", "Rows", "Recall: teacher", "Recall: deployed", "Drop"),
+        caption=f"What each class loses from the {who} to the deployed file, each with its own 95 % interval",
+        head=("Class", "Rows", f"Recall: {who}", "Recall: deployed", "Drop"),
         rows=tuple(
             (
                 Cell(one.label),

@@ -8,7 +8,6 @@ from kd2deploy.report.formats import (
     times,
 )
 from kd2deploy.report.report import Report
-from kd2deploy.report.tables.contenders import ROLES
 from kd2deploy.report.tables.table import Cell, Table, told
 
 
@@ -21,7 +20,7 @@ def speedups(report: Report) -> Table | None:
         head=("Baseline", "Divided by", "Ratio", "95 % interval", "Judged"),
         rows=tuple(
             (
-                Cell(f"teacher in {words[one.baseline]}"),
+                Cell(f"{report.compared_with} in {words[one.baseline]}"),
                 Cell(one.against),
                 Cell(times(one.ratio)),
                 Cell(interval(one.ratio, "ratio") or MISSING),
@@ -37,7 +36,7 @@ def lengths(report: Report) -> Table | None:
     """The speedup for short, middling and long requests apart."""
     rows = tuple(
         (
-            Cell(ROLES["teacher" if one.baseline == "eager" else "teacher_same_runtime"]),
+            Cell(f"{report.compared_with}, {'eager' if one.baseline == 'eager' else 'same runtime'}"),
             Cell(f"{count(group.smallest)} to {count(group.largest)}"),
             Cell(count(group.requests)),
             Cell(ms(group.slow_ms)),
@@ -51,7 +50,7 @@ def lengths(report: Report) -> Table | None:
         return None
     return Table(
         caption="How much faster by the length of the request: no limit is judged by it",
-        head=("Baseline", "Elements of its inputs", "Requests", "Teacher", "Deployed", "Ratio"),
+        head=("Baseline", "Elements of its inputs", "Requests", report.compared_with.capitalize(), "Deployed", "Ratio"),
         rows=rows,
         numbers=frozenset({2, 3, 4, 5}),
     )

@@ -29,7 +29,7 @@ MOST_CLASSES = 3
 def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tuple[Finding, ...]:
     """All that stands under "What to know" and was measured; the gravest first."""
     found = [
-        *lost_classes(judged.class_drops),
+        *lost_classes(judged.class_drops, field.compared_with("eager")),
         *unsteady(field, target, cap_s),
         *why_slow(field, target),
         *untold_classes(judged.class_drops),
@@ -37,11 +37,11 @@ def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tupl
     return tuple(found)
 
 
-def lost_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
+def lost_classes(drops: Sequence[ClassDrop], who: str) -> list[Finding]:
     """The classes that lose heavily: first those that surely lost something, even as the worst of many."""
     heavy = [one for one in drops if one.is_told and one.lost >= HEAVY]
     heavy.sort(key=lambda one: (one.sure_from <= 0, -one.lost))
-    found = [lost_class(one) for one in heavy[:MOST_CLASSES]]
+    found = [lost_class(one, who) for one in heavy[:MOST_CLASSES]]
     if len(heavy) > MOST_CLASSES:
         more = count_of(len(heavy) - MOST_CLASSES, "more class loses", "more classes lose")
         lost = f"{as_given(HEAVY, 'points')} points or more of recall"
@@ -49,11 +49,11 @@ def lost_classes(drops: Sequence[ClassDrop]) -> list[Finding]:
     return found
 
 
-def lost_class(one: ClassDrop) -> Finding:
+def lost_class(one: ClassDrop, who: str) -> Finding:
     before, after = (figure(value, "share") for value in (one.before, one.after))
     known = with_interval(one.drop, "points")
     rows = count_of(one.rows, "row")
-    said = f"The class {one.label} falls from a recall of {before} (teacher) to {after} (deployed): {known} on {rows}"
+    said = f"The class {one.label} falls from a recall of {before} ({who}) to {after} (deployed): {known} on {rows}"
     if one.sure_from <= 0:
         return Finding(f"{said}, too few to be sure.", "more evaluation rows of this class.", word=LOST_CLASS)
     return Finding(
