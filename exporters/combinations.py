@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kd2deploy.core import Target, Variant
+from kd2deploy.core.trust import is_ours
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.exporters.tensorrt.graph import LARGEST_OPSET, SYMMETRIC
 
@@ -56,7 +57,7 @@ def capability_of(target: Target) -> tuple[int, int] | None:
 
 
 def reasons(target: Target, variant: Variant) -> Iterator[str]:
-    steps = {short_name(step): step for step in variant.steps}
+    steps = {short_name(step): step for step in variant.steps if is_known(step)}
     provider = str(variant.session.get("provider", "CPUExecutionProvider" if "onnx_from_torch" in steps else ""))
     engine, gpu = "trt_from_onnx" in steps, target.device == "cuda"
     provider = "" if engine or "openvino_from_onnx" in steps else provider
@@ -109,6 +110,12 @@ def type_reasons(
         yield f"a device of compute capability {shown} has no fp8 (8.9 and later have); use int8_from_onnx"
     if steps.get("trt_from_onnx", {}).get("precision") == "bf16" and capability < BF16_SINCE:
         yield f"a device of compute capability {shown} has no bf16 (8.0 and later have); use fp16"
+
+
+def is_known(step: Mapping[str, Any]) -> bool:
+    """Whether a step names a converter of ours; what others do is theirs to know, whatever they call it."""
+    name = str(step["use"])
+    return "." not in name or is_ours("converter", name)
 
 
 def short_name(step: Mapping[str, Any]) -> str:

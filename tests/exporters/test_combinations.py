@@ -66,6 +66,7 @@ def test_what_makes_no_sense_is_refused_with_the_remedy(target: Target, one: Var
         (gpu, variant(EXPORT, ENGINE)),
         (gpu, variant(EXPORT, GPU_INT8, ENGINE)),
         (gpu, variant(EXPORT, {"use": "fp8_from_onnx"}, ENGINE)),
+        (gpu, variant(EXPORT, {"use": "theirs.int8_from_onnx"}, **CUDA)),
     ],
 )
 def test_what_makes_sense_is_let_through(target: Target, one: Variant) -> None:
