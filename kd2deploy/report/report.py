@@ -116,8 +116,8 @@ class Report:
         version = found.get("schema_version") if isinstance(found, dict) else None
         if version != SCHEMA_VERSION:
             raise RunError(
-                f"a report of schema {version}, this version reads {SCHEMA_VERSION}; "
-                "render it with the version of kd2deploy named in its `versions`"
+                f"a report of schema {version}, this version reads {SCHEMA_VERSION}; run the same command again in its "
+                "folder, or render it with the version of kd2deploy named in its `versions`"
             )
         try:
             return _parser().validate_json(text)
