@@ -37,7 +37,7 @@ def class_drops(before: Scores, after: Scores) -> tuple[ClassDrop, ...]:
         other, rows = after.hits[label], len(one)
         drop: Figure = paired_difference(one, other) if rows >= LEAST_ROWS else TooFew(needs=LEAST_ROWS, has=rows)
         sure_from = paired_difference(one, other, all_at_once).low if rows >= LEAST_ROWS else -LARGEST
-        found.append(ClassDrop(label, rows, float(np.mean(one)), float(np.mean(other)), shown(drop), sure_from))
+        found.append(ClassDrop(label, rows, float(np.mean(one)), float(np.mean(other)), shown(drop), float(sure_from)))
     return tuple(sorted(found, key=lambda one: (not one.is_told, -one.lost)))
 
 

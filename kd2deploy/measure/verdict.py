@@ -106,10 +106,12 @@ def gate(
         text = f"{kind.title} was not measured, and a missing figure fails"
         return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.FAIL, text, text)
     outcome = _outcome(kind.bound, limit, figure)
-    if name == "min_speedup" and outcome is not Outcome.FAIL and is_vague(figure.low, figure.high):
-        text = f"{kind.title} cannot be told: {between(figure)} ({as_given(limit, unit)}x asked)"
-        known = shown(figure)
-        return GateResult(name, kind.bound, limit, unit, known, Outcome.INCONCLUSIVE, f"{text}; {QUIET}", text)
+    if name == "min_speedup" and is_vague(figure.low, figure.high):
+        missed = outcome is Outcome.FAIL
+        text = f"{kind.title} {'is missed' if missed else 'cannot be told'}: {between(figure)}"
+        text, known = f"{text} ({as_given(limit, unit)}x asked)", shown(figure)
+        outcome = Outcome.FAIL if missed else Outcome.INCONCLUSIVE
+        return GateResult(name, kind.bound, limit, unit, known, outcome, f"{text}; {QUIET}", text)
     if name == "min_gap_closed" and not math.isfinite(figure.low) and not math.isfinite(figure.high):
         text = f"{kind.title} cannot be told: {NO_GAP}"
         return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.INCONCLUSIVE, text, text)

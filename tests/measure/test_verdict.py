@@ -117,6 +117,8 @@ def test_a_speedup_over_an_order_of_magnitude_is_told_by_its_ends() -> None:
     wide = gate("min_speedup", 4.0, Interval(1378.0, 40.0, 9000.0))
     assert wide.brief == "speedup over the teacher cannot be told: it lies between 40.0x and 9,000x (4x asked)"
     assert wide.sentence == f"{wide.brief}; measure again on a quiet machine, or for longer"
+    missed = gate("min_speedup", 4.0, Interval(0.5, 0.01, 3.0))
+    assert missed.brief == "speedup over the teacher is missed: it lies between 0.01x and 3.00x (4x asked)"
     assert gate("min_speedup", 4.0, Interval(4.5, 4.1, math.inf)).brief == (
         "speedup over the teacher cannot be told: all that is known is that it is at least 4.10x (4x asked)"
     )

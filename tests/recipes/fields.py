@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kd2deploy.core.estimate import Estimate
@@ -15,6 +15,8 @@ EMPTY_HERE = {
     "contenders.timing.device": ON_A_DEVICE,
     "contenders.timing.peak_device_mb": ON_A_DEVICE,
     "data.warnings": "only where the data is doubtful",
+    "distillation.control_spread": "only over several seeds: see tests/stages/telling/test_brought",
+    "distillation.student_spread": "only over several seeds: see tests/stages/telling/test_brought",
     "generator": "only where a method writes text: see tests/stages/telling/test_beginning",
     "left_out": "only where something could not be made",
     "task.metric_suffix": "only of a metric with a unit of its own, such as dB",
@@ -53,7 +55,7 @@ def filled(report: Report) -> set[str]:
 def holding(part: Any, prefix: str) -> Iterator[str]:
     for field in dataclasses.fields(part):
         value, path = getattr(part, field.name), f"{prefix}{field.name}"
-        if value is None or value in ("", (), {}):
+        if value is None or (isinstance(value, str | tuple | Mapping) and not value):
             continue
         yield path
         for inside in value if isinstance(value, tuple) else [value]:
