@@ -54,6 +54,12 @@ def test_of_a_regression_the_teachers_number_is_learnt():
     assert student.logits.grad.abs().sum() > 0
 
 
+def test_the_kl_is_taken_along_the_last_axis_however_many_there_are():
+    logits = [torch.randn(2, 3, 4) for _ in range(2)]
+    flat = softened_kl(*(each.flatten(0, 1) for each in logits), 2.0)
+    torch.testing.assert_close(softened_kl(*logits, 2.0), flat.unflatten(0, (2, 3)))
+
+
 def test_positions_outside_the_mask_do_not_count():
     mask = torch.tensor([[True, True, False]])
     student = observation(sizes(), mask=mask, logits=torch.randn(1, 3, 4))

@@ -16,6 +16,11 @@ def test_by_hand():
     torch.testing.assert_close(z_scored(torch.tensor([[1.0, 2.0, 3.0]])), torch.tensor([[-1.0, 0.0, 1.0]]))
 
 
+def test_z_scores_are_taken_along_the_last_axis_however_many_there_are():
+    logits = torch.randn(2, 3, 4)
+    torch.testing.assert_close(z_scored(logits), z_scored(logits.flatten(0, 1)).unflatten(0, (2, 3)))
+
+
 def test_equal_logits_have_z_scores_of_zero():
     assert z_scored(torch.full((2, 3), 7.0)).tolist() == [[0.0] * 3] * 2
 
