@@ -57,5 +57,5 @@ def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
 
 def agreement(task: Task, reference: Sequence[Outputs], found: Sequence[Outputs]) -> dict[str, float]:
     """The task's measures of agreement, mean over the samples."""
-    each = [task.metric.agreement(one, other) for one, other in zip(reference, found, strict=True)]
+    each = [task.metric.alike(one, other) for one, other in zip(reference, found, strict=True)]
     return {name: float(np.mean([one[name] for one in each])) for name in each[0]}

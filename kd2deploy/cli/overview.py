@@ -23,7 +23,6 @@ from kd2deploy.run import Run
 from kd2deploy.stages.export import missing
 from kd2deploy.stages.job import Job
 from kd2deploy.train.checkpoint import locate as locate_network
-from kd2deploy.train.pair import check_pair
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def overview(recipe: Recipe) -> Overview:
             if recipe.student.plan is None:
                 refuse_unfit(job, recipe.student.shrink)
             elif "teacher" in found and recipe.teacher.fine_tune is None:
-                check_pair(task, found["teacher"], found["teacher"])
+                task.networks.check_pair(found["teacher"], found["teacher"])
             splits = look(job).splits
             time_needed = whole_time(job, runtimes)
         shown = [rows_shown(task, splits, about), *(f"{name}: {value}" for name, value in splits.details.items())]

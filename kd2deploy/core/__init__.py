@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.driver import driver_version, nvml
     from kd2deploy.core.features import Ragged, Selection, Table
     from kd2deploy.core.masked_lm import MaskedLm
-    from kd2deploy.core.metric import Metric, Scores
+    from kd2deploy.core.metric import Metric, Scores, mark_of
     from kd2deploy.core.parts import (
         Method,
         Networks,
@@ -108,6 +108,7 @@ __all__ = [
     "cpu_quota",
     "driver_version",
     "made",
+    "mark_of",
     "nvml",
     "open_session",
     "scaled",

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, final
 
 from kd2deploy.core.figures import MetricUnit
-from kd2deploy.core.port import Array, Row
+
+if TYPE_CHECKING:
+    from kd2deploy.core.port import Array, Row
 
 
 @dataclass(frozen=True)
 class Scores:
     """How an artifact did on a set of examples; per example, so that two artifacts can be compared in pairs."""
 
-    truth: Array
-    """[N, ...] what was right."""
-    predictions: Array
-    """[N, ...] what was answered."""
-    correct: Array
-    """[N] 0/1 for classification, else a per-example score where higher is better."""
     metrics: Mapping[str, float]
     """All metrics of the task by name; the headline is `Metric.name`."""
+    statistics: Mapping[str, Array]
+    """[N, ...] each, example by example: what `Metric.at` computes the headline of any of them from. An array of arrays
+    [k, ...] where examples differ in size. What they are is the metric's own."""
+    examples: str
+    """Hash of what was right, the same for all artifacts that were scored on the same examples."""
+    correct: Array | None = None
+    """[N] 0/1, where the headline is the share of right answers: pairs are then compared exactly. Else None."""
+    answered: Array | None = None
+    """[N, 2] the right class and the one answered, where each row has one class of several."""
     hits: Mapping[str, Array] = field(default_factory=dict)
     """Where there are classes, for each that occurs in the truth: of its rows, in their order, 1 where it was answered
     and 0 where it was not. Two artifacts are compared class by class in these pairs."""
 
     f1: Mapping[str, float] = field(default_factory=dict)
     """F1 per label, 0..1, where a row may have several: the recall alone of a label that is always answered is 1."""
+
+    def __len__(self) -> int:
+        """Examples."""
+        return len(next(iter(self.statistics.values())))
 
     @property
     def classes(self) -> dict[str, float]:
@@ -37,26 +47,57 @@ class Scores:
 
 
 class Metric(ABC):
-    """How a network's outputs are scored, compared and told. It imports no torch."""
+    """How a network's outputs are scored, compared and told. It imports no torch.
+
+    Outputs are scored batch by batch, and only their statistics are kept. What was right may be anything: a class, a
+    text, boxes; nothing outside looks into it.
+    """
 
     name: str
-    """The headline metric, a key of `Scores.metrics`; higher is better."""
+    """The headline metric, a key of `Scores.metrics`."""
     unit: MetricUnit = "number"
     """How the headline is told: `share` is a share of one, written in percent."""
     suffix: str = ""
     """Written behind a `number`: "dB"."""
-    binary: bool = False
-    """True when `Scores.correct` is 0/1 and its mean is the headline metric: pairs are then compared by McNemar."""
+    higher_is_better: bool = True
+    """False for an error rate, a perplexity: a drop is then what it rises by."""
     chooses: bool = False
     """Whether `chosen` chooses anything for a network."""
 
-    @abstractmethod
-    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
-        """Score a session's outputs, concatenated over the examples, against the rows."""
+    # scoring ------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def headline(self, truth: Array, predictions: Array) -> float:
-        """The headline metric of any subset of examples: what the paired bootstrap calls."""
+    def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
+        """[n, ...] each: what some examples add to the metrics, from a session's outputs and their rows.
+
+        Raises DataError for a row without what is right.
+        """
+
+    @abstractmethod
+    def scores(self, statistics: Mapping[str, Array]) -> Scores:
+        """All metrics of all examples."""
+
+    @abstractmethod
+    def at(self, statistics: Mapping[str, Array], places: Array) -> float:
+        """The headline of the examples at these places, some of them several times: the bootstrap asks 2,000 times.
+        NaN where it is undefined."""
+
+    @final
+    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
+        """The scores of all examples at once."""
+        return self.scores(self.statistics(outputs, rows))
+
+    @final
+    def worth(self, value: float) -> float:
+        """A headline as a number that is larger where it is better; of a worth, the headline again."""
+        return value if self.higher_is_better else -value
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the headline lies in 0..1; an error rate, which is a share too, may lie above."""
+        return self.unit == "share" and self.higher_is_better
+
+    # choosing -----------------------------------------------------------------------------------------------
 
     def chosen(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Any]:
         """What is best chosen for one network by its outputs on the validation rows: arguments of its task."""
@@ -66,10 +107,31 @@ class Metric(ABC):
         """What was chosen, under names for a person."""
         return {}
 
+    # comparing and telling ----------------------------------------------------------------------------------
+
+    def kept(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What `agreement` reads of a batch's outputs: small, since it is kept of all examples."""
+        return outputs
+
+    @final
+    def alike(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
+        """The agreement of two artifacts by their outputs."""
+        return self.agreement(self.kept(one), self.kept(other))
+
     @abstractmethod
     def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
-        """How alike two artifacts answer: `top1` (share of equal answers) and `cosine` (mean over examples)."""
+        """How alike two artifacts answer, by what was `kept`: `top1` (share of equal answers) and `cosine` (mean over
+        examples)."""
 
     @abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
         """Each example's answer for a person: label and probability, or the value."""
+
+
+def mark_of(*truth: Array) -> str:
+    """The hash of what was right: `Scores.examples`."""
+    whole = hashlib.sha256()
+    for array in truth:
+        whole.update(f"{array.dtype.str}{array.shape}".encode())
+        whole.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
+    return whole.hexdigest()

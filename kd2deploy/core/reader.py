@@ -42,6 +42,9 @@ class Reader(ABC):
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What a row's fields are usually called in files, so that columns that nobody named are found."""
 
+    named: ClassVar[tuple[str, ...]] = ()
+    """Those of the fields whose values may name a file, as text; rows then hold them as paths."""
+
     @classmethod
     def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields that a row must have beside `label`, for a task with these arguments; none are not checked."""

@@ -35,6 +35,9 @@ class Task(ABC):
     """The class of its reader: what is asked before a task can be built, because its labels are not known yet."""
     several_labels: ClassVar[bool] = False
     """Whether a row's label is a set of labels that do not exclude each other."""
+    own_target: ClassVar[bool] = False
+    """Whether a row's `label` is something of the task's own (a transcript, boxes): it is then left as it was read.
+    Else it is a class or a set of `labels`, or a number where there are none, and checked when data are prepared."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     reader: Reader

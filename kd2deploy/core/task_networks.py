@@ -30,6 +30,13 @@ class TaskNetworks(ABC):
         """Configuration fields that a network made for this task must have, where its architecture knows them."""
         return {}
 
+    def answers(self) -> Mapping[str, Any]:
+        """Configuration fields that say what a network with a new head answers; empty where nothing needs saying."""
+        return {}
+
+    def check_pair(self, teacher: Path, student: Path) -> None:  # noqa: B027 (where nothing says what is answered)
+        """Raise ModelError with the remedy unless the networks in two folders answer the same, and as the task does."""
+
     @abstractmethod
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         """Run a network on a batch. Ignores the keys that are not the network's arguments."""

@@ -75,8 +75,11 @@ def prepare(
     """
     warnings = list(tables.warnings)
     inputs, labels = task.reads.fields(arguments), arguments.get("labels")
+    named = task.reads.named
     labelled = {
-        split: rows for split in ("train", "validation", "eval") if (rows := getattr(tables, split)) is not None
+        split: with_paths(rows, named)
+        for split in ("train", "validation", "eval")
+        if (rows := getattr(tables, split)) is not None
     }
     several = task.several_labels
     if several:
@@ -85,12 +88,21 @@ def prepare(
     for split, rows in labelled.items():
         kept[split] = complete(rows, [*inputs, "label"] if inputs else [], tables.name(split), missing, warnings)
         check_values(kept[split], inputs, task, tables.name(split))
-    free = complete(tables.unlabelled or [], inputs, tables.name("unlabelled"), missing, warnings, empty=True)
+    free = complete(
+        with_paths(tables.unlabelled or [], task.reads.named),
+        inputs,
+        tables.name("unlabelled"),
+        missing,
+        warnings,
+        empty=True,
+    )
     check_values(free, inputs, task, tables.name("unlabelled"))
 
     names: tuple[str, ...] = ()
     if several:
         names, kept = with_sets(kept, labels or arguments.get("label_columns"), tables, warnings)
+    elif task.own_target:
+        pass  # of another kind, which the task alone knows
     elif inputs and labels is not None and not labels:
         for split, rows in kept.items():
             kept[split] = with_numbers(rows, tables.name(split))
@@ -103,15 +115,15 @@ def prepare(
         check_classes(kept, names, tables, warnings)
 
     generator = np.random.default_rng(seed)
-    train, judged = kept["train"], drawn(kept["eval"], limit_eval, generator)
+    train, judged = kept["train"], drawn(kept["eval"], limit_eval, generator, several)
     if len(judged) < 2:
         raise DataError(f"{tables.name('eval')} has one row, and an interval takes at least two; add rows to judge by")
-    train = drawn(train, limit_train, generator)
+    train = drawn(train, limit_train, generator, several)
     held = kept.get("validation")
     if held is None:
-        train, held = held_out(train, validation_share, generator, tables.name("train"))
+        train, held = held_out(train, validation_share, generator, tables.name("train"), several)
     if limit_labels is not None:
-        train = with_few_labels(train, limit_labels, generator, len(names))
+        train = with_few_labels(train, limit_labels, generator, len(names), several)
     train = train + [{**row, "label": None} for row in free]
 
     fields = [*inputs, "label"] if inputs else None
@@ -159,6 +171,13 @@ def complete(
     return found
 
 
+def with_paths(rows: Rows, named: Sequence[str]) -> Rows:
+    """The rows with paths where the values of some fields name files: what is hashed and packed is what they hold."""
+    if not named:
+        return rows
+    return [{**row, **{field: Path(row[field]) for field in named if isinstance(row.get(field), str)}} for row in rows]
+
+
 def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], name: str) -> None:
     """Raises DataError for rows that the task could not read once it came to them."""
     for field in fields:
@@ -179,11 +198,10 @@ def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
 # drawing --------------------------------------------------------------------------------------------------------
 
 
-def by_class(rows: Sequence[Row]) -> dict[Any, list[int]]:
+def by_class(rows: Sequence[Row], several: bool = False) -> dict[Any, list[int]]:
     """Places of the rows of each class, or of each rarest label of a set; all in one where labels are neither."""
     found: dict[Any, list[int]] = {}
-    sets = rows and isinstance(rows[0].get("label"), list)
-    for place, label in enumerate(rarest(rows) if sets else [row.get("label") for row in rows]):
+    for place, label in enumerate(rarest(rows) if several else [row.get("label") for row in rows]):
         found.setdefault(label if isinstance(label, int) else None, []).append(place)
     return {label: found[label] for label in sorted(found, key=lambda label: (label is None, label or 0))}
 
@@ -205,45 +223,49 @@ def quotas(sizes: Sequence[int], wanted: int) -> list[int]:
     return found
 
 
-def chosen(rows: Sequence[Row], wanted: int, generator: np.random.Generator) -> set[int]:
+def chosen(rows: Sequence[Row], wanted: int, generator: np.random.Generator, several: bool = False) -> set[int]:
     """Places of `wanted` rows, every class in proportion."""
-    classes = list(by_class(rows).values())
+    classes = list(by_class(rows, several).values())
     found: set[int] = set()
     for members, quota in zip(classes, quotas([len(members) for members in classes], wanted), strict=True):
         found.update(members[place] for place in generator.permutation(len(members))[:quota])
     return found
 
 
-def drawn(rows: list[Row], limit: int | None, generator: np.random.Generator) -> list[Row]:
+def drawn(rows: list[Row], limit: int | None, generator: np.random.Generator, several: bool = False) -> list[Row]:
     """At most `limit` rows, every class in proportion, in their order."""
     if limit is None or limit >= len(rows):
         return rows
-    places_kept = chosen(rows, limit, generator)
+    places_kept = chosen(rows, limit, generator, several)
     return [row for place, row in enumerate(rows) if place in places_kept]
 
 
-def held_out(rows: list[Row], share: float, generator: np.random.Generator, name: str) -> tuple[list[Row], list[Row]]:
+def held_out(
+    rows: list[Row], share: float, generator: np.random.Generator, name: str, several: bool = False
+) -> tuple[list[Row], list[Row]]:
     """Training and validation rows: `share` of each class is held out, and at least one row stays to train on."""
     if not 0 < share < 1:
         raise DataError(f"validation_share must lie between 0 and 1, got {share}")
     held: set[int] = set()
-    for members in by_class(rows).values():
+    for members in by_class(rows, several).values():
         quota = min(len(members) - 1, round(share * len(members)))
         held.update(members[place] for place in generator.permutation(len(members))[:quota])
     if not held:
         # every class is so small that its share rounds to none: one row of the largest
-        largest = max(by_class(rows).values(), key=len)
+        largest = max(by_class(rows, several).values(), key=len)
         if len(largest) < 2:
             raise DataError(f"{name} has too few rows to hold any out; add rows, or name a validation file")
         held = {largest[int(generator.integers(len(largest)))]}
     return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
 
 
-def with_few_labels(rows: list[Row], labels: int, generator: np.random.Generator, classes: int) -> list[Row]:
+def with_few_labels(
+    rows: list[Row], labels: int, generator: np.random.Generator, classes: int, several: bool = False
+) -> list[Row]:
     """`labels` labelled rows, every class in proportion and at least once; then the others without their label."""
     if labels < classes:
         raise DataError(f"limit_labels {labels} is less than one label for each of {classes} classes; raise it")
-    places_kept = chosen(rows, labels, generator)
+    places_kept = chosen(rows, labels, generator, several)
     kept = [row for place, row in enumerate(rows) if place in places_kept]
     return kept + [{**row, "label": None} for place, row in enumerate(rows) if place not in places_kept]
 
@@ -265,7 +287,7 @@ def content_hash(row: Row, fields: Iterable[str]) -> bytes:
 
 
 def content(row: Row, fields: Iterable[str]) -> Iterator[bytes]:
-    """The values of some fields as bytes: arrays with their shape, pictures' files by what is in them."""
+    """The values of some fields as bytes: arrays with their shape, files by what is in them."""
     for field in fields:
         value = row.get(field)
         if isinstance(value, np.ndarray):
@@ -273,12 +295,12 @@ def content(row: Row, fields: Iterable[str]) -> Iterator[bytes]:
             yield value.tobytes()
         elif isinstance(value, bytes):
             yield value
-        elif field == "image" and isinstance(value, str | Path):
+        elif isinstance(value, Path):
             try:
-                yield Path(value).read_bytes()
+                yield value.read_bytes()
             except OSError as error:
                 raise DataError(f"{value} cannot be read: {error}") from error
-        elif field == "image" and value is not None:
+        elif hasattr(value, "__array_interface__"):
             yield np.asarray(value).tobytes()
         else:
             yield json.dumps(value, default=str, sort_keys=True).encode()

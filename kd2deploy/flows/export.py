@@ -34,7 +34,6 @@ from kd2deploy.stages.students import Trainings, train_all
 from kd2deploy.stages.teacher import teach
 from kd2deploy.stages.telling import described, sign, with_training
 from kd2deploy.train.checkpoint import locate
-from kd2deploy.train.pair import check_pair
 
 REPORT, RECIPE = "report.json", "recipe.yaml"
 FLAGS = {"teacher": "--teacher", "train": "--train", "eval": "--data"}
@@ -142,7 +141,7 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         teacher = teach(job).model
         student = model_at(locate(name), task)
         student.task.networks.load(student.folder)  # refused here, before anything is written
-        check_pair(task, teacher.folder, student.folder)
+        task.networks.check_pair(teacher.folder, student.folder)
         student = chosen_for(job, "student", student)
         one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})
         target = only_target(recipe)

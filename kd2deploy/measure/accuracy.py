@@ -1,30 +1,17 @@
 """The task's score of an artifact: the deployed bytes, opened in a fresh process, on the real evaluation set."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Features, Feed, Row, Scores, Session, Target, Task
+from kd2deploy.core import Array, Features, Feed, Row, Session, Target, Task
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, read_feed, write_feed
 from kd2deploy.measure.processes import WorkerProcess
+from kd2deploy.measure.scorer import Evaluation, Scorer, in_row_order
 from kd2deploy.measure.timing import Contender
 from kd2deploy.measure.worker import check_finite
-
-Array = np.ndarray[Any, Any]
-Outputs = dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An artifact's scores with the outputs they were made of, rows in the order given."""
-
-    scores: Scores
-    outputs: Mapping[str, Array]
-    describe: Mapping[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -44,21 +31,19 @@ def score(
     Raises MeasureError for outputs that are not finite and for a process that dies; SessionError as the session does.
     """
     _same_length(features, rows)
-    parts: list[Outputs] = []
-    batches = by_length(task, features, batch)
+    scorer = Scorer(task.metric, rows)
     with (
         exchange(scratch) as folder,
         WorkerProcess(contender, task.spec(), target, timeout_s) as worker,
     ):
         described = worker.open()["describe"]
         asked, answered = folder / "feed.npz", folder / "outputs.npz"
-        for places in batches:
+        for places in by_length(task, features, batch):
             write_feed(task.reader.feed([features[place] for place in places]), asked)
             worker.ask("outputs", feed=str(asked), to=str(answered))
-            parts.append(dict(read_feed(answered)))
+            scorer.add(read_feed(answered), places)
         worker.ask("close")
-    outputs = in_row_order(parts, batches)
-    return Evaluation(task.metric.score(outputs, rows), outputs, described)
+    return scorer.finish(described)
 
 
 def score_open(
@@ -66,20 +51,30 @@ def score_open(
 ) -> Evaluation:
     """The same with a session that is already open in this process: for validation during training."""
     _same_length(features, rows)
-    outputs = outputs_of(session, task, features, batch=batch)
-    return Evaluation(task.metric.score(outputs, rows), outputs, session.describe())
+    scorer = Scorer(task.metric, rows)
+    for places, outputs in answered_in(session, task, features, batch):
+        scorer.add(outputs, places)
+    return scorer.finish(session.describe())
 
 
-def outputs_of(session: Session, task: Task, features: Sequence[Features], *, batch: int = 32) -> Outputs:
-    """An open session's outputs for all examples, in the order given. Raises MeasureError if they are not finite."""
-    batches = by_length(task, features, batch)
-    parts = []
-    for places in batches:
+def outputs_of(session: Session, task: Task, features: Sequence[Features], *, batch: int = 32) -> dict[str, Array]:
+    """An open session's outputs for all examples, in the order given: for who must see them all at once, to choose by.
+
+    Raises MeasureError if they are not finite.
+    """
+    found = list(answered_in(session, task, features, batch))
+    return in_row_order([outputs for _, outputs in found], [places for places, _ in found])
+
+
+def answered_in(
+    session: Session, task: Task, features: Sequence[Features], batch: int
+) -> Iterator[tuple[list[int], Mapping[str, Array]]]:
+    """Places and outputs, batch by batch. Raises MeasureError for outputs that are not finite."""
+    for places in by_length(task, features, batch):
         found = session.run(task.reader.feed([features[place] for place in places]))
         for name, array in found.items():
             check_finite(name, array)
-        parts.append(dict(found))
-    return in_row_order(parts, batches)
+        yield places, found
 
 
 def timing_feeds(task: Task, features: Sequence[Features], batch: int, inputs: int, seed: int = 0) -> list[Feed]:
@@ -100,31 +95,6 @@ def by_length(task: Task, features: Sequence[Features], batch: int) -> list[list
     lengths = [task.reader.length(each) for each in features]
     order = sorted(range(len(features)), key=lambda place: (-lengths[place], place))
     return [order[start : start + batch] for start in range(0, len(order), batch)]
-
-
-def in_row_order(parts: Sequence[Outputs], batches: Sequence[Sequence[int]]) -> Outputs:
-    """Batches' outputs [b, ...] as one array per name [N, ...], in the examples' own order.
-
-    Axes whose sizes differ between batches (padded positions) are filled up with zeros.
-    """
-    if not parts:
-        raise MeasureError("there are no examples to score; give an evaluation set with at least one row")
-    examples = sum(len(places) for places in batches)
-    whole: Outputs = {}
-    for name in parts[0]:
-        pieces = [part[name] for part in parts]
-        for piece, places in zip(pieces, batches, strict=True):
-            if piece.ndim == 0 or len(piece) != len(places):
-                raise MeasureError(
-                    f"output {name!r} has shape {piece.shape} for a batch of {len(places)}: "
-                    "its first axis must be the batch; export with a dynamic batch axis"
-                )
-        shape = tuple(max(piece.shape[axis] for piece in pieces) for axis in range(1, pieces[0].ndim))
-        filled = np.zeros((examples, *shape), dtype=pieces[0].dtype)
-        for piece, places in zip(pieces, batches, strict=True):
-            filled[np.ix_(places, *(range(size) for size in piece.shape[1:]))] = piece
-        whole[name] = filled
-    return whole
 
 
 def _same_length(features: Sequence[Features], rows: Sequence[Row]) -> None:

@@ -44,7 +44,7 @@ def agree(task: Task, source: Mapping[str, Array], made: Mapping[str, Array], pr
             raise MeasureError(
                 f"output {name!r} has shape {made[name].shape}, its source {array.shape}: a dynamic axis was lost"
             )
-    figures = task.metric.agreement(source, made)
+    figures = task.metric.alike(source, made)
     limits = {name: least for name, least in LIMITS.get(precision, LIMITS["int8"]).items() if name in figures}
     low = [name for name, least in limits.items() if not figures[name] >= least]  # also catches NaN
     told = ", ".join(f"{name} {alike(value)}" for name, value in figures.items())

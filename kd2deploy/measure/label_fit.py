@@ -29,7 +29,8 @@ class Fit:
 
     @classmethod
     def of(cls, scores: Scores) -> "Fit":
-        return cls(scores.truth, scores.predictions)
+        assert scores.answered is not None, "asked of classes alone"
+        return cls(scores.answered[:, 0], scores.answered[:, 1])
 
     @property
     def agreement(self) -> float:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kd2deploy.core import Scores, Task
-from kd2deploy.errors import MeasureError
 from kd2deploy.measure.intervals import Interval
-from kd2deploy.measure.paired import CONFIDENCE, bootstrap
+from kd2deploy.measure.paired import CONFIDENCE, bootstrap, check_same_examples, worth_at
 from kd2deploy.measure.statistics import ROUNDING, geometric_mean, mean_over_seeds, t_interval
 
 RESAMPLES = 500
@@ -28,7 +27,7 @@ def score_over_seeds(scores: Sequence[float], share: bool) -> Interval:
 
 
 def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float], share: bool = False) -> Interval:
-    """Mean of `ours` - `theirs`, seed by seed; endless for a single seed, and where all seeds differ by the same.
+    """Mean of `ours` - `theirs`, what they are worth, seed by seed; endless for a single seed, and where all seeds differ by the same.
 
     Of two shares without what cannot be: nothing is gained beyond 1, and no more lost than there was.
     """
@@ -44,7 +43,9 @@ def ratio_over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Interval
 def gap_closed_over_seeds(
     students: Sequence[float], controls: Sequence[float], teacher: float, confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """mean(student - control) / mean(teacher - control); None where the teacher is not surely better than the control.
+    """mean(student - control) / mean(teacher - control) of what they are worth.
+
+    None where the teacher is not surely better than the control.
 
     Source: Fieller, "Some problems in interval estimation", 1954: the shares that a t test over the pairs does not
     reject. It is bounded just where the gap is surely not zero; of controls that are all equal that is not known.
@@ -67,25 +68,16 @@ def gap_closed_over_seeds(
 def difference_over_examples(
     task: Task, ours: Sequence[Scores], theirs: Sequence[Scores], rng: np.random.Generator
 ) -> Interval:
-    """Mean over the seeds of headline `ours` - headline `theirs`, with an interval over examples: these trainings, on
-    another draw of the evaluation set."""
-    truth = ours[0].truth
-    if any(not np.array_equal(one.truth, truth) for one in (*ours, *theirs)):
-        raise MeasureError("trainings were scored on different examples; score all on the same evaluation set")
-    if task.metric.binary:
-        return t_interval(mean_correct(ours) - mean_correct(theirs))
+    """By how much `ours` are better than `theirs` on the mean over the seeds, with an interval over examples: these
+    trainings, on another draw of the evaluation set."""
+    check_same_examples(*ours, *theirs)
+    right = [[one.correct for one in group if one.correct is not None] for group in (ours, theirs)]
+    if all(right):
+        return t_interval(np.mean(right[0], axis=0) - np.mean(right[1], axis=0))
+    each = [[worth_at(task, scores) for scores in group] for group in (ours, theirs)]
 
     def difference(at: NDArray[np.int64]) -> float:
-        one, other = (
-            np.mean([task.metric.headline(truth[at], scores.predictions[at]) for scores in group])
-            for group in (ours, theirs)
-        )
+        one, other = (np.mean([worth(at) for worth in group]) for group in each)
         return float(one - other)
 
-    return bootstrap(difference, len(truth), rng, RESAMPLES)
-
-
-def mean_correct(scores: Sequence[Scores]) -> NDArray[np.float64]:
-    """[N]: in which share of the seeds each example is answered rightly."""
-    found: NDArray[np.float64] = np.mean([one.correct for one in scores], axis=0)
-    return found
+    return bootstrap(difference, len(ours[0]), rng, RESAMPLES)

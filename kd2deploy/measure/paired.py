@@ -15,8 +15,6 @@ from kd2deploy.measure.intervals import Interval
 
 Array = np.ndarray[Any, Any]
 Doubles = NDArray[np.float64]
-Headline = Callable[[Array, Array], float]
-"""`Task.headline(truth, predictions)`."""
 Statistic = Callable[[Array], float]
 """A figure of the examples at these places."""
 
@@ -25,22 +23,39 @@ CONFIDENCE = 0.95
 
 
 def score_difference(task: Task, one: Scores, other: Scores, rng: np.random.Generator) -> Interval:
-    """Headline of `one` minus headline of `other`, same examples; the drop is teacher first, then student.
+    """By how much `one` is better than `other` on the same examples, in the headline's unit; a drop is teacher first,
+    then student.
 
-    0/1 scores whose mean is the headline are compared by discordant pairs, all others by paired bootstrap.
+    Shares of right answers are compared by discordant pairs, all other headlines by paired bootstrap.
     """
     check_same_examples(one, other)
-    if task.metric.binary:
+    if one.correct is not None and other.correct is not None:
         return paired_difference(one.correct, other.correct)
-    return bootstrap_difference(task.metric.headline, one.truth, one.predictions, other.predictions, rng)
+    return bootstrap_difference(worth_at(task, one), worth_at(task, other), len(one), rng)
 
 
 def score_retention(task: Task, one: Scores, other: Scores, rng: np.random.Generator) -> Interval:
-    """Headline of `one` over headline of `other`, same examples: student first, then teacher."""
+    """Headline of `one` over headline of `other`, same examples: student first, then teacher.
+
+    Where lower is better it is the other way round, so that more is better all the same.
+    """
     check_same_examples(one, other)
-    if task.metric.binary:
+    if one.correct is not None and other.correct is not None:
         return paired_retention(one.correct, other.correct)
-    return bootstrap_retention(task.metric.headline, one.truth, one.predictions, other.predictions, rng)
+    over, under = (headline_at(task, scores) for scores in (one, other))
+    if not task.metric.higher_is_better:
+        over, under = under, over
+    return bootstrap_retention(over, under, len(one), rng)
+
+
+def headline_at(task: Task, scores: Scores) -> Statistic:
+    """The headline of the examples at given places."""
+    return lambda places: task.metric.at(scores.statistics, places)
+
+
+def worth_at(task: Task, scores: Scores) -> Statistic:
+    """The same as a number that is larger where it is better."""
+    return lambda places: task.metric.worth(task.metric.at(scores.statistics, places))
 
 
 def paired_difference(one: Array, other: Array, confidence: float = CONFIDENCE) -> Interval:
@@ -83,48 +98,43 @@ def share_of(correct: Array, confidence: float = CONFIDENCE) -> Interval:
 
 
 def bootstrap_difference(
-    headline: Headline, truth: Array, one: Array, other: Array, rng: np.random.Generator, resamples: int = RESAMPLES
+    one: Statistic, other: Statistic, examples: int, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:
-    """headline(truth, one) - headline(truth, other), resampling examples [N] in pairs."""
-    return bootstrap(
-        lambda at: headline(truth[at], one[at]) - headline(truth[at], other[at]), len(truth), rng, resamples
-    )
+    """one - other, resampling examples in pairs."""
+    return bootstrap(lambda at: one(at) - other(at), examples, rng, resamples)
 
 
 def bootstrap_retention(
-    headline: Headline, truth: Array, one: Array, other: Array, rng: np.random.Generator, resamples: int = RESAMPLES
+    one: Statistic, other: Statistic, examples: int, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:
-    """headline(truth, one) / headline(truth, other), resampling examples [N] in pairs."""
-    return bootstrap(
-        lambda at: _over(headline(truth[at], one[at]), headline(truth[at], other[at])), len(truth), rng, resamples
-    )
+    """one / other, resampling examples in pairs."""
+    return bootstrap(lambda at: _over(one(at), other(at)), examples, rng, resamples)
 
 
 def gap_closed(
-    headline: Headline,
-    truth: Array,
-    student: Array,
-    teacher: Array,
-    control: Array,
+    student: Statistic,
+    teacher: Statistic,
+    control: Statistic,
+    examples: int,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """(student - control) / (teacher - control), resampling examples [N].
+    """(student - control) / (teacher - control) of what they are worth, resampling examples.
 
     Endless to both sides where the teacher is not surely better than the control: a share of no gap is no figure.
     """
 
     def gap(at: Array) -> float:
-        return headline(truth[at], teacher[at]) - headline(truth[at], control[at])
+        return teacher(at) - control(at)
 
     def share(at: Array) -> float:
-        return _over(headline(truth[at], student[at]) - headline(truth[at], control[at]), gap(at))
+        return _over(student(at) - control(at), gap(at))
 
     seed = int(rng.integers(2**63))
-    whole = bootstrap(gap, len(truth), np.random.default_rng(seed), resamples)
+    whole = bootstrap(gap, examples, np.random.default_rng(seed), resamples)
     if whole.low <= 0:
-        return Interval(share(np.arange(len(truth))), -math.inf, math.inf)
-    return bootstrap(share, len(truth), np.random.default_rng(seed), resamples)
+        return Interval(share(np.arange(examples)), -math.inf, math.inf)
+    return bootstrap(share, examples, np.random.default_rng(seed), resamples)
 
 
 def bootstrap(statistic: Statistic, examples: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Interval:
@@ -166,10 +176,7 @@ def _check_binary(one: Array, other: Array) -> None:
         raise MeasureError("discordant pairs are counted on scores of 0 and 1; use the paired bootstrap for others")
 
 
-def check_same_examples(one: Scores, other: Scores) -> None:
-    if one.truth.shape != other.truth.shape or not np.array_equal(one.truth, other.truth, equal_nan=_may_be_nan(one)):
+def check_same_examples(*all_: Scores) -> None:
+    """Raises MeasureError unless all were scored on the same examples."""
+    if len({scores.examples for scores in all_}) > 1:
         raise MeasureError("two artifacts were scored on different examples; score both on the same evaluation set")
-
-
-def _may_be_nan(scores: Scores) -> bool:
-    return bool(np.issubdtype(scores.truth.dtype, np.inexact))

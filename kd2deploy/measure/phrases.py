@@ -19,6 +19,7 @@ class Metric:
     suffix: str = ""
     before: str = "teacher"
     """What the deployed file is compared with."""
+    higher_is_better: bool = True
 
     @property
     def difference(self) -> Unit:
@@ -55,21 +56,24 @@ def speedup(told: Told) -> str:
 
 
 def drop(told: Told) -> str:
-    return difference(told, told.metric.name, f"the {told.metric.before}'s")
+    than, higher = f"the {told.metric.before}'s", told.metric.higher_is_better
+    return difference(told, told.metric.name, than, higher_is_better=higher)
 
 
 def class_drop(told: Told) -> str:
     return difference(told, f"recall of {told.subject or 'the worst class'}", f"the {told.metric.before}'s")
 
 
-def difference(told: Told, what: str, than: str) -> str:
+def difference(told: Told, what: str, than: str, *, higher_is_better: bool = True) -> str:
+    """What got worse by so much, in the words of its direction."""
     allowed = as_given(told.limit, told.unit)
+    worse, better = ("below", "above") if higher_is_better else ("above", "below")
     if told.found.estimate > 0:
-        return f"{what} {told.amount()} below {than} ({allowed} allowed)"
+        return f"{what} {told.amount()} {worse} {than} ({allowed} allowed)"
     if told.found.estimate < 0:
-        return f"{what} {told.amount(-1)} above {than} ({allowed} below allowed)"
+        return f"{what} {told.amount(-1)} {better} {than} ({allowed} {worse} allowed)"
     near = f", {told.amount()}" if told.with_ends else ""
-    return f"{what} equal to {than}{near} ({allowed} below allowed)"
+    return f"{what} equal to {than}{near} ({allowed} {worse} allowed)"
 
 
 def retention(told: Told) -> str:

@@ -7,6 +7,17 @@ SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 """What transformers calls classes that exclude each other, and labels that do not, in a configuration."""
 
 
+def fields_of(labels: Sequence[str], problem_type: str) -> dict[str, Any]:
+    """The fields that say what a classifier answers; a number where there are no labels."""
+    if not labels:
+        return {"id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: place for place, label in enumerate(labels)},
+        "problem_type": problem_type,
+    }
+
+
 def labels_of(config: Mapping[str, Any]) -> list[str]:
     """The labels in a configuration's own order; empty where it names none."""
     named = config.get("id2label") or {}

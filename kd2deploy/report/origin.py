@@ -20,6 +20,8 @@ class TaskInfo:
     metric_suffix: str = ""
     """Written behind a `number`: "dB"."""
     labels: tuple[str, ...] = ()
+    higher_is_better: bool = True
+    """Of the metric; a difference is positive where something got better, either way."""
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ def maps_of(method: Method) -> dict[str, list[list[int]]]:
 
 def best(students: list[Distilled]) -> Distilled:
     """The one that is deployed: the best by validation score, the first of equals."""
-    return max(students, key=lambda student: student.score)
+    return max(students, key=lambda student: student.model.task.metric.worth(student.score))
 
 
 def forget_cache(run: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Features, Feed, Row, Target, Variant
+from kd2deploy.core import Artifact, Features, Feed, Metric, Row, Target, Variant
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import ConvertError, SessionError
@@ -106,15 +106,16 @@ class Bench:
     rows: Sequence[Row]
 
     def made(self, name: str, variant: Variant) -> tuple[Exported, float]:
-        """The variant and its score. Raises ConvertError, SessionError, MeasureError."""
+        """The variant and what its score is worth. Raises ConvertError, SessionError, MeasureError."""
         one = convert(self.model, self.target, name, variant, self.folder, self.samples)
-        return one, self.score(one)
+        return one, self.worth(one)
 
-    def score(self, one: Exported) -> float:
+    def worth(self, one: Exported) -> float:
+        """Its headline metric on the rows, as a number that is larger where it is better."""
         task = self.model.task
         scratch = self.folder / SCRATCH
         found = score(one.contender, task, self.target, self.features, self.rows, scratch=scratch)
-        return found.scores.metrics[task.metric.name]
+        return task.metric.worth(found.scores.metrics[task.metric.name])
 
     def ranked(self, name: str, variant: Variant, at: int) -> list[str]:
         """The operations of the variant's step at a place, most harmful first."""
@@ -128,7 +129,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     samples = calibration(job, student)
     features = encoded(student.task, job.splits.validation, student.folder)
     bench = Bench(student, target, folder, samples, features, job.splits.validation)
-    least = least_score(bench.score(Exported("student", (), student.artifact)), target, len(bench.rows))
+    least = least_score(bench.worth(Exported("student", (), student.artifact)), target, len(bench.rows))
     variants, reasons = target.variants, {name: unusable(target, one) for name, one in target.variants.items()}
     ranges = request_shapes(job, student, target, [one for name, one in variants.items() if not reasons[name]], samples)
     made: dict[str, Exported] = {}
@@ -143,7 +144,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
             one, value = with_exclusions(
                 variant, partial(bench.made, name), partial(bench.ranked, name, variant), least
             )
-            made[name] = replace(one, score=value)
+            made[name] = replace(one, score=student.task.metric.worth(value))
         except FAILURES as error:
             left_out[name] = str(error)
             log.info("%s is left out: %s", name, error)
@@ -159,7 +160,7 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
             del made[name]
         else:
             made[name] = replace(made[name], median_ms=float(np.median(timing.samples_ms)))
-    chosen, why = choose(made, least)
+    chosen, why = choose(made, least, student.task.metric)
     return {
         "variants": {name: one.to_json() for name, one in made.items()},
         "left_out": left_out,
@@ -168,17 +169,19 @@ def work(job: Job, student: Model, target: Target, folder: Path) -> Mapping[str,
     }
 
 
-def choose(made: Mapping[str, Exported], least: float) -> tuple[str, str]:
-    """The fastest variant whose validation score is at least `least`; where none is, the most accurate."""
+def choose(made: Mapping[str, Exported], least: float, metric: Metric) -> tuple[str, str]:
+    """The fastest variant whose validation score is worth at least `least`; where none is, the most accurate."""
     if not made:
         raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
-    fit = [one for one in made.values() if (one.score or 0.0) >= least]
+    worth = {name: metric.worth(one.score or 0.0) for name, one in made.items()}
+    fit = [one for name, one in made.items() if worth[name] >= least]
     advice = advice_for([one for one in made.values() if one.artifact.precision in ROUNDED and one not in fit])
     if fit:
         fastest = min(fit, key=lambda one: one.median_ms or 0.0)
         return fastest.name, f"the fastest of {len(fit)} that keep the student's score on the validation rows{advice}"
-    kept = max(made.values(), key=lambda one: one.score or 0.0)
-    return kept.name, f"no variant keeps the validation score above {least:.4f}; this one keeps most of it{advice}"
+    kept = made[max(made, key=lambda name: worth[name])]
+    bound = f"{'above' if metric.higher_is_better else 'below'} {metric.worth(least):.4f}"
+    return kept.name, f"no variant keeps the validation score {bound}; this one keeps most of it{advice}"
 
 
 def advice_for(lost: Sequence[Exported]) -> str:
@@ -196,7 +199,7 @@ def layout_of(artifact: Artifact) -> str:
 
 
 def least_score(own: float, target: Target, rows: int) -> float:
-    """What a variant must score on the validation rows: a quarter of the gate's drop may go into conversion.
+    """What a variant's score on the validation rows must be worth: a quarter of the gate's drop may go into conversion.
 
     Never finer than two rows, which is what a sound conversion may flip by chance. The quarter is our choice.
     """

@@ -31,7 +31,8 @@ class Entry:
     deployed: bool = False
     timed: bool = True
     scores: Scores | None = None
-    outputs: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """What the metric's agreement reads of its outputs."""
     timing: Timing | None = None
     described: Mapping[str, str] = field(default_factory=dict)
     """What its session says is really active."""

@@ -22,7 +22,6 @@ from kd2deploy.stages.teacher import untrained
 from kd2deploy.train.checkpoint import locate
 from kd2deploy.train.engine import Training, require_fit
 from kd2deploy.train.generator import MaskedLms
-from kd2deploy.train.pair import check_pair
 
 PROBE = 2
 """Rows that the networks are shown."""
@@ -53,7 +52,7 @@ class Rehearsal:
     def label_faults(self) -> list[Fault]:
         """Whether both networks answer the task's classes in its order."""
         try:
-            check_pair(self.job.task, self.teacher_folder, self.student_folder)
+            self.job.task.networks.check_pair(self.teacher_folder, self.student_folder)
         except ModelError as error:
             return [Fault("task.labels", str(error))]
         return []

@@ -7,7 +7,7 @@ import numpy as np
 
 from kd2deploy.measure.intervals import Figure, Interval
 from kd2deploy.measure.over_seeds import gap_closed_over_seeds
-from kd2deploy.measure.paired import gap_closed
+from kd2deploy.measure.paired import gap_closed, worth_at
 from kd2deploy.stages.field import Entry, Field, Single
 from kd2deploy.stages.job import Job
 
@@ -25,19 +25,24 @@ def gap_over_seeds_or_examples(job: Job, field: Field, made: Entry) -> Figure | 
     if teacher is None or made.scores is None or control is None:
         return None
     metric = job.task.metric.name
-    ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
+    ours, plain = worth_by_seed(job, field, "student"), worth_by_seed(job, field, "control")
     both = [seed for seed in ours if seed in plain]
     trained = field.student.scores
     if len(both) < 2 or trained is None:
-        truth, rng = teacher.truth, np.random.default_rng(SEED)
-        predictions = made.scores.predictions, teacher.predictions, control.predictions
-        return gap_closed(job.task.metric.headline, truth, *predictions, rng)
-    lost = trained.metrics[metric] - made.scores.metrics[metric]
+        worths = (worth_at(job.task, scores) for scores in (made.scores, teacher, control))
+        return gap_closed(*worths, len(teacher), np.random.default_rng(SEED))
+    best, worth = job.task.metric.worth(teacher.metrics[metric]), job.task.metric.worth
+    lost = worth(trained.metrics[metric]) - worth(made.scores.metrics[metric])
     scores, without = [ours[seed] - lost for seed in both], [plain[seed] for seed in both]
-    known = gap_closed_over_seeds(scores, without, teacher.metrics[metric])
-    gap = teacher.metrics[metric] - float(np.mean(without))
+    known = gap_closed_over_seeds(scores, without, best)
+    gap = best - float(np.mean(without))
     share = float(np.mean(scores) - np.mean(without)) / gap if gap else math.nan
     return known or Interval(share, -math.inf, math.inf)
+
+
+def worth_by_seed(job: Job, field: Field, role: Single) -> Mapping[int, float]:
+    """The same as numbers that are larger where they are better."""
+    return {seed: job.task.metric.worth(found) for seed, found in headline_by_seed(job, field, role).items()}
 
 
 def headline_by_seed(job: Job, field: Field, role: Single) -> Mapping[int, float]:

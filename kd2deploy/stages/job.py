@@ -12,7 +12,7 @@ from torch import nn
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import Splits
-from kd2deploy.measure.accuracy import outputs_of
+from kd2deploy.measure.accuracy import outputs_of, score_open
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import TaskInfo
@@ -45,8 +45,8 @@ class Job:
     @property
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
-        metric = self.task.metric
-        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, tuple(self.splits.labels))
+        metric, labels = self.task.metric, tuple(self.splits.labels)
+        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, metric.higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def validation_score(net: nn.Module, task: Task, features: Sequence[Features], r
     training = net.training
     net.eval()
     try:
+        if not task.metric.chooses:
+            return score_open(Live(net, task), task, features, rows).scores.metrics[task.metric.name]
         outputs = outputs_of(Live(net, task), task, features)
     finally:
         net.train(training)

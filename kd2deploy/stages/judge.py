@@ -62,7 +62,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     }
     found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
     info = job.task_info
-    metric = Metric(info.metric, info.metric_unit, info.metric_suffix, before)
+    metric = Metric(info.metric, info.metric_unit, info.metric_suffix, before, info.higher_is_better)
     verdict = judge(target.gates, figures, found, remarks, metric, subjects, disturbed(measured, target.gates))
     return Judged(verdict, compared(field, target), drops)
 

@@ -94,7 +94,7 @@ def answers_and_labels(job: Job, teacher: Path) -> list[str]:
     for rows in ([row for row in job.splits.train if row.get("label", 0) is not None], job.splits.eval):
         asked = sampled(rows, ASKED_ROWS)
         scores = score_open(Live(net, task), task, encoded(task, asked, teacher), asked).scores
-        if not scores.classes or scores.truth.ndim != 1:
+        if scores.answered is None:
             return []
         fits.append(Fit.of(scores))
     names = job.splits.labels

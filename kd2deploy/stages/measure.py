@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kd2deploy.core import Features, Feed, Target, usable_cores
 from kd2deploy.core.watcher import in_hundredths
 from kd2deploy.errors import Kd2DeployError
@@ -20,12 +18,13 @@ from kd2deploy.measure.latency import Means, contradiction, race
 from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
+from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.run import SCRATCH, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of what the stage keeps; part of its specification, so that an older one is made again."""
 
 
@@ -61,7 +60,7 @@ def measure(job: Job, field: Field, target: Target) -> Measured:
     )
     found, timings = stage.result, read_json(stage.path("timings.json"))
     measured = tuple(
-        filled_in(job, entry, read_outputs(stage.path(f"outputs-{at}.npz")), timings, found["failures"])
+        filled_in(entry, stage.path(scored_file(at)), timings, found["failures"])
         for at, entry in enumerate(field.entries)
     )
     return Measured(
@@ -90,15 +89,14 @@ def protocol_for(job: Job, field: Field, target: Target) -> Protocol:
     )
 
 
-def filled_in(
-    job: Job, entry: Entry, outputs: Mapping[str, Any], timings: Mapping[str, Any], failures: Mapping[str, str]
-) -> Entry:
+def filled_in(entry: Entry, scored: Path, timings: Mapping[str, Any], failures: Mapping[str, str]) -> Entry:
     """The entry with what was measured of it."""
+    found = read_evaluation(scored, entry.model.task.metric)
     timing = Timing.from_json(timings[entry.name]) if entry.name in timings else None
     return replace(
         entry,
-        scores=entry.model.task.metric.score(outputs, job.splits.eval) if outputs else None,
-        outputs=outputs,
+        scores=found.scores if found else None,
+        kept=found.kept if found else {},
         timing=timing if timing is not None and not timing.failure else None,
         described=dict(timing.describe) if timing is not None else {},
         failure=failures.get(entry.name, ""),
@@ -143,7 +141,7 @@ def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Pat
 
 
 def scored(job: Job, entries: Sequence[Entry], target: Target, folder: Path) -> dict[str, str]:
-    """Write all outputs on the evaluation set; the failures by name. Several at a time: nothing is timed here."""
+    """Score all on the evaluation set, several at a time: nothing is timed here. The failures by name."""
     failures: dict[str, str] = {}
     read: dict[Path, Sequence[Features]] = {}
     for entry in entries:
@@ -153,14 +151,13 @@ def scored(job: Job, entries: Sequence[Entry], target: Target, folder: Path) -> 
 
     def one(at: int) -> None:
         entry = entries[at]
-        outputs: Mapping[str, Any] = {}
+        found = None
         try:
             features, scratch = read[entry.model.folder], folder / SCRATCH
             found = score(entry.contender, entry.model.task, target, features, job.splits.eval, scratch=scratch)
-            outputs = found.outputs
         except Kd2DeployError as error:
             failures[entry.name] = str(error)
-        np.savez(folder / f"outputs-{at}.npz", allow_pickle=False, **outputs)
+        write_evaluation(found, folder / scored_file(at))
 
     job.watcher.advance("scoring", 0, len(entries))
     with ended_with_their_workers(ThreadPoolExecutor(usable_cores())) as pool:
@@ -183,6 +180,6 @@ def on_same_rows(job: Job, entry: Entry, student: Model, target: Target) -> Cont
     return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(job, own, target))
 
 
-def read_outputs(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+def scored_file(at: int) -> str:
+    """Where what was scored of the contender at a place stands."""
+    return f"scored-{at}.npz"

@@ -34,7 +34,7 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     sizes = len(splits.train), len(splits.validation), len(splits.eval)
     log.info("%s: %d training, %d validation, %d evaluation rows", tables.about, *sizes)
     try:
-        task = kind(**{**arguments, "labels": list(splits.labels)})
+        task = kind(**(arguments if kind.own_target else {**arguments, "labels": list(splits.labels)}))
     except ValueError as error:
         raise RecipeError([Fault("task", one_line(error))]) from None
     if not splits.labels and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):

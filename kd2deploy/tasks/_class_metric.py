@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.core import Array, Metric, Row, Scores
+from kd2deploy.core import Array, Metric, Row, Scores, mark_of
 from kd2deploy.errors import DataError
 from kd2deploy.tasks._targets import ClassTarget, ValueTarget
 
 CLASS_METRICS = ("accuracy", "macro_f1", "matthews")
-VALUE_METRICS = ("spearman", "pearson")
+VALUE_METRICS = ("spearman", "pearson", "rmse")
 SHARES = frozenset({"accuracy", "macro_f1"})
-"""Metrics that are shares of one; the others are correlations, -1..1."""
+"""Metrics that are shares of one; the others are correlations, -1..1, and errors in the values' own unit."""
 
 
 class ClassMetric(Metric):
@@ -20,13 +20,28 @@ class ClassMetric(Metric):
 
     def __init__(self, labels: tuple[str, ...], name: str) -> None:
         self.labels, self.target, self.name = labels, ClassTarget(labels), name
-        self.unit, self.binary = "share" if name in SHARES else "number", name == "accuracy"
+        self.unit = "share" if name in SHARES else "number"
 
-    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
-        return score_classes(outputs["logits"], self.target.of(rows), self.labels)
+    def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
+        logits, truth = outputs["logits"], self.target.of(rows)
+        check_outputs(logits, rows)
+        check_labelled(truth >= 0, rows)
+        return {"truth": truth, "answers": logits.argmax(-1)}
 
-    def headline(self, truth: Array, predictions: Array) -> float:
-        return METRICS[self.name](truth, predictions)
+    def scores(self, statistics: Mapping[str, Array]) -> Scores:
+        truth, answers = statistics["truth"], statistics["answers"]
+        correct = (truth == answers).astype(np.int64)
+        return Scores(
+            metrics={name: METRICS[name](truth, answers) for name in CLASS_METRICS},
+            statistics=statistics,
+            examples=mark_of(truth),
+            correct=correct if self.name == "accuracy" else None,
+            answered=np.stack([truth, answers], axis=1),
+            hits={name: correct[truth == c] for c, name in enumerate(self.labels) if (truth == c).any()},
+        )
+
+    def at(self, statistics: Mapping[str, Array], places: Array) -> float:
+        return METRICS[self.name](statistics["truth"][places], statistics["answers"][places])
 
     def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
         return agreement_of(one["logits"], other["logits"])
@@ -40,12 +55,20 @@ class ValueMetric(Metric):
 
     def __init__(self, name: str) -> None:
         self.name, self.target = name, ValueTarget()
+        self.higher_is_better = name != "rmse"
 
-    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
-        return score_values(outputs["logits"], self.target.of(rows))
+    def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
+        values, truth = outputs["logits"], self.target.of(rows)
+        check_outputs(values, rows)
+        check_labelled(~np.isnan(truth), rows)
+        return {"truth": truth, "answers": values[:, 0].astype(np.float64)}
 
-    def headline(self, truth: Array, predictions: Array) -> float:
-        return METRICS[self.name](truth, predictions)
+    def scores(self, statistics: Mapping[str, Array]) -> Scores:
+        truth, answers = statistics["truth"], statistics["answers"]
+        return Scores({name: METRICS[name](truth, answers) for name in VALUE_METRICS}, statistics, mark_of(truth))
+
+    def at(self, statistics: Mapping[str, Array], places: Array) -> float:
+        return METRICS[self.name](statistics["truth"][places], statistics["answers"][places])
 
     def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
         return agreement_of(one["logits"], other["logits"])
@@ -99,12 +122,24 @@ def spearman(truth: Array, predictions: Array) -> float:
     return 0.0 if constant(truth) or constant(predictions) else float(spearmanr(truth, predictions).statistic)
 
 
+def rmse(truth: Array, predictions: Array) -> float:
+    """Root of the mean squared error, in the values' own unit; lower is better."""
+    return float(np.sqrt(np.mean((truth - predictions) ** 2)))
+
+
 def constant(values: Array) -> bool:
     """Whether there is nothing to correlate with."""
     return len(values) == 0 or bool((values == values[0]).all())
 
 
-METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
+METRICS = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+    "rmse": rmse,
+}
 
 
 def resolve_metric(metric: str | None, classes: int) -> str:
@@ -118,39 +153,20 @@ def resolve_metric(metric: str | None, classes: int) -> str:
     return metric
 
 
-def score_classes(logits: Array, truth: Array, labels: Sequence[str]) -> Scores:
-    """Scores of logits [N, C] against class indices [N]. Raises DataError for a row without a label."""
-    check_outputs(logits, truth)
-    if (truth < 0).any():
-        raise DataError(f"row {int(np.argmax(truth < 0))} has no label, and only labelled rows can be scored")
-    predictions = logits.argmax(-1)
-    correct = (truth == predictions).astype(np.int64)
-    return Scores(
-        truth=truth,
-        predictions=predictions,
-        correct=correct,
-        metrics={name: METRICS[name](truth, predictions) for name in CLASS_METRICS},
-        hits={name: correct[truth == c] for c, name in enumerate(labels) if (truth == c).any()},
-    )
-
-
-def score_values(values: Array, truth: Array) -> Scores:
-    """Scores of values [N, 1] against numbers [N]; `correct` is the negative squared error."""
-    check_outputs(values, truth)
-    if np.isnan(truth).any():
-        raise DataError(f"row {int(np.argmax(np.isnan(truth)))} has no label, and only labelled rows can be scored")
-    predictions = values[:, 0].astype(np.float64)
-    error = (truth - predictions) ** 2
-    metrics = {name: METRICS[name](truth, predictions) for name in VALUE_METRICS}
-    return Scores(truth, predictions, -error, {**metrics, "rmse": float(np.sqrt(error.mean()))})
-
-
-def check_outputs(logits: Array, truth: Array) -> None:
-    if len(logits) != len(truth) or not len(truth):
-        raise DataError(f"{len(logits)} outputs cannot be scored against {len(truth)} rows")
+def check_outputs(logits: Array, rows: Sequence[Row]) -> None:
+    """Raises DataError unless there are finite outputs for every row."""
+    if len(logits) != len(rows) or not len(rows):
+        raise DataError(f"{len(logits)} outputs cannot be scored against {len(rows)} rows")
     if not np.isfinite(logits).all():
-        row = int(np.argmin(np.isfinite(logits).all(-1)))
+        row = rows[int(np.argmin(np.isfinite(logits).all(-1)))].get("index", "?")
         raise DataError(f"the output for row {row} is not finite; the network or its conversion is broken")
+
+
+def check_labelled(labelled: Array, rows: Sequence[Row]) -> None:
+    """Raises DataError for the first row that is not."""
+    if not labelled.all():
+        row = rows[int(np.argmin(labelled))].get("index", "?")
+        raise DataError(f"row {row} has no label, and only labelled rows can be scored")
 
 
 def agreement_of(one: Array, other: Array) -> dict[str, float]:

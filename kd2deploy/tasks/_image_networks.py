@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
+from kd2deploy.networks.labels import SINGLE, fields_of
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._image_reader import ImageReader
 from kd2deploy.tasks._losses import cross_entropy
+from kd2deploy.tasks._pair import check_pair
 
 
 class ImageNetworks(TaskNetworks):
@@ -31,6 +33,12 @@ class ImageNetworks(TaskNetworks):
 
     def fresh(self) -> dict[str, Any]:
         return {"num_channels": self.reader.channels, "image_size": self.reader.height}
+
+    def answers(self) -> dict[str, Any]:
+        return fields_of(self.labels, SINGLE)
+
+    def check_pair(self, teacher: Path, student: Path) -> None:
+        check_pair(self.labels, teacher, student)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ print(answer("picture.png"))
 
 class ImageReader(Reader):
     """Pictures of `channels` x `height` x `width`, and their target."""
+
+    named: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, target: Target, channels: int = 3, height: int = 224, width: int = 224) -> None:
         if min(channels, height, width) < 1:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd2deploy.core import Array, Metric, Row, Scores
+from kd2deploy.core import Array, Metric, Row, Scores, mark_of
 from kd2deploy.errors import DataError
-from kd2deploy.tasks._class_metric import check_outputs, cosine_of
+from kd2deploy.tasks._class_metric import check_labelled, check_outputs, cosine_of
 from kd2deploy.tasks._targets import SetTarget
 
 Doubles = NDArray[np.float64]
@@ -32,14 +32,20 @@ class SetMetric(Metric):
 
     def __init__(self, labels: tuple[str, ...], name: str, given: float | None, chosen: float | None) -> None:
         self.labels, self.target, self.name = labels, SetTarget(labels), name
-        self.binary, self.chooses = name == "subset_accuracy", given is None
+        self.chooses = given is None
         self.threshold, self.best = given or chosen or 0.5, chosen
 
-    def score(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Scores:
-        return score_sets(outputs["logits"], self.target.of(rows), self.labels, self.threshold)
+    def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
+        logits, truth = outputs["logits"], self.target.of(rows)
+        check_outputs(logits, rows)
+        check_labelled((truth >= 0).all(-1), rows)
+        return {"truth": truth, "margins": margins_of(logits, self.threshold)}
 
-    def headline(self, truth: Array, predictions: Array) -> float:
-        return METRICS[self.name](truth, predictions)
+    def scores(self, statistics: Mapping[str, Array]) -> Scores:
+        return score_sets(statistics["truth"], statistics["margins"], self.labels, self.name)
+
+    def at(self, statistics: Mapping[str, Array], places: Array) -> float:
+        return METRICS[self.name](statistics["truth"][places], statistics["margins"][places])
 
     def chosen(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Any]:
         if not self.chooses:
@@ -154,12 +160,8 @@ def candidates(logits: Array) -> list[float]:
 # judging --------------------------------------------------------------------------------------------------------
 
 
-def score_sets(logits: Array, truth: Array, labels: Sequence[str], threshold: float) -> Scores:
-    """Scores of logits [N, K] against 0/1 [N, K]. Raises DataError for a row without labels."""
-    check_outputs(logits, truth)
-    if (truth < 0).any():
-        raise DataError(f"row {int(np.argmax((truth < 0).any(-1)))} is not labelled, and only labelled rows are scored")
-    margins = margins_of(logits, threshold)
+def score_sets(truth: Array, margins: Array, labels: Sequence[str], headline: str) -> Scores:
+    """Scores of margins [N, K] against 0/1 [N, K]."""
     found = {
         name: (margins[truth[:, place] > 0, place] >= 0).astype(np.int64)
         for place, name in enumerate(labels)
@@ -167,10 +169,10 @@ def score_sets(logits: Array, truth: Array, labels: Sequence[str], threshold: fl
     }
     each = dict(zip(labels, f1_by_label(truth, margins).tolist(), strict=True))
     return Scores(
-        truth=truth,
-        predictions=margins,
-        correct=all_right(truth, margins).astype(np.int64),
         metrics={name: measure(truth, margins) for name, measure in METRICS.items()},
+        statistics={"truth": truth, "margins": margins},
+        examples=mark_of(truth),
+        correct=all_right(truth, margins).astype(np.int64) if headline == "subset_accuracy" else None,
         hits=found,
         f1={name: each[name] for name in found},
     )

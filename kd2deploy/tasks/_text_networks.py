@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
-from kd2deploy.networks.labels import MULTI, SINGLE
+from kd2deploy.networks.labels import MULTI, SINGLE, fields_of
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._losses import binary_cross_entropy, cross_entropy, squared_error, yes_or_no
+from kd2deploy.tasks._pair import check_pair
 from kd2deploy.tasks._text_reader import TextReader
 
 
@@ -33,6 +34,12 @@ class TextNetworks(TaskNetworks):
             net = with_two_outputs(net, self.labels)
         check_labels(net.config, self.labels, folder, self.problem_type)
         return net
+
+    def answers(self) -> dict[str, Any]:
+        return fields_of(self.labels, self.problem_type)
+
+    def check_pair(self, teacher: Path, student: Path) -> None:
+        check_pair(self.labels, teacher, student)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         seen = observed(net, self.head(net) if "embedding" in needs else None, batch, needs)

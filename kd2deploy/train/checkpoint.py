@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +109,6 @@ def copy_inputs(source: Path, out: Path) -> None:
                 shutil.copyfile(file, out / file.name)
 
 
-def head_config(task: Task) -> dict[str, Any]:
-    """The configuration's fields that say what a classifier answers; empty for a task that has no labels."""
-    labels: Sequence[str] | None = getattr(task, "labels", None)
-    if labels is None:
-        return {}
-    if not labels:
-        return {"id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
-    return {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: place for place, label in enumerate(labels)},
-        "problem_type": task.networks.problem_type,
-    }
-
-
 def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
     """The task's network on the pretrained body in `source`, its head drawn from `seed`, saved in `out`.
 
@@ -138,8 +124,9 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
         kind = getattr(transformers, task.networks.auto)
         with refused_as(f"{source} cannot carry a head for {task.name}"):
             config = config_in(source)
-            same = list(config.id2label.values()) == list(getattr(task, "labels", ()))
-            config.update(head_config(task))
+            answers = task.networks.answers()
+            same = config.id2label == answers.get("id2label")
+            config.update(answers)
             if getattr(config, "pad_token_id", None) is None:
                 config.pad_token_id = pad_of(source)
             refuse_too_large(task.networks.auto, config)
@@ -205,7 +192,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with refused_as(f"a {model_type} cannot be created so"):
-            built = transformers.AutoConfig.for_model(model_type, **given, **head_config(task))
+            built = transformers.AutoConfig.for_model(model_type, **given, **task.networks.answers())
             refuse_too_large(task.networks.auto, built)
             net = getattr(transformers, task.networks.auto).from_config(built)
         saved(net, out, inputs_from=inputs_from)

@@ -245,7 +245,8 @@ class Engine(Trainer):
         with self.clock.scoring():
             entry["score"] = found = self.scored(self.ears.score)
         self.show({VALIDATION: found})
-        if ledger.best is None or found > ledger.best:
+        worth = self.distiller.task.metric.worth
+        if ledger.best is None or worth(found) > worth(ledger.best):
             ledger.best, ledger.since_best = found, 0
             if self.settings.keep == "best":
                 ledger.kept_step = step

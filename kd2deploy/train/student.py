@@ -22,7 +22,7 @@ from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import quiet
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
-from kd2deploy.train.checkpoint import head_config, saved
+from kd2deploy.train.checkpoint import saved
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
 from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
 
@@ -82,7 +82,7 @@ def shrink(
     config = smaller(
         source, layers=wanted.layers, hidden=wanted.hidden, heads=wanted.heads, intermediate=wanted.intermediate
     )
-    config.update(head_config(task))
+    config.update(task.networks.answers())
     try:
         maps = block_maps(source, config, wanted.keep)
     except ValueError as error:

@@ -83,14 +83,16 @@ class ParityMetric(Metric):
     def __init__(self, binary: bool) -> None:
         self.binary = binary
 
-    def score(self, outputs: Mapping[str, np.ndarray[Any, Any]], rows: Sequence[Row]) -> Scores:
-        truth = np.array([row["label"] for row in rows])
-        predictions = outputs["logits"].argmax(-1)
-        correct = (truth == predictions).astype(np.float64)
-        return Scores(truth, predictions, correct, {"accuracy": float(correct.mean())})
+    def statistics(self, outputs: Mapping[str, np.ndarray[Any, Any]], rows: Sequence[Row]) -> dict[str, Any]:
+        return {"correct": np.array([row["label"] for row in rows]) == outputs["logits"].argmax(-1)}
 
-    def headline(self, truth: np.ndarray[Any, Any], predictions: np.ndarray[Any, Any]) -> float:
-        return float(np.mean(truth == predictions))
+    def scores(self, statistics: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
+        correct = statistics["correct"].astype(np.float64)
+        metrics = {"accuracy": float(correct.mean())}
+        return Scores(metrics, statistics, "the same", correct if self.binary else None)
+
+    def at(self, statistics: Mapping[str, np.ndarray[Any, Any]], places: np.ndarray[Any, Any]) -> float:
+        return float(statistics["correct"][places].mean())
 
     def agreement(
         self, one: Mapping[str, np.ndarray[Any, Any]], other: Mapping[str, np.ndarray[Any, Any]]

@@ -8,7 +8,8 @@ import pytest
 from measured_sessions import CPU, Parity, SumSession, numbered_rows, onnx_artifact, sum_artifact
 
 from kd2deploy.errors import MeasureError, SessionError
-from kd2deploy.measure.accuracy import by_length, in_row_order, score, score_open, timing_feeds
+from kd2deploy.measure.accuracy import by_length, score, score_open, timing_feeds
+from kd2deploy.measure.scorer import in_row_order
 from kd2deploy.measure.timing import Contender
 
 TASK = Parity()
@@ -22,14 +23,14 @@ def test_a_fresh_process_scores_what_this_one_does(tmp_path: Path) -> None:
     with SumSession(artifact, TASK, CPU) as session:
         here = score_open(session, TASK, FEATURES, ROWS, batch=8)
     assert alone.scores.metrics == {"accuracy": 1.0}
-    np.testing.assert_array_equal(alone.outputs["logits"], here.outputs["logits"])
+    np.testing.assert_array_equal(alone.kept["logits"], here.kept["logits"])
     assert alone.describe["pid"] != here.describe["pid"]
 
 
 def test_outputs_come_back_in_the_order_of_the_rows(tmp_path: Path) -> None:
     found = score(Contender("onnx", onnx_artifact(tmp_path)), TASK, CPU, FEATURES, ROWS, batch=7)
     sums = [row["numbers"].sum() for row in ROWS]
-    np.testing.assert_allclose(found.outputs["logits"][:, 1], sums, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.kept["logits"][:, 1], sums, rtol=1e-5, atol=1e-6)
 
 
 def test_batches_hold_examples_of_like_length_and_every_example_once() -> None:

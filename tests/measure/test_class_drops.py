@@ -7,14 +7,15 @@ from kd2deploy.errors import MeasureError
 from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, worst_drop
 from kd2deploy.measure.intervals import Interval, TooFew, shown
 from kd2deploy.measure.paired import paired_difference
-from kd2deploy.tasks._class_metric import score_classes
+from kd2deploy.tasks._class_metric import ClassMetric
 
 
 def scored(truth: np.ndarray, right: np.ndarray) -> Scores:
     """Scores of answers [N] that are right where `right` is: a wrong one names the next class."""
     classes = int(truth.max()) + 1
     answers = np.where(right, truth, (truth + 1) % classes)
-    return score_classes(np.eye(classes)[answers], truth, [f"class {place}" for place in range(classes)])
+    metric = ClassMetric(tuple(f"class {place}" for place in range(classes)), "accuracy")
+    return metric.scores({"truth": truth, "answers": answers})
 
 
 def test_a_class_that_is_lost_stands_first_with_its_paired_interval() -> None:
@@ -45,7 +46,7 @@ def test_of_a_class_with_few_rows_nothing_is_told() -> None:
 
 
 def test_without_classes_there_is_no_worst_one_and_few_rows_in_all_of_them_are_told() -> None:
-    values = Scores(np.ones(5), np.ones(5), np.zeros(5), {"spearman": 1.0})
+    values = Scores({"spearman": 1.0}, {"answers": np.ones(5)}, "the same")
     assert worst_drop(class_drops(values, values)) is None
     few = scored(np.array([0, 0, 1]), np.ones(3, dtype=bool))
     assert worst_drop(class_drops(few, few)) == TooFew(needs=LEAST_ROWS, has=2)
@@ -54,8 +55,8 @@ def test_without_classes_there_is_no_worst_one_and_few_rows_in_all_of_them_are_t
 def test_the_worst_of_one_class_is_that_class() -> None:
     truth = np.zeros(300, dtype=int)
     hits = np.arange(300) < 250
-    one = Scores(truth, truth, hits, {}, hits={"only": np.ones(300, dtype=int)})
-    other = Scores(truth, truth, hits, {}, hits={"only": hits.astype(int)})
+    one = Scores({}, {"answers": truth}, "the same", hits={"only": np.ones(300, dtype=int)})
+    other = Scores({}, {"answers": truth}, "the same", hits={"only": hits.astype(int)})
     (only,) = class_drops(one, other)
     worst = worst_drop((only,))
     assert isinstance(worst, Interval)

@@ -72,8 +72,8 @@ def test_the_interval_of_the_gap_closed_covers_the_truth_in_95_of_100_comparison
 
 
 def scores(correct: list[int]) -> Scores:
-    truth = np.zeros(len(correct), dtype=np.int64)
-    return Scores(truth, 1 - np.array(correct), np.array(correct, dtype=float), {"accuracy": float(np.mean(correct))})
+    right = np.array(correct, dtype=float)
+    return Scores({"accuracy": float(np.mean(right))}, {"correct": right}, f"{len(right)} rows", right)
 
 
 def test_a_difference_over_examples_is_paired_by_example_and_averaged_over_seeds():
@@ -92,11 +92,11 @@ def test_other_metrics_are_resampled_over_examples():
 
     def answered(noise: float) -> Scores:
         predictions = truth + noise * drawn.standard_normal(300)
-        return Scores(truth, predictions, -((truth - predictions) ** 2), {})
+        return task.metric.score({"logits": predictions[:, None]}, [{"label": value} for value in truth])
 
     ours, theirs = [answered(0.3), answered(0.3)], [answered(1.0), answered(1.0)]
     found = difference_over_examples(task, ours, theirs, np.random.default_rng(0))
-    means = [np.mean([task.metric.headline(truth, one.predictions) for one in group]) for group in (ours, theirs)]
+    means = [np.mean([one.metrics["spearman"] for one in group]) for group in (ours, theirs)]
     assert found.estimate == pytest.approx(means[0] - means[1])
     assert 0 < found.low < found.estimate < found.high
     same = difference_over_examples(task, ours, ours, np.random.default_rng(0))

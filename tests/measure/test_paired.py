@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +24,14 @@ from kd2deploy.measure.paired import (
 )
 
 
-def accuracy(truth: np.ndarray, predictions: np.ndarray) -> float:
-    return float(np.mean(truth == predictions))
+def share(right: np.ndarray) -> Any:
+    """The share of right answers at given places."""
+    return lambda places: float(np.mean(right[places]))
 
 
-def scores(correct: np.ndarray, truth: np.ndarray | None = None) -> Scores:
-    truth = np.ones(len(correct), dtype=int) if truth is None else truth
-    return Scores(truth, np.where(correct > 0, truth, 1 - truth), correct, {"accuracy": float(correct.mean())})
+def scores(correct: np.ndarray, examples: str = "the same", binary: bool = True) -> Scores:
+    metrics = {"accuracy": float(correct.mean())}
+    return Scores(metrics, {"correct": correct}, examples, correct if binary else None)
 
 
 def test_the_difference_of_a_hand_made_table() -> None:
@@ -76,11 +79,11 @@ def test_the_bootstrap_agrees_with_the_pairs() -> None:
     truth = rng.integers(0, 2, 500)
     teacher = np.where(rng.random(500) < 0.95, truth, 1 - truth)
     student = np.where(rng.random(500) < 0.90, truth, 1 - truth)
-    drawn = bootstrap_difference(accuracy, truth, teacher, student, np.random.default_rng(1))
+    drawn = bootstrap_difference(share(teacher == truth), share(student == truth), 500, np.random.default_rng(1))
     counted = paired_difference((teacher == truth).astype(float), (student == truth).astype(float))
     assert drawn.estimate == pytest.approx(counted.estimate)
     assert (drawn.low, drawn.high) == pytest.approx((counted.low, counted.high), abs=0.01)
-    kept = bootstrap_retention(accuracy, truth, student, teacher, np.random.default_rng(1))
+    kept = bootstrap_retention(share(student == truth), share(teacher == truth), 500, np.random.default_rng(1))
     close = paired_retention((student == truth).astype(float), (teacher == truth).astype(float))
     assert (kept.low, kept.high) == pytest.approx((close.low, close.high), abs=0.01)
 
@@ -98,23 +101,22 @@ def test_the_bootstrap_covers_the_mean_of_a_small_sample() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     truth = np.arange(50) % 2
     guess = np.where(np.arange(50) % 7 == 0, 1 - truth, truth)
-    drawn = [bootstrap_difference(accuracy, truth, truth, guess, np.random.default_rng(3)) for _ in range(2)]
+    right = share(truth == truth), share(guess == truth)
+    drawn = [bootstrap_difference(*right, 50, np.random.default_rng(3)) for _ in range(2)]
     assert drawn[0] == drawn[1]
 
 
 def test_the_gap_closed_lies_between_control_and_teacher() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 4000)
-    ease = rng.random(4000)
-    teacher, student, control = (np.where(ease < share, truth, 1 - truth) for share in (0.95, 0.92, 0.85))
-    found = gap_closed(accuracy, truth, student, teacher, control, np.random.default_rng(0))
+    ease = np.random.default_rng(0).random(4000)
+    teacher, student, control = (share(ease < right) for right in (0.95, 0.92, 0.85))
+    found = gap_closed(student, teacher, control, 4000, np.random.default_rng(0))
     assert found.estimate == pytest.approx(0.7, abs=0.06)
     assert 0.5 < found.low < found.estimate < found.high < 0.9
 
 
 def test_a_gap_that_may_be_none_has_no_share() -> None:
-    truth = np.ones(100, dtype=int)
-    found = gap_closed(accuracy, truth, truth, truth, truth, np.random.default_rng(0), resamples=100)
+    right = share(np.ones(100))
+    found = gap_closed(right, right, right, 100, np.random.default_rng(0), resamples=100)
     assert (found.low, found.high) == (-math.inf, math.inf)
 
 
@@ -122,14 +124,16 @@ def test_a_binary_task_is_compared_by_pairs_and_any_other_by_bootstrap() -> None
     rng = np.random.default_rng(0)
     one, other = scores((rng.random(200) < 0.9).astype(float)), scores((rng.random(200) < 0.8).astype(float))
     pairs, drawn = Parity(), Parity(binary=False)
+    means = [each.metrics["accuracy"] for each in (one, other)]
     assert score_difference(pairs, one, other, rng) == paired_difference(one.correct, other.correct)
     assert score_retention(pairs, one, other, rng) == paired_retention(one.correct, other.correct)
-    assert score_difference(drawn, one, other, rng).estimate == pytest.approx(one.correct.mean() - other.correct.mean())
-    assert score_retention(drawn, one, other, rng).holds(one.correct.mean() / other.correct.mean())
+    one, other = (replace(each, correct=None) for each in (one, other))
+    assert score_difference(drawn, one, other, rng).estimate == pytest.approx(means[0] - means[1])
+    assert score_retention(drawn, one, other, rng).holds(means[0] / means[1])
 
 
 def test_scores_of_different_examples_are_not_compared() -> None:
-    one, other = scores(np.ones(10)), scores(np.ones(10), truth=np.zeros(10, dtype=int))
+    one, other = scores(np.ones(10)), scores(np.ones(10), "others")
     with pytest.raises(MeasureError, match="different examples"):
         score_difference(Parity(), one, other, np.random.default_rng(0))
 

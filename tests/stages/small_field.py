@@ -26,7 +26,8 @@ FAILED: Mapping[str, Any] = {"failure": "out of memory", "scores": None, "timing
 
 def scores(accuracy: float) -> Scores:
     right = (np.arange(ROWS) < round(ROWS * accuracy)).astype(np.int64)
-    return Scores(np.ones(ROWS, dtype=np.int64), right, right, {"accuracy": accuracy}, {"bad": right})
+    statistics = {"truth": np.ones(ROWS, dtype=np.int64), "answers": right}
+    return Scores({"accuracy": accuracy}, statistics, "the same", right, hits={"bad": right})
 
 
 def timing(name: str, ms: float) -> Timing:
@@ -51,7 +52,7 @@ def entry(name: str, role: Role, accuracy: float, ms: float | None = None, seed:
         role,
         seed,
         scores=scores(accuracy),
-        outputs={"logits": np.eye(2)[[0, 1] * (ROWS // 2)]},
+        kept={"logits": np.eye(2)[[0, 1] * (ROWS // 2)]},
         timing=timing(name, ms) if ms is not None else None,
     )
 

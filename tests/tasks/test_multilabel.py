@@ -106,15 +106,16 @@ def test_thresholds_are_few_and_as_they_are_written_down() -> None:
 def test_scores_keep_hits_and_f1_of_each_label() -> None:
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
     logits = np.array([[2.0, -1, -1], [-2, 3, -1], [-1, -1, 2]])
-    found = score_sets(logits, truth, LABELS, 0.5)
+    found = score_sets(truth, margins_of(logits, 0.5), LABELS, "subset_accuracy")
     assert {name: hits.tolist() for name, hits in found.hits.items()} == {"plot": [1, 0], "sound": [1]}
     assert found.classes == {"plot": 0.5, "sound": 1.0}
     assert found.f1 == {"plot": pytest.approx(2 / 3), "sound": 1.0}
     assert found.correct.tolist() == [1, 0, 0]
     assert found.metrics["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
-    lower = score_sets(logits, truth, LABELS, 0.1)
+    lower = score_sets(truth, margins_of(logits, 0.1), LABELS, "micro_f1")
+    assert lower.correct is None
     assert lower.metrics["average_precision"] == found.metrics["average_precision"]
-    assert (lower.predictions > found.predictions).all()
+    assert (lower.statistics["margins"] > found.statistics["margins"]).all()
 
 
 @pytest.mark.parametrize(

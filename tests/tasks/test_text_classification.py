@@ -189,7 +189,8 @@ def test_scores_of_classes() -> None:
     assert scores.correct.tolist() == [1, 0, 1]
     assert scores.hits["neg"].tolist() == [1, 0, 1]
     assert scores.classes == {"neg": pytest.approx(2 / 3)}
-    assert scores.metrics["accuracy"] == task.metric.headline(scores.truth, scores.predictions) == pytest.approx(2 / 3)
+    assert scores.metrics["accuracy"] == task.metric.at(scores.statistics, np.arange(3)) == pytest.approx(2 / 3)
+    assert task.metric.at(scores.statistics, np.array([1, 1, 0, 1])) == pytest.approx(1 / 4)
     with pytest.raises(DataError, match="no label"):
         task.metric.score({"logits": logits}, [{"label": None}] * 3)
     with pytest.raises(DataError, match="not finite"):
@@ -199,7 +200,7 @@ def test_scores_of_classes() -> None:
 def test_regression_end_to_end(tmp_path: Path) -> None:
     save_encoder(tmp_path, labels=[])
     task = TextClassification().at(tmp_path)
-    assert (task.metric.name, task.metric.binary, task.labels) == ("spearman", False, ())
+    assert (task.metric.name, task.metric.higher_is_better, task.labels) == ("spearman", True, ())
     net = task.networks.load(tmp_path)
     rows = [{"text": "good", "label": 1.5}, {"text": "bad", "label": "-2"}, {"text": "dull", "label": None}]
     seen = task.networks.observe(net, task.reader.collate(task.reader.encode(rows, tmp_path)))
@@ -207,7 +208,8 @@ def test_regression_end_to_end(tmp_path: Path) -> None:
     assert seen.loss.item() == pytest.approx(((seen.logits[:2, 0] - torch.tensor([1.5, -2.0])) ** 2).mean().item())
     values = seen.logits.detach().numpy()
     scores = task.metric.score({"logits": values[:2]}, rows[:2])
-    assert scores.correct == pytest.approx(-((values[:2, 0] - [1.5, -2]) ** 2), rel=1e-5)
+    assert scores.correct is None
+    assert scores.metrics["rmse"] == pytest.approx(math.sqrt(np.mean((values[:2, 0] - [1.5, -2]) ** 2)), rel=1e-5)
     assert task.metric.answer({"logits": values})[0] == {"value": pytest.approx(values[0, 0])}
     assert task.metric.agreement({"logits": values}, {"logits": values}) == {"top1": 1.0, "cosine": pytest.approx(1.0)}
 

@@ -160,8 +160,8 @@ def test_the_threshold_is_chosen_for_a_network_and_used_in_scores_and_answers() 
     assert tuned.metric.score(shy, rows).metrics["micro_f1"] == 1
     assert [one["labels"] for one in tuned.metric.answer(shy)] == [["plot"], ["fun", "slow"], [], ["plot", "fun"]]
     scores = tuned.metric.score(shy, rows)
-    assert tuned.metric.headline(scores.truth, scores.predictions) == 1
-    assert task.metric.headline(scores.truth, scores.predictions) == 1  # the margins carry the network's own threshold
+    assert tuned.metric.at(scores.statistics, np.arange(4)) == 1
+    assert task.metric.at(scores.statistics, np.arange(4)) == 1  # the margins carry the network's own threshold
     fixed = TextMultilabel(LABELS, threshold=0.5)
     assert not fixed.metric.chooses
     assert fixed.tuned(shy, rows) is fixed
@@ -228,10 +228,9 @@ def test_a_number_is_no_two_classes(tmp_path: Path) -> None:
 
 
 def test_a_teacher_of_one_output_and_its_student_are_a_pair(tmp_path: Path) -> None:
-    from kd2deploy.train.pair import check_pair
 
     save(tmp_path / "teacher", None, labels=["LABEL_0"])
     save_encoder(tmp_path / "student", labels=["neg", "pos"])
-    check_pair(TextClassification(["neg", "pos"]), tmp_path / "teacher", tmp_path / "student")
+    TextClassification(["neg", "pos"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")
     with pytest.raises(ModelError, match="answers 1 classes"):
-        check_pair(TextClassification(["a", "b", "c"]), tmp_path / "teacher", tmp_path / "student")
+        TextClassification(["a", "b", "c"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")

@@ -65,7 +65,7 @@ def drawn_up(
         ),
         teacher=teacher,
         sizes={"teacher": parameters(contest.teacher), "student": parameters(contest.start)},
-        standings=tuple(sorted(standings, key=lambda one: -(one.mean.value or 0.0))),
+        standings=tuple(sorted(standings, key=lambda one: -job.task.metric.worth(one.mean.value or 0.0))),
         seeds=tuple(seeds),
         seeds_wanted=tuple(wanted),
         left_out=dict(contest.left_out),
@@ -123,8 +123,8 @@ def standing(
 ) -> Standing:
     """One method's row. Every method has been trained with the same seeds."""
     own, control = list(outings[name].values()), list(outings[CONTROL].values())
-    scores, controls = ([one.scores.metrics[task.metric.name] for one in group] for group in (own, control))
-    closed = gap_closed_over_seeds(scores, controls, teacher)
+    scores = [one.scores.metrics[task.metric.name] for one in own]
+    closed = gap_closed_over_seeds(worths(task, own), worths(task, control), task.metric.worth(teacher))
     no_gap = "needs two seeds" if len(own) < 2 else "the teacher is not surely better than no teacher"
     is_control = name == CONTROL
     return Standing(
@@ -145,7 +145,7 @@ def standing(
             )
             for seed, one in outings[name].items()
         ),
-        mean=shown(score_over_seeds(scores, task.metric.unit == "share")),
+        mean=shown(score_over_seeds(scores, task.metric.bounded)),
         spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         against_baseline=None if name in (BASELINE, CONTROL) else difference(task, own, outings[BASELINE]),
         against_control=None if is_control else difference(task, own, outings[CONTROL]),
@@ -173,12 +173,16 @@ def blocks(method: Any) -> Iterator[str]:
 
 def difference(task: Task, ours: Sequence[Outing], others: Mapping[int, Outing]) -> Difference:
     theirs = list(others.values())
-    mine, other = ([one.scores.metrics[task.metric.name] for one in group] for group in (ours, theirs))
-    over_seeds = difference_over_seeds(mine, other, task.metric.unit == "share")
+    over_seeds = difference_over_seeds(worths(task, ours), worths(task, theirs), task.metric.bounded)
     over_examples = difference_over_examples(
         task, [one.scores for one in ours], [one.scores for one in theirs], np.random.default_rng(SEED)
     )
     return Difference(shown(over_seeds), shown(over_examples), word(over_seeds))
+
+
+def worths(task: Task, outings: Sequence[Outing]) -> list[float]:
+    """What each training's headline is worth."""
+    return [task.metric.worth(one.scores.metrics[task.metric.name]) for one in outings]
 
 
 def word(found: Interval) -> Word:

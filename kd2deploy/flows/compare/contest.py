@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kd2deploy.core import Scores
 from kd2deploy.errors import Kd2DeployError
-from kd2deploy.measure.accuracy import outputs_of
+from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.machine import state
+from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.recipe import Distill
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.stages.distill import Distilled, train_by
 from kd2deploy.stages.job import Job, Live, Model, encoded
-from kd2deploy.stages.measure import read_outputs
+from kd2deploy.stages.measure import LAYOUT
 
 Plans = dict[str, list[Distill]]
 """Trainings by method."""
@@ -31,6 +30,9 @@ class Entrant:
 
     name: str
     trainings: tuple[Distill, ...]
+
+
+SCORED = "scored.npz"
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,10 @@ def scored(job: Job, name: str, model: Model) -> tuple[Scores, float]:
         load = state().load
         features = encoded(model.task, job.splits.eval, model.folder)
         session = Live(model.task.networks.load(model.folder), model.task)
-        np.savez(folder / "outputs.npz", allow_pickle=False, **outputs_of(session, model.task, features))
+        write_evaluation(score_open(session, model.task, features, job.splits.eval), folder / SCORED)
         return {"load": load}
 
-    stage = job.run.stage(f"score-{name}", {}, {"data": job.splits.sha256, "model": model.sha256}, work)
-    return model.task.metric.score(read_outputs(stage.path("outputs.npz")), job.splits.eval), stage.result["load"]
+    stage = job.run.stage(f"score-{name}", {"layout": LAYOUT}, {"data": job.splits.sha256, "model": model.sha256}, work)
+    found = read_evaluation(stage.path(SCORED), model.task.metric)
+    assert found is not None, "what cannot be scored is no finished stage"
+    return found.scores, stage.result["load"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kd2deploy.core import Scores
+from kd2deploy.core import Metric, Scores
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import Figure, Interval, shown
 from kd2deploy.measure.over_seeds import difference_over_seeds
@@ -26,8 +26,8 @@ def distillation(job: Job, method: str, field: Field) -> Distillation:
     teacher, control, student = field.scores("teacher"), field.scores("control"), field.student.scores
     gain: Figure | None = None
     if len(both) > 1:
-        share = job.task_info.metric_unit == "share"
-        gain = difference_over_seeds([ours[seed] for seed in both], [plain[seed] for seed in both], share)
+        mine, other = ([job.task.metric.worth(of[seed]) for seed in both] for of in (ours, plain))
+        gain = difference_over_seeds(mine, other, job.task.metric.bounded)
     elif control is not None and student is not None:
         gain = score_difference(job.task, student, control, np.random.default_rng(SEED))
     return Distillation(
@@ -35,18 +35,19 @@ def distillation(job: Job, method: str, field: Field) -> Distillation:
         teacher=teacher.metrics[metric] if teacher else None,
         seeds=seeds,
         gain=shown(gain) if gain else None,
-        gap_closed=gap_shown(gap_over_seeds_or_examples(job, field, field.student), teacher, control, metric),
+        gap_closed=gap_shown(gap_over_seeds_or_examples(job, field, field.student), teacher, control, job.task.metric),
         student_spread=spread(list(ours.values())),
         control_spread=spread(list(plain.values())),
         sentence=brought(gain),
     )
 
 
-def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None, metric: str) -> Estimate | None:
+def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None, metric: Metric) -> Estimate | None:
     """The share of the gap that was closed, where there is a gap."""
     if gap is None or teacher is None or control is None:
         return None
-    if teacher.metrics[metric] <= control.metrics[metric]:
+    best, plain = (metric.worth(scores.metrics[metric.name]) for scores in (teacher, control))
+    if best <= plain:
         return Estimate(None, note="n/a (the teacher is no better than the control)")
     if isinstance(gap, Interval) and not math.isfinite(gap.low):
         return Estimate(None, note=f"n/a ({NO_GAP})")

@@ -27,7 +27,7 @@ def drop_chain(task: Task, field: Field) -> tuple[DropLink, ...]:
             links.append(DropLink(step, metric, sha256=entry.artifact.sha256))
         else:
             delta = score_difference(task, entry.scores, before.scores, np.random.default_rng(SEED))
-            alike = task.metric.agreement(before.outputs, entry.outputs)
+            alike = task.metric.agreement(before.kept, entry.kept)
             links.append(DropLink(step, metric, shown(delta), alike, entry.artifact.sha256))
         before = entry
     return tuple(links)

@@ -1,14 +1,12 @@
 """What was measured of each contender, as the report holds it."""
 
-from typing import Any
-
 import numpy as np
 
 from kd2deploy.core import Scores, Task
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
-from kd2deploy.measure.paired import bootstrap, share_of
+from kd2deploy.measure.paired import bootstrap, headline_at, share_of
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Timing
 from kd2deploy.report import Latency, Measurement, thinned
@@ -48,13 +46,9 @@ def contender(task: Task, entry: Entry) -> Measurement:
 
 def metric_of(task: Task, scores: Scores) -> Estimate:
     """The headline metric with a 95 % interval over the examples; where all are right, it does not end at a point."""
-    if task.metric.binary:
+    if scores.correct is not None:
         return shown(share_of(scores.correct))
-
-    def headline(drawn: Any) -> float:
-        return task.metric.headline(scores.truth[drawn], scores.predictions[drawn])
-
-    return shown(bootstrap(headline, len(scores.truth), np.random.default_rng(SEED), 500))
+    return shown(bootstrap(headline_at(task, scores), len(scores), np.random.default_rng(SEED), 500))
 
 
 def timing_shown(timing: Timing) -> Latency:

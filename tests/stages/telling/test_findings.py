@@ -27,7 +27,8 @@ def of_classes(**recalls: float) -> Scores:
     rows = {name: 4 if name == "rare" else 100 for name in recalls}
     hits = {name: (np.arange(rows[name]) < round(rows[name] * recall)).astype(int) for name, recall in recalls.items()}
     correct = np.concatenate(list(hits.values()))
-    return Scores(np.ones(len(correct), dtype=np.int64), correct, correct, {"accuracy": float(correct.mean())}, hits)
+    statistics = {"truth": np.ones(len(correct), dtype=np.int64), "answers": correct}
+    return Scores({"accuracy": float(correct.mean())}, statistics, "the same", correct, hits=hits)
 
 
 def with_classes(field: Field, teacher: Scores, deployed: Scores) -> Field:

@@ -14,11 +14,12 @@ from kd2deploy.report import LayerMap
 from kd2deploy.stages.telling.distillation import gap_shown
 from kd2deploy.stages.telling.origin import layer_map, record
 from kd2deploy.stages.telling.plain import plain
+from kd2deploy.tasks._class_metric import ClassMetric
 
 
 def scores(accuracy: float) -> Scores:
     right = (np.arange(100) < 100 * accuracy).astype(np.int64)
-    return Scores(np.ones(100, dtype=np.int64), right, right, {"accuracy": accuracy})
+    return Scores({"accuracy": accuracy}, {"answers": right}, "the same", right)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def scores(accuracy: float) -> Scores:
     ],
 )
 def test_a_share_of_no_gap_is_not_shown(teacher: float, gap: Interval, note: str) -> None:
-    found = gap_shown(gap, scores(teacher), scores(0.80), "accuracy")
+    found = gap_shown(gap, scores(teacher), scores(0.80), ClassMetric(("a", "b"), "accuracy"))
     assert found is not None
     assert (found.value is None) == bool(note)
     assert note in found.note

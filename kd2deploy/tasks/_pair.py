@@ -1,19 +1,19 @@
 """Whether a teacher and a student can be distilled: what they answer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from kd2deploy.core import Task
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.labels import labels_of, score_names
 
 
-def check_pair(task: Task, teacher: Path, student: Path) -> None:
+def check_pair(labels: Sequence[str], teacher: Path, student: Path) -> None:
     """Raises ModelError with the remedy unless both networks answer the same classes in the same order.
 
     A task's own labels must be theirs too. Names that were never given (LABEL_0 ...) are taken in order.
     """
-    wanted = list(getattr(task, "labels", ()))
+    wanted = list(labels)
     for who, folder in (("teacher", teacher), ("student", student)):
         config = check_folder(folder)
         found = score_names(config, wanted) or labels_of(config)

@@ -5,13 +5,12 @@ from tiny_models import save_encoder
 
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.pair import check_pair
 
 
 def test_pair_of_the_tasks_labels_passes(tmp_path: Path) -> None:
     save_encoder(tmp_path / "teacher", labels=["neg", "pos"])
     save_encoder(tmp_path / "student", labels=["LABEL_0", "LABEL_1"])
-    check_pair(TextClassification(["neg", "pos"]), tmp_path / "teacher", tmp_path / "student")
+    TextClassification(["neg", "pos"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")
 
 
 @pytest.mark.parametrize(
@@ -26,12 +25,12 @@ def test_other_labels_are_refused_by_name(who: str, labels: list[str], words: st
     for name in ("teacher", "student"):
         save_encoder(tmp_path / name, labels=labels if name == who else ["neg", "pos"])
     with pytest.raises(ModelError, match=f"the {who} answers.*{words}|the {who} {words}"):
-        check_pair(TextClassification(["neg", "pos"]), tmp_path / "teacher", tmp_path / "student")
+        TextClassification(["neg", "pos"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")
 
 
 def test_classifier_is_refused_for_regression(tmp_path: Path) -> None:
     save_encoder(tmp_path / "one", labels=[])
     save_encoder(tmp_path / "classes", labels=["neg", "pos"])
-    check_pair(TextClassification(), tmp_path / "one", tmp_path / "one")
+    TextClassification().networks.check_pair(tmp_path / "one", tmp_path / "one")
     with pytest.raises(ModelError, match="the task has none"):
-        check_pair(TextClassification(), tmp_path / "classes", tmp_path / "one")
+        TextClassification().networks.check_pair(tmp_path / "classes", tmp_path / "one")

@@ -1,0 +1,202 @@
+"""A task of the tests' own: which good and bad words stand in a text, in their order, judged by the share of errors.
+
+Its targets differ in length, lower is better, and it is not what any of the program's own tasks is: all that it needs
+stands in this file.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recipes.small_run import BAD, GOOD
+from torch import Tensor, nn
+
+from kd2deploy.core import (
+    Batch,
+    Features,
+    Metric,
+    Observation,
+    Port,
+    Reader,
+    Row,
+    Scores,
+    Task,
+    TaskNetworks,
+    mark_of,
+)
+from kd2deploy.networks.folder import arguments_of, network, tokenizer
+from kd2deploy.networks.tokens import pad_of
+
+Array = np.ndarray[Any, Any]
+SYMBOLS = ("", "+", "-")
+"""What a position answers; the first is nothing."""
+
+
+def transcript(text: str) -> str:
+    """`+` for every good word and `-` for every bad one."""
+    return "".join("+" if word in GOOD else "-" for word in text.split() if word in (*GOOD, *BAD))
+
+
+def collapsed(places: Array) -> list[int]:
+    """Symbols [L] with repetitions and nothings left out, as connectionist temporal classification reads them."""
+    return [int(one) for at, one in enumerate(places) if one and (not at or places[at - 1] != one)]
+
+
+def edits(said: Sequence[int], right: Sequence[int]) -> int:
+    """The Levenshtein distance."""
+    row = list(range(len(right) + 1))
+    for at, one in enumerate(said, 1):
+        before, row[0] = row[0], at
+        for place, other in enumerate(right, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (one != other))
+    return row[-1]
+
+
+class TranscriptReader(Reader):
+    @classmethod
+    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("text",)
+
+    def row(self, given: str, other: str | None = None) -> Row:
+        return {"text": given, "label": None}
+
+    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
+        read, pad = tokenizer(folder.resolve()), pad_of(folder)
+        return [
+            {
+                "input_ids": np.array(read(row["text"], truncation=True, max_length=16)["input_ids"]),
+                "pad": pad,
+                "labels": None if row["label"] is None else [SYMBOLS.index(one) for one in row["label"]],
+                "index": int(row.get("index", place)),
+            }
+            for place, row in enumerate(rows)
+        ]
+
+    def length(self, features: Features) -> int:
+        return len(features["input_ids"])
+
+    def feed(self, features: Sequence[Features]) -> dict[str, Array]:
+        longest = max(map(self.length, features))
+        shape = (len(features), longest)
+        found = {"input_ids": np.full(shape, features[0]["pad"]), "attention_mask": np.zeros(shape, dtype=np.int64)}
+        for place, each in enumerate(features):
+            found["input_ids"][place, : self.length(each)] = each["input_ids"]
+            found["attention_mask"][place, : self.length(each)] = 1
+        return found
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        batch = {name: torch.from_numpy(array) for name, array in self.feed(features).items()}
+        targets = [each["labels"] or [] for each in features]
+        batch["labels"] = torch.full((len(features), max(map(len, targets)) or 1), -1)
+        for place, target in enumerate(targets):
+            batch["labels"][place, : len(target)] = torch.tensor(target, dtype=torch.int64)
+        batch["index"] = torch.tensor([each["index"] for each in features])
+        return batch
+
+
+class TranscriptNetworks(TaskNetworks):
+    auto = "AutoModelForTokenClassification"
+
+    def load(self, folder: Path) -> nn.Module:
+        return network(self.auto, folder)
+
+    def answers(self) -> Mapping[str, Any]:
+        names = dict(enumerate(("none", "good", "bad")))
+        return {"id2label": names, "label2id": {name: place for place, name in names.items()}}
+
+    def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        shown = {name: batch[name] for name in batch if name in arguments_of(net) and name != "labels"}
+        seen, mask = net(**shown, output_hidden_states="hidden" in needs), batch["attention_mask"]
+        loss = None
+        if "labels" in batch:
+            paths, targets = seen.logits.log_softmax(-1).transpose(0, 1), batch["labels"]
+            lengths = mask.sum(1), (targets > 0).sum(1)
+            loss = nn.functional.ctc_loss(paths, targets.clamp(min=0), *lengths, zero_infinity=True)
+        return Observation(seen.logits, tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
+
+    def head(self, net: nn.Module) -> nn.Module:
+        return net.classifier  # type: ignore[return-value]
+
+    def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
+        return "inputs_embeds", net.get_input_embeddings()(batch["input_ids"])  # type: ignore[operator]
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return Deployed(net)
+
+    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
+        drawn = torch.Generator().manual_seed(0)
+        words = torch.randint(5, net.config.vocab_size, (batch, sizes.get("sequence", 8)), generator=drawn)  # type: ignore[union-attr]
+        return {"input_ids": words, "attention_mask": torch.ones_like(words)}
+
+
+class Deployed(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor]:
+        # what is padding says nothing, so that a row answers the same in every batch
+        silent = (1 - attention_mask)[..., None] * torch.tensor([100.0, 0.0, 0.0])
+        return (self.net(input_ids=input_ids, attention_mask=attention_mask).logits + silent,)
+
+
+class ErrorRate(Metric):
+    """Edits over symbols, both summed over the examples: no mean over examples."""
+
+    name, unit, higher_is_better = "error_rate", "share", False
+
+    def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
+        right = [[SYMBOLS.index(one) for one in row["label"]] for row in rows]
+        said = [collapsed(places) for places in outputs["logits"].argmax(-1)]
+        found = {
+            "edits": np.array([edits(one, other) for one, other in zip(said, right, strict=True)]),
+            "symbols": np.array([len(one) for one in right]),
+            "right": np.empty(len(rows), dtype=object),
+        }
+        found["right"][:] = [np.array(one, dtype=np.int64) for one in right]
+        return found
+
+    def scores(self, statistics: Mapping[str, Array]) -> Scores:
+        rate = self.at(statistics, np.arange(len(statistics["edits"])))
+        return Scores({"error_rate": rate}, statistics, mark_of(statistics["right"]))
+
+    def at(self, statistics: Mapping[str, Array], places: Array) -> float:
+        symbols = statistics["symbols"][places].sum()
+        return float(statistics["edits"][places].sum() / symbols) if symbols else float("nan")
+
+    def kept(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"symbols": outputs["logits"].argmax(-1).astype(np.int8)}
+
+    def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
+        return {"top1": float((one["symbols"] == other["symbols"]).all(-1).mean())}
+
+    def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
+        said = [collapsed(places) for places in outputs["logits"].argmax(-1)]
+        return [{"transcript": "".join(SYMBOLS[one] for one in each)} for each in said]
+
+
+class Transcripts(Task):
+    name = "transcripts"
+    reads = TranscriptReader
+    own_target = True
+
+    def __init__(self) -> None:
+        self.reader, self.metric = TranscriptReader(), ErrorRate()
+        self.inputs = tuple(Port(name, "int64", ("batch", "sequence")) for name in ("input_ids", "attention_mask"))
+        self.outputs = (Port("logits", "float32", ("batch", "sequence", len(SYMBOLS))),)
+
+    @cached_property
+    def networks(self) -> TranscriptNetworks:
+        return TranscriptNetworks()
+
+    def spec(self) -> dict[str, Any]:
+        return {"use": "transcripts.Transcripts"}
+
+    def at(self, folder: Path) -> "Transcripts":
+        return self
+
+    def snippet(self, file: str, folder: Path) -> str:
+        return f"# {file}\n"
