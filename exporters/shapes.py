@@ -35,19 +35,20 @@ def axis_ranges(
     """Smallest, usual and largest size of each dynamic axis.
 
     The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch. Another axis goes from 1 to the
-    task's own limit (`max_length` of its spec) or, where it has none, from half the smallest to twice the largest size
+    reader's own limit or, where it has none, from half the smallest to twice the largest size
     that `requests` and `also` show; usual is the median of the requests alone.
     """
     if not requests:
         raise ConvertError("the shapes of an engine are derived from samples of real inputs; give it at least one")
-    limit, found = task.spec().get("max_length"), {}
+    found = {}
     for axis in sorted({axis for port in task.inputs for axis in port.axes if isinstance(axis, str)}):
         if any(port.axes[0] == axis for port in task.inputs):
             found[axis] = (1, batch, max(batch, SCORING_BATCH))
         else:
             asked = _sizes(task.inputs, axis, requests)
             seen = asked + _sizes(task.inputs, axis, also)
-            bounds = (1, max(max(seen), limit)) if isinstance(limit, int) else (_half(min(seen)), HEADROOM * max(seen))
+            limit = task.reader.limits.get(axis)
+            bounds = (1, max(max(seen), limit)) if limit is not None else (_half(min(seen)), HEADROOM * max(seen))
             found[axis] = (bounds[0], median_low(asked), bounds[1])
     return found
 

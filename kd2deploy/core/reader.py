@@ -51,9 +51,19 @@ class Reader(ABC):
         return ()
 
     @classmethod
+    def implied(cls, columns: Mapping[str, str | None]) -> Mapping[str, Any]:
+        """Arguments of the task that follow from which of its fields have a column."""
+        return {}
+
+    @classmethod
     def flaw(cls, value: Any) -> str:
         """Why the value of one of `fields` cannot be read; empty for one that can."""
         return ""
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The largest size of each of the task's dynamic axes that the reader bounds."""
+        return {}
 
     # rows ---------------------------------------------------------------------------------------------------
 

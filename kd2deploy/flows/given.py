@@ -33,7 +33,7 @@ class Given:
 
     @property
     def reading(self) -> Reading:
-        return reading_of(self.columns, self.max_length)
+        return reading_of(self.task, self.columns, self.max_length)
 
 
 SYNTHETIC = 32
@@ -43,10 +43,10 @@ SYNTHETIC = 32
 ROWS = 512
 
 
-def reading_of(columns: Mapping[str, str | None], max_length: int | None) -> Reading:
+def reading_of(task_name: str, columns: Mapping[str, str | None], max_length: int | None) -> Reading:
     """How a network reads its inputs, as far as its own configuration does not say: pairs, and how much of a text."""
-    said = {"pair": True if columns.get("text_pair") else None, "max_length": max_length}
-    return {name: value for name, value in said.items() if value is not None}
+    implied = task_called(task_name).reads.implied(columns)
+    return {**implied, **({} if max_length is None else {"max_length": max_length})}
 
 
 def network(name: str, task_name: str, reading: Reading) -> Model:

@@ -383,7 +383,7 @@ def _packed(value: Any, name: str, folder: Path, place: int) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, Path) or (isinstance(value, str) and name == "image"):
+    if isinstance(value, Path):
         to = f"{place:06d}-{name}{Path(value).suffix}"
         shutil.copyfile(value, folder / to)
         return {"file": to}
@@ -398,7 +398,7 @@ def _unpacked(value: Any, folder: Path) -> Any:
     if not isinstance(value, dict):
         return value
     if "file" in value:
-        return str(inside(folder, value["file"]))
+        return inside(folder, value["file"])
     path = inside(folder, value.get("array"))
     try:
         return np.load(path, allow_pickle=False)

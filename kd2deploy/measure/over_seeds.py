@@ -27,7 +27,9 @@ def score_over_seeds(scores: Sequence[float], share: bool) -> Interval:
 
 
 def difference_over_seeds(ours: Sequence[float], theirs: Sequence[float], share: bool = False) -> Interval:
-    """Mean of `ours` - `theirs`, what they are worth, seed by seed; endless for a single seed, and where all seeds differ by the same.
+    """Mean of `ours` - `theirs`, what they are worth, seed by seed.
+
+    Endless for a single seed, and where all seeds differ by the same.
 
     Of two shares without what cannot be: nothing is gained beyond 1, and no more lost than there was.
     """

@@ -60,6 +60,7 @@ class MovedSamples(View):
         need_equal_classes(nets, "backward_kd")
         # inside a tuple no network is registered as a submodule
         self.networks: tuple[TaskNetworks, nn.Module, nn.Module] = (nets.task.networks, nets.student, teacher)
+        self.read = nets.task.inputs[0].name
         self.reads_words = nets.task.networks.token_table(nets.student) is not None
         if self.reads_words:
             need_one_vocabulary(nets, "backward_kd")
@@ -118,8 +119,8 @@ class MovedSamples(View):
         argument, _ = kind.continuous_input(student, look.student)
         mapped = displacement @ self.token_map if self.reads_words else displacement
         return Look(
-            replaced(look.student, argument, starts[0] + displacement),
-            replaced(look.teacher, argument, starts[1] + mapped),
+            replaced(look.student, self.read, argument, starts[0] + displacement),
+            replaced(look.teacher, self.read, argument, starts[1] + mapped),
         )
 
 
@@ -127,9 +128,9 @@ def unlabelled(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name != "labels"}
 
 
-def replaced(batch: Batch, argument: str, value: Tensor) -> Batch:
-    """The batch with a continuous input in the place of the words or of itself."""
-    return {name: kept for name, kept in batch.items() if name != "input_ids"} | {argument: value}
+def replaced(batch: Batch, read: str, argument: str, value: Tensor) -> Batch:
+    """The batch with a continuous input in the place of what the networks read (words) or of itself."""
+    return {name: kept for name, kept in batch.items() if name != read} | {argument: value}
 
 
 def backward_kd(steps: int = 3, rate: float = 0.1, temperature: float = 4.0, alpha: float = 0.5) -> Method:

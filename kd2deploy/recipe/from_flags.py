@@ -57,10 +57,9 @@ def described(train: str, task: str | None, columns: Mapping[str, str | None]) -
     regression. Raises RecipeError, DataError.
     """
     name = task or fitting(Path(train), columns)
-    found = guessed(task_called(name), Path(train), columns)
-    block: dict[str, Any] = {"use": name}
-    if found.get("text_pair"):
-        block["pair"] = True
+    kind = task_called(name)
+    found = guessed(kind, Path(train), columns)
+    block: dict[str, Any] = {"use": name, **kind.reads.implied(found)}
     if fractional(Path(train), found.get("label", "label")):
         block["labels"] = []
     return block, found

@@ -10,8 +10,8 @@ from kd2deploy.report.report import Report
 from kd2deploy.report.tables import Table
 
 CAPTIONS = {
-    "accuracy_latency": "Accuracy against latency. Bars are 95 % intervals; the best place is the upper left corner. "
-    "The deployed artifact is outlined.",
+    "accuracy_latency": "Accuracy against latency. Bars are 95 % intervals; the best place is the upper left corner, "
+    "or the lower left where less of the metric is better. The deployed artifact is outlined.",
     "latency": "How long one request takes. Each dot is an order statistic of the timed requests, each box the middle "
     "half of them; a percentile is marked only where enough requests were timed to state it.",
     "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number above a point is the "

@@ -88,6 +88,14 @@ class TextReader(Reader):
         return ("text", "text_pair") if arguments.get("pair") else ("text",)
 
     @classmethod
+    def implied(cls, columns: Mapping[str, str | None]) -> Mapping[str, Any]:
+        return {"pair": True} if columns.get("text_pair") else {}
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        return {"sequence_length": self.max_length}
+
+    @classmethod
     def flaw(cls, value: Any) -> str:
         if not isinstance(value, str):
             return f"{value!r} is no text"

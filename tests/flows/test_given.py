@@ -16,10 +16,10 @@ def test_a_network_of_one_output_gives_a_number(tmp_path: Path) -> None:
 
 
 def test_pairs_and_the_length_are_what_the_flags_say(tmp_path: Path) -> None:
-    reading = reading_of({"text": "one", "text_pair": "other"}, 24)
+    reading = reading_of("text_classification", {"text": "one", "text_pair": "other"}, 24)
     spec = network(str(save_encoder(tmp_path)), "text_classification", reading).task.spec()
     assert (spec["pair"], spec["max_length"]) == (True, 24)
-    assert reading_of({"text": "one", "text_pair": None}, None) == {}
+    assert reading_of("text_classification", {"text": "one", "text_pair": None}, None) == {}
 
 
 def test_what_a_task_does_not_read_is_refused(tmp_path: Path) -> None:
