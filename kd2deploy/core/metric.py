@@ -129,9 +129,9 @@ class Metric(ABC):
 
 
 def mark_of(*truth: Array) -> str:
-    """The hash of what was right: `Scores.examples`."""
+    """The hash of what was right, arrays or arrays of them: `Scores.examples`."""
     whole = hashlib.sha256()
     for array in truth:
         whole.update(f"{array.dtype.str}{array.shape}".encode())
-        whole.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
+        whole.update(mark_of(*array).encode() if array.dtype.hasobject else array.tobytes())
     return whole.hexdigest()

@@ -29,8 +29,8 @@ def gap_over_seeds_or_examples(job: Job, field: Field, made: Entry) -> Figure | 
     both = [seed for seed in ours if seed in plain]
     trained = field.student.scores
     if len(both) < 2 or trained is None:
-        worths = (worth_at(job.task, scores) for scores in (made.scores, teacher, control))
-        return gap_closed(*worths, len(teacher), np.random.default_rng(SEED))
+        mine, most, least = (worth_at(job.task, scores) for scores in (made.scores, teacher, control))
+        return gap_closed(mine, most, least, len(teacher), np.random.default_rng(SEED))
     best, worth = job.task.metric.worth(teacher.metrics[metric]), job.task.metric.worth
     lost = worth(trained.metrics[metric]) - worth(made.scores.metrics[metric])
     scores, without = [ours[seed] - lost for seed in both], [plain[seed] for seed in both]

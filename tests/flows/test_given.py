@@ -12,7 +12,7 @@ from kd2deploy.flows.given import network, reading_of
 def test_a_network_of_one_output_gives_a_number(tmp_path: Path) -> None:
     found = network(str(save_encoder(tmp_path, labels=["LABEL_0"])), "text_classification", {})
     assert found.task.spec()["labels"] == []
-    assert found.task.metric == "spearman"
+    assert found.task.metric.name == "spearman"
 
 
 def test_pairs_and_the_length_are_what_the_flags_say(tmp_path: Path) -> None:
