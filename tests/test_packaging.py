@@ -46,6 +46,7 @@ def test_every_extra_brings_a_package_that_the_program_or_its_tests_import() -> 
     tools = {
         "types-PyYAML",
         "pytest-cov",
+        "pytest-xdist",
         "pyOpenSSL",
         "alembic",
         "sqlalchemy",
