@@ -13,12 +13,13 @@ import yaml
 from documented_methods import NO_DEFAULT, defaults
 
 from kd2deploy.cli import app
-from kd2deploy.core import Gates
+from kd2deploy.core import Gates, Variant
 from kd2deploy.core.verdict import EXIT_CODES
 from kd2deploy.measure.diagnosis import CHECKS
 from kd2deploy.measure.statistics import samples_needed
 from kd2deploy.recipe import Distill, Measurement, Plan, Recipe, Shrink, Student, Teacher
-from kd2deploy.recipe.resolve import known, locate, target_files
+from kd2deploy.recipe.resolve import known, load_target, locate, target_files
+from kd2deploy.stages.fallback import searched
 from kd2deploy.train.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -143,6 +144,18 @@ def test_the_recipes_in_the_docs_are_sound(
     monkeypatch.syspath_prepend(tmp_path)
     found = Recipe.parse(yaml.safe_load(text))
     assert Recipe.parse(found.spec()) == found
+
+
+def test_the_converter_of_the_how_to_is_taken_for_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, mark, _, code in all_blocks():
+        if name == "how-to.md" and mark in ("file: my_converters.py", "file: my-target.yaml"):
+            (tmp_path / mark.removeprefix("file: ")).write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    target = load_target(str(tmp_path / "my-target.yaml"))
+    step = target.variants["pruned"].steps[1]
+    assert searched(target.variants["pruned"]) == 1
+    assert searched(target.variants["plain"]) is None
+    assert searched(Variant(steps=({**step, "keep": 1.0},))) is None
 
 
 @pytest.mark.parametrize("text", [text for _, _, kind, text in all_blocks() if kind == "python"])
