@@ -134,8 +134,11 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
     """The pack of one student that is trained already."""
     began = datetime.now(UTC)
     refuse_filled(wanted.out)
-    with readable_os_errors(wanted.out), TemporaryDirectory(prefix="kd2deploy-") as scratch:
-        run = Run(Path(scratch), watcher.stage)  # what is chosen for a network here is packed with it
+    with (
+        readable_os_errors(wanted.out),
+        TemporaryDirectory(prefix="kd2deploy-") as scratch,  # what is chosen for a network here is packed with it
+        Run(Path(scratch), watcher.stage).locked() as run,
+    ):
         task, splits, about = prepare(recipe)
         job = Job(recipe, run, watcher, splits, task, about)
         teacher = teach(job).model
