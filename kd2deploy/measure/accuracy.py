@@ -13,6 +13,9 @@ from kd2deploy.measure.scorer import Evaluation, Scorer, in_row_order
 from kd2deploy.measure.timing import Contender
 from kd2deploy.measure.worker import check_finite
 
+ANSWER_S = 600.0
+"""What one batch may take before its process counts as stuck."""
+
 
 def score(
     contender: Contender,
@@ -22,7 +25,6 @@ def score(
     rows: Sequence[Row],
     *,
     batch: int = 32,
-    timeout_s: float = 600.0,
     scratch: Path | None = None,
 ) -> Evaluation:
     """Score an artifact in a process of its own, by the session that is timed too.
@@ -34,7 +36,7 @@ def score(
     scorer = Scorer(task.metric, rows)
     with (
         exchange(scratch) as folder,
-        WorkerProcess(contender, task.spec(), target, timeout_s) as worker,
+        WorkerProcess(contender, task.spec(), target, ANSWER_S) as worker,
     ):
         described = worker.open()["describe"]
         asked, answered = folder / "feed.npz", folder / "outputs.npz"
