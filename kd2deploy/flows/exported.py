@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kd2deploy.core import Artifact, build_task
 from kd2deploy.core.reading import inside, object_of
+from kd2deploy.core.session import options_of
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import SessionError
 from kd2deploy.recipe.resolve import short
@@ -26,7 +27,8 @@ EXPORTED, FORMAT = "export.json", 1
 class Remembered:
     """One variant's file."""
 
-    artifact: dict[str, Any]
+    artifact: Artifact
+    """Its path as it lies in the folder."""
     session: dict[str, Any]
     network: str
     """The folder of the network that it was made of, whose tokenizer or image processor reads its rows."""
@@ -34,9 +36,10 @@ class Remembered:
 
     def opened(self, folder: Path, name: str) -> tuple[Exported, Model]:
         """The file, verified, and its network. Raises SessionError, TrustError, ModelError."""
-        found = Artifact.from_json(self.artifact)
-        artifact = replace(found, path=inside(folder, str(found.path))).verify()
-        model = model_at(Path(self.network), build_task(self.task))
+        options_of(self.artifact.opened_by, self.session)  # whose code it names, before anything is read
+        task = build_task(self.task)
+        artifact = replace(self.artifact, path=inside(folder, str(self.artifact.path))).verify()
+        model = model_at(Path(self.network), task)
         return Exported(name, (artifact,), artifact, self.session), model
 
 
@@ -44,7 +47,7 @@ def remember(folder: Path, model: Model, made: Iterable[Exported]) -> None:
     """Note what was exported beside what the folder remembers already."""
     kept: dict[str, Any] = {}
     if (folder / EXPORTED).is_file():
-        kept = {name: vars(one) for name, one in recalled(folder).items()}
+        kept = {name: {**vars(one), "artifact": one.artifact.to_json()} for name, one in recalled(folder).items()}
     for one in made:
         artifact = {**one.artifact.to_json(), "path": one.artifact.path.relative_to(folder).as_posix()}
         network, task = str(model.folder.resolve()), model.task.spec()
@@ -82,11 +85,11 @@ def files_at(path: Path) -> dict[str, tuple[Exported, Model]]:
     names = recalled(folder)
     if folder.resolve() != path.resolve():
         within = path.resolve().relative_to(folder.resolve()).as_posix()
-        names = {name: one for name, one in names.items() if within in at_and_above(str(one.artifact.get("path")))}
+        names = {name: one for name, one in names.items() if within in at_and_above(one.artifact.path)}
         if not names:
             raise SessionError(f"{path} is none of the files that {folder / EXPORTED} names; give one of them")
     return {name: one.opened(folder, name) for name, one in names.items()}
 
 
-def at_and_above(path: str) -> set[str]:
-    return {path, *(parent.as_posix() for parent in Path(path).parents)} - {"."}
+def at_and_above(path: Path) -> set[str]:
+    return {path.as_posix(), *(parent.as_posix() for parent in path.parents)} - {"."}

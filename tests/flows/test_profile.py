@@ -72,7 +72,7 @@ def test_a_folder_of_exported_files_is_all_of_them(folder: Path, exported: Path)
 
 
 def test_one_exported_file_is_named_as_export_prints_it(folder: Path, exported: Path) -> None:
-    file = exported / recalled(exported)["onnx"].artifact["path"]
+    file = exported / recalled(exported)["onnx"].artifact.path
     ((name, (contender, model)),) = profile.opened(str(file), given()).items()
     assert (name, contender.artifact.path, model.folder) == (str(file), file, folder / "bert")
     ((name, (contender, _)),) = profile.opened(str(folder / "distil"), given()).items()
@@ -95,6 +95,8 @@ def test_what_does_not_belong_there_is_refused(exported: Path, tmp_path: Path) -
         ({"artifact": {"path": "../../etc"}}, TrustError, "no file inside it"),
         ({"task": {"use": "os.system"}}, TrustError, "Python's own"),
         ({"session": 3}, SessionError, "was not written by kd2deploy"),
+        ({"artifact": {"sha256": 3}}, SessionError, "was not written by kd2deploy"),
+        ({"artifact": {"details": []}}, SessionError, "was not written by kd2deploy"),
     ):
         record = json.loads((exported / EXPORTED).read_text())
         one = record["variants"]["onnx"]
