@@ -33,6 +33,8 @@ from kd2deploy.networks.tokens import pad_of
 Array = np.ndarray[Any, Any]
 SYMBOLS = ("", "+", "-")
 """What a position answers; the first is nothing."""
+UNSAID = -100
+"""At positions that nothing is learnt at."""
 
 
 def transcript(text: str) -> str:
@@ -40,9 +42,9 @@ def transcript(text: str) -> str:
     return "".join("+" if word in GOOD else "-" for word in text.split() if word in (*GOOD, *BAD))
 
 
-def collapsed(places: Array) -> list[int]:
-    """Symbols [L] with repetitions and nothings left out, as connectionist temporal classification reads them."""
-    return [int(one) for at, one in enumerate(places) if one and (not at or places[at - 1] != one)]
+def said_at(places: Array) -> list[int]:
+    """The symbols [L] that are something, in their order."""
+    return [int(one) for one in places if one]
 
 
 def edits(said: Sequence[int], right: Sequence[int]) -> int:
@@ -65,15 +67,15 @@ class TranscriptReader(Reader):
 
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
         read, pad = tokenizer(folder.resolve()), pad_of(folder)
-        return [
-            {
-                "input_ids": np.array(read(row["text"], truncation=True, max_length=16)["input_ids"]),
-                "pad": pad,
-                "labels": None if row["label"] is None else [SYMBOLS.index(one) for one in row["label"]],
-                "index": int(row.get("index", place)),
-            }
-            for place, row in enumerate(rows)
-        ]
+        known = set(read.convert_tokens_to_ids([*GOOD, *BAD]))
+        found = []
+        for place, row in enumerate(rows):
+            ids = read(row["text"], truncation=True, max_length=16)["input_ids"]
+            said = iter(row["label"] or "")
+            answers = [SYMBOLS.index(next(said, "")) if one in known else 0 for one in ids]
+            labels = answers if row["label"] is not None else [UNSAID] * len(ids)
+            found.append({"input_ids": np.array(ids), "pad": pad, "labels": labels, "index": row.get("index", place)})
+        return found
 
     def length(self, features: Features) -> int:
         return len(features["input_ids"])
@@ -89,10 +91,9 @@ class TranscriptReader(Reader):
 
     def collate(self, features: Sequence[Features]) -> Batch:
         batch = {name: torch.from_numpy(array) for name, array in self.feed(features).items()}
-        targets = [each["labels"] or [] for each in features]
-        batch["labels"] = torch.full((len(features), max(map(len, targets)) or 1), -1)
-        for place, target in enumerate(targets):
-            batch["labels"][place, : len(target)] = torch.tensor(target, dtype=torch.int64)
+        batch["labels"] = torch.full_like(batch["input_ids"], UNSAID)
+        for place, each in enumerate(features):
+            batch["labels"][place, : self.length(each)] = torch.tensor(each["labels"])
         batch["index"] = torch.tensor([each["index"] for each in features])
         return batch
 
@@ -112,9 +113,9 @@ class TranscriptNetworks(TaskNetworks):
         seen, mask = net(**shown, output_hidden_states="hidden" in needs), batch["attention_mask"]
         loss = None
         if "labels" in batch:
-            paths, targets = seen.logits.log_softmax(-1).transpose(0, 1), batch["labels"]
-            lengths = mask.sum(1), (targets > 0).sum(1)
-            loss = nn.functional.ctc_loss(paths, targets.clamp(min=0), *lengths, zero_infinity=True)
+            loss = nn.functional.cross_entropy(
+                seen.logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=UNSAID
+            )
         return Observation(seen.logits, tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
 
     def head(self, net: nn.Module) -> nn.Module:
@@ -150,7 +151,7 @@ class ErrorRate(Metric):
 
     def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
         right = [[SYMBOLS.index(one) for one in row["label"]] for row in rows]
-        said = [collapsed(places) for places in outputs["logits"].argmax(-1)]
+        said = [said_at(places) for places in outputs["logits"].argmax(-1)]
         found = {
             "edits": np.array([edits(one, other) for one, other in zip(said, right, strict=True)]),
             "symbols": np.array([len(one) for one in right]),
@@ -174,7 +175,7 @@ class ErrorRate(Metric):
         return {"top1": float((one["symbols"] == other["symbols"]).all(-1).mean())}
 
     def answer(self, outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
-        said = [collapsed(places) for places in outputs["logits"].argmax(-1)]
+        said = [said_at(places) for places in outputs["logits"].argmax(-1)]
         return [{"transcript": "".join(SYMBOLS[one] for one in each)} for each in said]
 
 
