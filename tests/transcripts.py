@@ -113,9 +113,9 @@ class TranscriptNetworks(TaskNetworks):
         seen, mask = net(**shown, output_hidden_states="hidden" in needs), batch["attention_mask"]
         loss = None
         if "labels" in batch:
-            loss = nn.functional.cross_entropy(
-                seen.logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=UNSAID
-            )
+            weight = torch.tensor([0.2, 1.0, 1.0])  # most positions say nothing
+            logits, labels = seen.logits.flatten(0, 1), batch["labels"].flatten()
+            loss = nn.functional.cross_entropy(logits, labels, weight, ignore_index=UNSAID)
         return Observation(seen.logits, tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
 
     def head(self, net: nn.Module) -> nn.Module:
