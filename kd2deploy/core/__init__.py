@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Progress,
         Step,
         clean_look,
+        counted_answers,
         counted_logits,
     )
     from kd2deploy.core.target import Gates, Target, Variant, Workload
@@ -104,6 +105,7 @@ __all__ = [
     "clean_look",
     "compose",
     "converter",
+    "counted_answers",
     "counted_logits",
     "cpu_quota",
     "driver_version",

@@ -17,8 +17,9 @@ from kd2deploy.core.step import Batch, Look, Progress, Step
 if TYPE_CHECKING:
     from kd2deploy.core.task import Task
 
-NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels"})
-"""All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled."""
+NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels", "logits", "values"})
+"""All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled. `logits`: the task must
+show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither."""
 
 Weight = float | Callable[[Progress], float]
 
@@ -30,7 +31,7 @@ class Sizes:
     hidden: tuple[int, ...]
     """Width of every hidden state: the embedding's first, then one per block."""
     classes: int
-    """Width of the logits."""
+    """Width of the logits; 0 for a task that shows values."""
     embedding: int
     """Width of what the classification head reads."""
     heads: tuple[int, ...] = ()
@@ -38,6 +39,8 @@ class Sizes:
     positions: int = 0
     """Positions of the last hidden state in the probe (equal where they can be compared one by one)."""
 
+    values: int = 0
+    """Width of the values; 0 for a task that shows logits."""
     per_label: bool = False
     """Whether the logits are no and yes of labels that do not exclude each other."""
 
@@ -168,12 +171,31 @@ class Method(nn.Module):
         return found
 
     def bind(self, nets: Networks) -> None:
+        """Bind every part. Raises ValueError with the remedy where one needs what these networks do not have."""
+        for name, term in self.terms.items():
+            assert isinstance(term, Term)
+            require_shown(name, term, nets.student_sizes)
         for part in self.parts:
             part.bind(nets)
 
     def tick(self, progress: Progress) -> None:
         for part in self.parts:
             part.tick(progress)
+
+
+def require_shown(name: str, term: Term, sizes: Sizes) -> None:
+    """Raises ValueError, with the term's and its method's name, where the task does not show what the term reads."""
+    shown = {"logits": sizes.classes > 0, "values": sizes.values > 0}
+    lacking = [need for need, there in shown.items() if need in term.needs and not there]
+    if lacking:
+        what, other = {
+            "logits": ("scores of classes", "values, such as a regression's"),
+            "values": ("values, such as a regression's", "scores of classes"),
+        }[lacking[0]]
+        raise ValueError(
+            f"{type(term).__module__.rpartition('.')[2]}: term {name!r} compares {what}, and this task shows {other}; "
+            "use logit, which compares either"
+        )
 
 
 def compose(methods: Mapping[str, tuple[Method, Weight]]) -> Method:

@@ -21,9 +21,12 @@ EMPTY: Mapping[str, Tensor] = MappingProxyType({})
 class Observation:
     """One network's answer to one batch. What no part asked for (`Part.needs`) is left empty."""
 
-    logits: Tensor
-    """[B, ..., C]; regression [B, 1]; restoration the image [B, 3, H, W] in 0..1; [B, K, 2], no and yes, for K labels
-    that do not exclude each other."""
+    logits: Tensor | None = None
+    """Scores of classes, [B, ..., C]; [B, K, 2], no and yes, for K labels that do not exclude each other. None where
+    the task has no classes."""
+    values: Tensor | None = None
+    """What is no score of a class: a regression's numbers [B, K], a restored picture [B, 3, H, W] in 0..1. None where
+    there are logits alone."""
     hidden: tuple[Tensor, ...] = ()
     """The embedding's output first, then one per block: each [B, L, D]; feature maps are flattened to [B, H*W, D]."""
     attentions: tuple[Tensor, ...] = ()
@@ -88,19 +91,47 @@ class Step:
         return teacher
 
     def logits(self, view: str = "clean") -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
-        """Student's and teacher's logits as [N, C] float32, positions that do not count left out."""
+        """Student's and teacher's logits as [N, C] float32, positions that do not count left out.
+
+        Only for terms with `logits` in their needs, or where `shows_classes`.
+        """
         return counted_logits(self.student(view)), counted_logits(self.teacher(view))
+
+    def answers(self, view: str = "clean") -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
+        """Student's and teacher's answers as [N, C] float32, whichever there are: what a squared error takes."""
+        return counted_answers(self.student(view)), counted_answers(self.teacher(view))
+
+    def shows_classes(self, view: str = "clean") -> bool:
+        """Whether the answers are scores of classes, which may be softened, rather than values."""
+        return self.student(view).logits is not None
 
 
 def counted_logits(seen: Observation) -> Float[Tensor, "N C"]:
     """[B, ..., C] -> [N, C] float32; where there is one answer per position, those outside the mask are left out."""
-    logits = seen.logits.float()
-    return logits[seen.mask] if seen.mask is not None and answers_positions(seen) else logits.flatten(0, -2)
+    assert seen.logits is not None, "a term reads logits of a task that shows values, without 'logits' in its needs"
+    return counted(seen, seen.logits)
+
+
+def counted_answers(seen: Observation) -> Float[Tensor, "N C"]:
+    """The same of logits or, where there are none, of values."""
+    return counted(seen, answer_of(seen))
+
+
+def counted(seen: Observation, answer: Float[Tensor, "B *P C"]) -> Float[Tensor, "N C"]:
+    answer = answer.float()
+    return answer[seen.mask] if seen.mask is not None and answers_positions(seen) else answer.flatten(0, -2)
+
+
+def answer_of(seen: Observation) -> Tensor:
+    """Logits, or values where there are none."""
+    found = seen.values if seen.logits is None else seen.logits
+    assert found is not None, "a task shows logits or values"
+    return found
 
 
 def answers_positions(seen: Observation) -> bool:
-    """Whether the logits hold one answer per position of the mask."""
-    return seen.mask is not None and not seen.per_label and seen.logits.shape[:-1] == seen.mask.shape
+    """Whether there is one answer per position of the mask."""
+    return seen.mask is not None and not seen.per_label and answer_of(seen).shape[:-1] == seen.mask.shape
 
 
 def clean_look(batch: Batch) -> Look:

@@ -29,7 +29,7 @@ def soft_cross_entropy(
 
 
 class Disagreement(Term):
-    """Mean divergence over the rows of one view; mean squared error where there is one output (regression)."""
+    """Mean divergence over the rows of one view; mean squared error where the task shows values."""
 
     needs = frozenset({"teacher"})
 
@@ -45,8 +45,8 @@ class Disagreement(Term):
         need_equal_classes(nets, self.method)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.logits(self.view)
-        if student.shape[-1] == 1:
+        student, teacher = step.answers(self.view)
+        if not step.shows_classes(self.view):
             return mean_squared_error(student, teacher).mean()
         if self.kind == "kl":
             return softened_kl(student, teacher, self.temperature).mean()

@@ -145,12 +145,18 @@ def need_classes(nets: Networks, method: str, least: int) -> None:
 
 
 def need_equal_classes(nets: Networks, method: str) -> None:
-    """An error where the two networks' logits have different widths."""
+    """An error where the two networks' answers have different widths."""
     _, teacher = nets.need_teacher(method)
-    if teacher.classes != nets.student_sizes.classes:
+    student = nets.student_sizes
+    if teacher.classes != student.classes:
         raise ValueError(
-            f"{method} compares logits: the student has {nets.student_sizes.classes} classes and the teacher "
+            f"{method} compares logits: the student has {student.classes} classes and the teacher "
             f"{teacher.classes}; give the student the teacher's labels, or use hidden or contrastive"
+        )
+    if teacher.values != student.values:
+        raise ValueError(
+            f"{method} compares values: the student has {student.values} and the teacher {teacher.values}; "
+            "give both the same number of outputs"
         )
 
 

@@ -35,7 +35,7 @@ class AnnealedLogits(Term):
         need_equal_classes(nets, "annealing_kd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.logits()
+        student, teacher = step.answers()
         epochs = phase_epochs(self.until, step.progress.epochs)
         return annealed_distance(student, teacher, annealing_factor(int(step.progress.epoch), epochs, self.t_max))
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Look, Method, Networks, Progress, TaskLoss, TaskNetworks, View, Weighted, clean_look
-from kd2deploy.core.step import counted_logits
+from kd2deploy.core.step import counted_answers
 from kd2deploy.methods._adversarial_text import need_one_vocabulary
 from kd2deploy.methods._maths import need_equal_classes, need_positive, need_share, squared_distance
 from kd2deploy.methods._two_players import evaluating
@@ -108,7 +108,7 @@ class MovedSamples(View):
                 moved_by.requires_grad_(True)
                 shown = self.moved(look, fixed, moved_by)
                 mine, theirs = kind.observe(student, shown.student), kind.observe(teacher, shown.teacher)
-                apart = squared_distance(counted_logits(mine), counted_logits(theirs)).sum()
+                apart = squared_distance(counted_answers(mine), counted_answers(theirs)).sum()
                 (gradient,) = torch.autograd.grad(apart, moved_by)
                 moved_by = moved_by.detach() + self.rate * gradient
         return moved_by

@@ -39,7 +39,7 @@ class AnnealedError(Term):
         need_equal_classes(nets, "combined_kd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.logits(self.view)
+        student, teacher = step.answers(self.view)
         phi = annealing_factor(math.floor(step.progress.epoch), step.progress.epochs, self.t_max)
         return mean_squared_error(student, phi * teacher).mean()
 
@@ -57,7 +57,7 @@ class PlainError(Term):
         need_equal_classes(nets, "combined_kd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        return mean_squared_error(*step.logits(self.view)).mean()
+        return mean_squared_error(*step.answers(self.view)).mean()
 
 
 def combined_kd(

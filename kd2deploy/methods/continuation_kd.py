@@ -62,7 +62,7 @@ class MarginToTeacher(Term):
         return annealing_factor(int(progress.epoch), phase_epochs(self.until, progress.epochs), self.t_max)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.logits()
+        student, teacher = step.answers()
         phi = self.phi(step.progress)
         of_margin = 1.0 if "margin" in self.frozen else phi
         return hinge(student, teacher, 1.0 if "teacher" in self.frozen else phi, self.margin * of_margin).mean()

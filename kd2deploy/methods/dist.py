@@ -29,7 +29,7 @@ def relation_loss(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"]) 
 class Relations(Term):
     """`relation_loss` of the softened probabilities, by row (inter-class) or by class (intra-class)."""
 
-    needs = frozenset({"teacher"})
+    needs = frozenset({"teacher", "logits"})
 
     def __init__(self, temperature: float, by_class: bool) -> None:
         super().__init__()

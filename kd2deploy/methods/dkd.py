@@ -42,7 +42,7 @@ def decoupled_kl(
 class Decoupled(Term):
     """alpha * TCKD + beta * NCKD, times the squared temperature, mean over the batch's labelled rows; 0 without any."""
 
-    needs = frozenset({"teacher", "labels"})
+    needs = frozenset({"teacher", "labels", "logits"})
 
     def __init__(self, temperature: float, alpha: float, beta: float) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Logit distillation: the student matches the teacher's softened class distribution.
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.
-Departs from it: the paper softens classes; of a regression, whose one logit has no distribution, the student learns
-the teacher's number by squared error. The temperature of 4 and the equal weights are ours.
+Departs from it: the paper softens classes; of a regression, whose number has no distribution, the student learns the
+teacher's number by squared error. The temperature of 4 and the equal weights are ours.
 """
 
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ def softened_kl(
 
 
 class SoftTargets(Term):
-    """Mean of `softened_kl` over the positions that count in one view; the squared error where there is one logit."""
+    """Mean of `softened_kl` over the positions that count in one view; the squared error of values."""
 
     needs = frozenset({"teacher"})
 
@@ -37,8 +37,8 @@ class SoftTargets(Term):
         need_equal_classes(nets, self.method)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.logits(self.view)  # [N, C] each, masked positions gone
-        if student.shape[-1] == 1:
+        student, teacher = step.answers(self.view)  # [N, C] each, masked positions gone
+        if not step.shows_classes(self.view):
             return F.mse_loss(student, teacher)
         return softened_kl(student, teacher, self.temperature).mean()
 

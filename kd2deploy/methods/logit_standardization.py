@@ -28,7 +28,7 @@ def z_scored(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
 class StandardizedTargets(Term):
     """Mean of `softened_kl` of z-scored logits over the positions that count."""
 
-    needs = frozenset({"teacher"})
+    needs = frozenset({"teacher", "logits"})
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()

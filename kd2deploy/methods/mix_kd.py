@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Look, Method, Networks, Step, TaskLoss, Term, View, Weighted, clean_look
+from kd2deploy.core.step import answer_of
 from kd2deploy.methods._maths import need_equal_classes, need_one_answer_per_row, need_positive, need_weight
 
 KEPT, PARTNER = "mix.kept", "mix.partner"
@@ -103,7 +104,8 @@ class MixedLabels(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         shown = step.pairs["mix"].look.student
-        return mixed_label_loss(step.student("mix").logits.float(), step.batch["labels"], shown[KEPT], shown[PARTNER])
+        answers = answer_of(step.student("mix")).float()
+        return mixed_label_loss(answers, step.batch["labels"], shown[KEPT], shown[PARTNER])
 
 
 class MixedLogits(Term):
@@ -116,7 +118,7 @@ class MixedLogits(Term):
         need_equal_classes(nets, "mix_kd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        return F.mse_loss(*step.logits("mix"))
+        return F.mse_loss(*step.answers("mix"))
 
 
 def mix_kd(student_mixup: float = 1.0, teacher_mixup: float = 1.0, concentration: float = 0.4) -> Method:

@@ -44,9 +44,12 @@ class TextNetworks(TaskNetworks):
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         seen = observed(net, self.head(net) if "embedding" in needs else None, batch, needs)
         labels = batch.get("labels")
+        assert seen.logits is not None, "an encoder with a head gives logits"
         loss = None if labels is None else self.loss(seen.logits, labels)
         if self.problem_type == MULTI:
             return replace(seen, logits=yes_or_no(seen.logits), loss=loss, per_label=True)
+        if not self.labels:
+            return replace(seen, logits=None, values=seen.logits, loss=loss)
         return replace(seen, loss=loss)
 
     @property

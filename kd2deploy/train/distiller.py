@@ -183,7 +183,8 @@ def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
         module.training = training
     return Sizes(
         hidden=tuple(state.shape[-1] for state in seen.hidden),
-        classes=seen.logits.shape[-1],
+        classes=0 if seen.logits is None else seen.logits.shape[-1],
+        values=0 if seen.values is None else seen.values.shape[-1],
         embedding=0 if seen.embedding is None else seen.embedding.shape[-1],
         heads=tuple(attention.shape[1] for attention in seen.attentions),
         positions=seen.hidden[-1].shape[1] if seen.hidden else 0,

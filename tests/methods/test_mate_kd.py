@@ -51,8 +51,8 @@ def test_the_readings_agree_for_the_student_and_differ_for_the_generator():
 
 def test_one_output_is_compared_by_squared_error():
     of = sizes(classes=1)
-    student = observation(of, batch=2, logits=torch.tensor([[1.0], [4.0]]))
-    teacher = observation(of, batch=2, logits=torch.tensor([[0.0], [1.0]]))
+    student = observation(of, batch=2, logits=None, values=torch.tensor([[1.0], [4.0]]))
+    teacher = observation(of, batch=2, logits=None, values=torch.tensor([[0.0], [1.0]]))
     assert Disagreement("mate_kd", "clean", "kl", 1.0)(step_of(student, teacher)).item() == pytest.approx(5.0)
 
 

@@ -82,7 +82,8 @@ class TinyTask:
         logits, hidden, attentions = net(**arguments)
         labels = batch.get("labels")
         return Observation(
-            logits=logits,
+            logits=logits if logits.shape[-1] > 1 else None,
+            values=logits if logits.shape[-1] == 1 else None,
             hidden=hidden,
             attentions=attentions,
             embedding=hidden[-1][:, 0],

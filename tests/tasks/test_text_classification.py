@@ -205,8 +205,10 @@ def test_regression_end_to_end(tmp_path: Path) -> None:
     rows = [{"text": "good", "label": 1.5}, {"text": "bad", "label": "-2"}, {"text": "dull", "label": None}]
     seen = task.networks.observe(net, task.reader.collate(task.reader.encode(rows, tmp_path)))
     assert seen.loss is not None
-    assert seen.loss.item() == pytest.approx(((seen.logits[:2, 0] - torch.tensor([1.5, -2.0])) ** 2).mean().item())
-    values = seen.logits.detach().numpy()
+    assert seen.logits is None, "a number is no score of a class"
+    assert seen.values is not None
+    assert seen.loss.item() == pytest.approx(((seen.values[:2, 0] - torch.tensor([1.5, -2.0])) ** 2).mean().item())
+    values = seen.values.detach().numpy()
     scores = task.metric.score({"logits": values[:2]}, rows[:2])
     assert scores.correct is None
     assert scores.metrics["rmse"] == pytest.approx(math.sqrt(np.mean((values[:2, 0] - [1.5, -2]) ** 2)), rel=1e-5)
