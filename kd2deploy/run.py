@@ -6,25 +6,26 @@ checkpoint, and the same command continues. The record is the last thing written
 and holds, a kill came between it and the new name, and only the name is missing.
 """
 
-import errno
 import hashlib
-import importlib.util
+import importlib
 import json
 import logging
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kd2deploy.core.artifact import files_of, sha256_of
+from kd2deploy.core.fingerprint import fingerprint as fingerprint
+from kd2deploy.core.fingerprint import versions as versions
+from kd2deploy.core.locks import held
+from kd2deploy.core.os_errors import readable_os_errors as readable_os_errors
 from kd2deploy.core.reading import object_of
+from kd2deploy.core.watcher import Watcher
 from kd2deploy.core.written import beside, flush, write_text
 from kd2deploy.errors import RunError
 
@@ -37,23 +38,38 @@ MARK = re.compile(r".*-[0-9a-f]{12}")
 PARTIAL = ".partial"
 SCRATCH = ".scratch"
 """In a stage's working folder: what goes between processes, evaluation inputs among it, and must not stay."""
-VERSIONED = (
-    "kd2deploy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx-cu13",
-)
+
+
+Needs = Literal["nothing", "gpu", "target"]
+Work = Callable[[Mapping[str, Any], Mapping[str, Any], Path, Watcher], Mapping[str, Any]]
+"""A stage's work: (specification, inputs, folder, who is told) -> plain values. The folder may hold what a killed
+attempt left."""
 
 
 @dataclass(frozen=True)
 class Stage:
+    """A piece of work as plain values, so that another process, or another machine, may do it."""
+
+    name: str
+    spec: Mapping[str, Any]
+    """What its result depends on, beside its parents."""
+    parents: Mapping[str, str]
+    """Hashes of what it is made of."""
+    work: str
+    """Dotted name of a `Work`."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Where what it is made of lies, and whom its trackers tell: no part of its fingerprint."""
+    needs: Needs = "nothing"
+    """`gpu`: the device that trains, where there is one. `target`: the target's machine alone, for it measures."""
+
+    def function(self) -> Work:
+        module, _, name = self.work.rpartition(".")
+        found: Work = getattr(importlib.import_module(module), name)
+        return found
+
+
+@dataclass(frozen=True)
+class Done:
     """A finished stage: its folder, its plain-valued result, and the hash that its children are fingerprinted by."""
 
     name: str
@@ -68,7 +84,7 @@ class Stage:
 
 
 class Run:
-    """A run folder, held by one process at a time."""
+    """A run folder. One process leads the work in it; others may do single stages, each of which is held by one."""
 
     def __init__(
         self, folder: Path, on_stage: Callable[[str, str], None] = lambda name, state: None, finished: bool = False
@@ -77,11 +93,11 @@ class Run:
         self.on_stage = on_stage
         self.finished = finished
         """Whether the work must have been done: a stage that was not is then an error."""
-        self.done: list[Stage] = []
+        self.done: list[Done] = []
 
     @contextmanager
     def locked(self) -> Iterator["Run"]:
-        """Hold the folder, or raise RunError if it cannot be written or another process holds it."""
+        """Lead the work in the folder, or raise RunError if it cannot be written or another process leads there."""
         import filelock
 
         with readable_os_errors(self.folder):
@@ -103,6 +119,13 @@ class Run:
             finally:
                 lock.release()
 
+    def carry_out(self, stage: Stage, tell: Watcher) -> Done:
+        """The stage's result, from its folder if an equal one was done before, else by doing its work here."""
+        work = stage.function()
+        return self.stage(
+            stage.name, stage.spec, stage.parents, lambda folder: work(stage.spec, stage.inputs, folder, tell)
+        )
+
     def stage(
         self,
         name: str,
@@ -110,44 +133,61 @@ class Run:
         parents: Mapping[str, str],
         work: Callable[[Path], Mapping[str, Any]],
         worth_keeping: Callable[[Mapping[str, Any]], bool] = lambda result: True,
-    ) -> Stage:
-        """The stage's result, from its folder if an equal one was done before, else by doing the work.
+    ) -> Done:
+        """The same for work that is bound to this process.
 
         `work` is given a folder that may hold what a killed attempt left (checkpoints), and returns plain values. A
-        result that is not `worth_keeping` is returned all the same; the same command does the work again.
+        result that is not `worth_keeping` is returned all the same; the same command does the work again. Where another
+        process does the same stage it is waited for.
         """
-        mark = fingerprint(name, spec, parents)
-        folder = self.folder / STAGES / f"{name}-{mark[:12]}"
-        partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        reused = (folder / RECORD).is_file()
-        if reused:
-            record = self.reuse(name, folder)
-        elif self.finished:
+        folder = self.place(name, spec, parents)
+        partial = working(folder)
+        if (folder / RECORD).is_file():
+            return self.collected(name, folder, self.reuse(name, folder), reused=True)
+        if self.finished:
             raise RunError(
                 f"{self.folder} has no finished stage {name!r} of this recipe, data and versions; run the recipe there "
                 "again with `kd2deploy compress`"
             )
-        else:
+        why = why_made(folder, name, spec, parents) if log.isEnabledFor(logging.INFO) else ""
+        with held(partial, lambda: self.on_stage(name, "waiting")):
+            partial.mkdir(exist_ok=True)  # it got its name while it was waited for
+            if (folder / RECORD).is_file():
+                partial.rmdir()
+                return self.collected(name, folder, self.reuse(name, folder), reused=True)
             self.on_stage(name, "running")
-            if log.isEnabledFor(logging.INFO):
-                log.info("%s is made in %s: %s", name, folder, why_made(folder, name, spec, parents))
-            partial.mkdir(exist_ok=True)
-            about = {"name": name, "fingerprint": mark, "spec": spec, "parents": dict(parents)}
-            record = recorded(partial) or worked(partial, about, work)
-            if worth_keeping(record["result"]):
-                write_json(partial / RECORD, sealed(record))
-                rename(partial, folder)
-            else:
-                folder = partial
-        result = rebased(record["result"], partial, folder)
-        stage = Stage(name, folder, record["sha256"], result, record["seconds"], reused)
-        self.done.append(stage)
+            log.info("%s is made in %s: %s", name, folder, why)
+            about = {"name": name, "fingerprint": fingerprint(name, spec, parents), "spec": spec}
+            record = recorded(partial) or worked(partial, {**about, "parents": dict(parents)}, work)
+            if not worth_keeping(record["result"]):
+                return self.collected(name, partial, record, reused=False)
+            write_json(partial / RECORD, sealed(record))
+            rename(partial, folder)
+        return self.collected(name, folder, record, reused=False)
+
+    def place(self, name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> Path:
+        """Where a stage stands once it is done."""
+        return self.folder / STAGES / f"{name}-{fingerprint(name, spec, parents)[:12]}"
+
+    def has(self, stage: Stage) -> bool:
+        return (self.place(stage.name, stage.spec, stage.parents) / RECORD).is_file()
+
+    def fetched(self, stage: Stage, reused: bool) -> Done:
+        """A stage that is done, `reused` or just now by another process."""
+        folder = self.place(stage.name, stage.spec, stage.parents)
+        return self.collected(stage.name, folder, self.reuse(stage.name, folder), reused)
+
+    def collected(self, name: str, folder: Path, record: Mapping[str, Any], reused: bool) -> Done:
+        """A stage that is done, and told so."""
+        result = rebased(record["result"], working(folder), folder)
+        done = Done(name, folder, record["sha256"], result, record["seconds"], reused)
+        self.done.append(done)
         self.on_stage(name, "reused" if reused else "done")
         if reused:
             log.info("%s is reused from %s", name, folder)
         else:
-            log.info("%s took %.1f s", name, stage.seconds)
-        return stage
+            log.info("%s took %.1f s", name, done.seconds)
+        return done
 
     def reuse(self, name: str, folder: Path) -> dict[str, Any]:
         """The record of a finished stage. Raises RunError where it or its files are not as the stage left them."""
@@ -159,10 +199,14 @@ class Run:
         return record
 
 
+def working(folder: Path) -> Path:
+    """Where a stage is worked on that will stand in `folder`; itself for a folder that is worked on."""
+    return folder if folder.name.endswith(PARTIAL) else folder.with_name(f".{folder.name}{PARTIAL}")
+
+
 def why_made(folder: Path, name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """Why no finished stage answers: what is other than in the latest of this name."""
-    partial = folder.with_name(f".{folder.name}{PARTIAL}")
-    if partial.is_dir():
+    if working(folder).is_dir():
         return "an earlier attempt there was cut short, or met what makes it void"
     finished = [record for record in folder.parent.glob(f"{name}-*/{RECORD}") if MARK.fullmatch(record.parent.name)]
     for record in sorted(finished, key=lambda file: file.stat().st_mtime, reverse=True):
@@ -253,42 +297,6 @@ def digest_without_record(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def fingerprint(name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
-    whole = {"name": name, "spec": spec, "parents": dict(parents), "versions": versions(), "outside": outside(spec)}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def outside(spec: Any, named: bool = False) -> dict[str, str]:
-    """What the blocks of a specification draw from elsewhere, hashed: the source file that a dotted name lies in, and
-    the contents of a network's folder that is given as an argument."""
-    found: dict[str, str] = {}
-    if isinstance(spec, Mapping):
-        for key, value in spec.items():
-            found |= outside(value, named=key in ("use", "method"))
-            if "use" in spec and isinstance(value, str) and Path(value, "config.json").is_file():
-                found[value] = sha256_of(Path(value))
-    elif isinstance(spec, list | tuple):
-        for value in spec:
-            found |= outside(value, named)
-    elif named and isinstance(spec, str) and "." in spec:
-        source = importlib.util.find_spec(spec.rpartition(".")[0])
-        if source is not None and source.has_location:
-            found[spec] = sha256_of(Path(str(source.origin)))
-    return found
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what a result may depend on, as far as they are installed."""
-    found = {}
-    for name in VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def stage_of(folder: Path) -> str:
     """The name of the stage that a folder belongs to, its mark included, while it is worked on and after."""
     return folder.name.removeprefix(".").removesuffix(PARTIAL)
@@ -310,69 +318,3 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. Raises RunError."""
     return object_of(path, RunError, "it is damaged: delete its folder and run the command again")
-
-
-UNUSABLE = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG})
-WRITE_FAILED = ("os error 28", "No space left", "file write failed", "unexpected pos")
-"""How safetensors and torch say that a file could not be written whole; neither raises an OSError."""
-
-ALLOCATION_FAILED = ("can't allocate memory", "out of memory", "bad allocation", "std::bad_alloc")
-"""How torch says that the memory is used up, on a processor and on a device."""
-
-
-@contextmanager
-def readable_os_errors(folder: Path) -> Iterator[None]:
-    """A full disk or a place that cannot be used is the user's to fix: say so, with the place."""
-    from safetensors import SafetensorError
-
-    if not is_text(folder):
-        raise RunError(f"{os.fsencode(folder)!r} is no name in UTF-8, and reports could not name it; choose another")
-    try:
-        yield
-    except MemoryError as error:
-        raise out_of_memory() from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(folder) from error
-        place = error.filename or folder
-        inside = Path(os.fsdecode(place)).absolute().is_relative_to(folder.absolute())
-        remedy = (
-            "choose another folder with --out"
-            if inside
-            else "set the variable that names it (KD2DEPLOY_CACHE, HF_HOME)"
-        )
-        if error.errno == errno.EROFS:
-            raise RunError(f"{place} cannot be written; {remedy}") from error
-        if error.errno in UNUSABLE:
-            raise RunError(f"{place} cannot be used ({error.strerror}); mend its rights, or {remedy}") from error
-        raise
-    except (SafetensorError, RuntimeError) as error:
-        if any(words in str(error) for words in WRITE_FAILED):
-            raise disk_full(folder) from error
-        if any(words in str(error) for words in ALLOCATION_FAILED):
-            raise out_of_memory() from error
-        raise
-
-
-def is_text(path: Path) -> bool:
-    """Whether a path can be written into a file in UTF-8: the system's paths are bytes, and may be anything."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def out_of_memory() -> RunError:
-    return RunError(
-        "the machine ran out of memory; take a smaller `batch`, fewer rows or a smaller network, and run the same "
-        "command again: finished stages are kept"
-    )
-
-
-def disk_full(folder: Path) -> RunError:
-    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free / 1e6
-    return RunError(
-        f"the disk of {folder} is full ({free:.0f} MB free); free some room and run the same command again: "
-        "finished stages are kept"
-    )

@@ -93,7 +93,7 @@ def fields() -> dict[str, list[str]]:
         title: [field.alias or name for model in kinds for name, field in model.model_fields.items()]
         for title, kinds in models.items()
     }
-    found["Distill"] = ["method", *(field.name for field in dataclasses.fields(Settings))]
+    found["Distill"] = ["method", "data", *(field.name for field in dataclasses.fields(Settings))]
     found["Gates"] = [field.name for field in dataclasses.fields(Gates)]
     return found
 

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 Until = Literal["plan", "distill", "export", "bundle"]
 
 
-def carry_out(recipe: Path, out: Path | None, until: Until = "bundle") -> None:
+def carry_out(recipe: Path, out: Path | None, until: Until = "bundle", jobs: int | None = None) -> None:
     """Run a recipe, show what it came to, and leave with the verdict's exit code."""
     with on_terminal() as watcher:
         from kd2deploy.recipe import Recipe
 
-        results = carried_out(Recipe.read(recipe), out or Path("runs") / recipe.stem, watcher, until)
+        results = carried_out(Recipe.read(recipe), out or Path("runs") / recipe.stem, watcher, until, jobs)
     end(results, until)
 
 
-def carried_out(recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle") -> "list[Result]":
+def carried_out(
+    recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle", jobs: int | None = None
+) -> "list[Result]":
     from kd2deploy.flows.compress import compress as run
 
     screen().folder = folder
-    return run(recipe, folder, watcher, until)
+    return run(recipe, folder, watcher, until, jobs=jobs)
 
 
 def end(results: "Sequence[Result]", until: Until = "bundle") -> None:

@@ -49,6 +49,14 @@ Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judgin
 Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
 
 
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", min=1, help="Trainings at a time, each in a process of its own with its part of the threads."
+    ),
+]
+
+
 MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]
 
 

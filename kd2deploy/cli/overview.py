@@ -11,11 +11,11 @@ from kd2deploy.cli.screen import console
 from kd2deploy.core import Target, Task
 from kd2deploy.core.figures import count_of
 from kd2deploy.core.watcher import Silent
-from kd2deploy.data.prepare import Splits
+from kd2deploy.data.splits import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flows.pack import device_is_here
-from kd2deploy.recipe import Recipe, method_uses
+from kd2deploy.recipe import Block, Recipe, method_uses
 from kd2deploy.recipe.resolve import is_of_others
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table, print_text
@@ -58,20 +58,20 @@ def overview(recipe: Recipe) -> Overview:
     """
     from kd2deploy.stages.fit import refuse_unfit
     from kd2deploy.stages.look import look
-    from kd2deploy.stages.prepare import prepare
+    from kd2deploy.stages.prepare import begun
 
     found = networks(recipe)
     runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
     rows = "read by code of yours, which a dry run does not call: neither rows nor fit are checked"
     warnings: tuple[str, ...] = ()
     time_needed: list[str] = []
-    if not is_of_others("data", recipe.data):
-        task, splits, about = prepare(recipe)
+    if not any(is_of_others("data", one) for one in data_of(recipe)):
         with TemporaryDirectory() as scratch, Run(Path(scratch)).locked() as run:
-            job = Job(recipe, run, Silent(), splits, task, about)
+            job = begun(recipe, run, Silent())
+            task, about = job.task, job.about
             if recipe.student.plan is None:
                 refuse_unfit(job, recipe.student.shrink)
-            elif "teacher" in found and recipe.teacher.fine_tune is None:
+            elif recipe.teacher is not None and "teacher" in found and recipe.teacher.fine_tune is None:
                 task.networks.check_pair(found["teacher"], found["teacher"])
             splits = look(job).splits
             time_needed = whole_time(job, runtimes)
@@ -79,8 +79,11 @@ def overview(recipe: Recipe) -> Overview:
         rows, warnings = "\n".join(shown), splits.warnings
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
-    trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""
-    stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
+    if teacher is not None:
+        trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""
+        stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
+    if recipe.baseline is not None:
+        stages["baseline"] = recipe.baseline
     stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"
     stages["distill"] = "\n".join(
         f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, {entry.settings.epochs:g} epochs, "
@@ -99,6 +102,11 @@ def overview(recipe: Recipe) -> Overview:
     if time_needed:
         stages["time"] = "\n".join(time_needed)
     return Overview(stages, tuple(warnings))
+
+
+def data_of(recipe: Recipe) -> list[Block]:
+    """Every data set that the recipe reads."""
+    return [recipe.data, *(entry.data for entry in recipe.distill if entry.data is not None)]
 
 
 def rows_shown(task: Task, splits: Splits, about: str) -> str:
@@ -140,7 +148,11 @@ def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]
 
 def networks(recipe: Recipe) -> dict[str, Path]:
     """The folders that the recipe starts from; a hub id is fetched. Raises RecipeError with all that are not there."""
-    sources = {"teacher": recipe.teacher.source, "student": recipe.student.source}
+    sources = {
+        "teacher": recipe.teacher.source if recipe.teacher is not None else None,
+        "baseline": recipe.baseline,
+        "student": recipe.student.source,
+    }
     found: dict[str, Path] = {}
     faults = []
     for who, source in sources.items():
@@ -148,7 +160,7 @@ def networks(recipe: Recipe) -> dict[str, Path]:
             if source is not None:
                 found[who] = locate_network(source)
         except ModelError as error:
-            faults.append(Fault(f"{who}.from", str(error)))
+            faults.append(Fault(who if who == "baseline" else f"{who}.from", str(error)))
     if faults:
         raise RecipeError(faults)
     return found

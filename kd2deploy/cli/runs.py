@@ -8,7 +8,18 @@ import typer
 
 from kd2deploy.cli.app import app
 from kd2deploy.cli.ending import answer_report, carried_out, carry_out, end
-from kd2deploy.cli.flags import Column, Eval, Out, RecipePath, TargetName, TeacherName, Train, folder, method_names
+from kd2deploy.cli.flags import (
+    Column,
+    Eval,
+    Jobs,
+    Out,
+    RecipePath,
+    TargetName,
+    TeacherName,
+    Train,
+    folder,
+    method_names,
+)
 from kd2deploy.cli.options import command
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, screen
@@ -39,6 +50,7 @@ def compress(
     epochs: Annotated[float | None, typer.Option(help="Epochs of distillation: 5.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
     out: Out = None,
+    jobs: Jobs = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
     ] = False,
@@ -71,7 +83,7 @@ def compress(
 
             planned = overview(found)
         else:
-            results = carried_out(found, out or Path("runs") / name, watcher)
+            results = carried_out(found, out or Path("runs") / name, watcher, jobs=jobs)
     if dry_run:
         answer(planned.to_json(), planned.print)
     else:
@@ -87,9 +99,9 @@ def plan(
 
 
 @command(app)
-def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None) -> None:
+def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None, jobs: Jobs = None) -> None:
     """Train the students (and controls) of a recipe, and stop there."""
-    carry_out(recipe, out, "distill")
+    carry_out(recipe, out, "distill", jobs)
 
 
 @command(app)

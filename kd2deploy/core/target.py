@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 NAME = re.compile(r"\w[\w.+-]*")
@@ -33,7 +33,8 @@ class Workload:
 
 @dataclass(frozen=True)
 class Gates:
-    """The limits of the verdict. What is None does not gate; points are in the metric's own unit (0.01 = 1 point)."""
+    """The limits of the verdict, a target's or a recipe's. What is None does not gate; points are in the metric's own
+    unit (0.01 = 1 point)."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     max_drop: float | None = None
@@ -50,9 +51,17 @@ class Gates:
     p99_ms: float | None = None
     max_size_mb: float | None = None
     """Largest allowed size of the deployed file."""
-    baseline: Literal["eager", "same_runtime"] = "eager"
-    """Which teacher `min_speedup` divides by: the user's "before" (eager PyTorch), or the teacher exported exactly as
-    the student is. The report always shows both."""
+    baseline: Literal["eager", "same_runtime"] | None = None
+    """How the network that `min_speedup` divides by is run: the user's "before" (eager PyTorch, also where nothing is
+    said), or exported exactly as the student is. The report always shows both."""
+
+    @property
+    def against(self) -> Literal["eager", "same_runtime"]:
+        return self.baseline or "eager"
+
+    def over(self, others: "Gates") -> "Gates":
+        """These limits, and those of others where these say nothing."""
+        return replace(others, **{name: value for name, value in asdict(self).items() if value is not None})
 
     def __post_init__(self) -> None:
         for name in ("min_speedup", "p50_ms", "p99_ms", "max_size_mb"):

@@ -4,13 +4,12 @@ Rows come out with the task's fields, `label` as a class index (one 0 or 1 for e
 a number for regression; None for unlabelled rows) and `index`, their place in their split.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,29 +27,9 @@ from kd2deploy.data._labels import (
     with_numbers,
 )
 from kd2deploy.data._sets import gathered, rarest, with_sets
+from kd2deploy.data.splits import Row, Splits
 from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a run trains on (`train`), chooses by (`validation`) and is judged by (`eval`)."""
-
-    train: list[Row]
-    """Labelled rows, then those whose label is None."""
-    validation: list[Row]
-    eval: list[Row]
-    labels: tuple[str, ...]
-    """The classes in the order of the networks' outputs; empty for regression."""
-    warnings: tuple[str, ...]
-    overlap: int
-    """Evaluation rows whose input also stands in the training or validation rows."""
-    sha256: str
-    """Hash of all rows in their order."""
-    details: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What else a person may want to know of the rows, by name."""
 
 
 def prepare(
@@ -135,6 +114,44 @@ def prepare(
             f"{100 * overlap / len(judged):.2g} points"
         )
     return Splits(train, held, judged, names, tuple(warnings), overlap, hash_of(train, held, judged))
+
+
+def with_training_rows(
+    splits: Splits, tables: Tables, task: type[Task], arguments: Mapping[str, Any], missing: Literal["error", "drop"]
+) -> Splits:
+    """The splits with the training rows of another data set, which is read for these alone; labels are the splits' own.
+
+    Raises DataError as `prepare` does, and where the other set has no rows to train on.
+    """
+    warnings = list(tables.warnings)
+    inputs, several = task.reads.fields(arguments), task.several_labels
+    train, fields = tables.train, [*inputs, "label"] if inputs else []
+    if several and train:
+        train = gathered(train, arguments, tables.name("train"))
+    kept = complete(train, fields, tables.name("train"), missing, warnings, empty=True)
+    free = complete(tables.unlabelled or [], inputs, tables.name("unlabelled"), missing, warnings, empty=True)
+    if not kept and not free:
+        raise DataError(f"{tables.about or 'the data of a training'} has no rows to train on; check the file")
+    for rows, name in ((kept, "train"), (free, "unlabelled")):
+        check_values(rows, inputs, task, tables.name(name))
+    if kept and several:
+        kept = with_sets({"train": kept}, splits.labels, tables, warnings)[1]["train"]
+    elif kept and inputs and splits.labels:
+        refuse_several(kept, tables.name("train"))
+        kept = with_indices(kept, splits.labels, tables, tables.name("train"))
+    elif kept and inputs:
+        kept = with_numbers(kept, tables.name("train"))
+    found = indexed([*kept, *({**row, "label": None} for row in free)], fields or None)
+    overlap = count_overlap(found, splits.eval, inputs)
+    if overlap:
+        warnings.append(f"{overlap} of {len(splits.eval)} evaluation rows also stand in {tables.about or 'those rows'}")
+    return replace(
+        splits,
+        train=found,
+        warnings=tuple(warnings),
+        overlap=max(overlap, splits.overlap),
+        sha256=hash_of(found, splits.validation, splits.eval),
+    )
 
 
 # rows -----------------------------------------------------------------------------------------------------------

@@ -21,15 +21,16 @@ from kd2deploy.report.pages import write_report
 from kd2deploy.run import Run, readable_os_errors
 from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.contenders import contenders
-from kd2deploy.stages.distill import forget_cache
+from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.export import export
 from kd2deploy.stages.fit import refuse_unfit
-from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.job import Job
 from kd2deploy.stages.judge import decide
+from kd2deploy.stages.kept import forget_cache
 from kd2deploy.stages.look import look
 from kd2deploy.stages.measure import measure
 from kd2deploy.stages.plan import plan
-from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import start
 from kd2deploy.stages.students import Trainings, train_all
 from kd2deploy.stages.teacher import Taught, teach
@@ -70,10 +71,17 @@ class Result:
 
 
 def compress(
-    recipe: Recipe, folder: Path, watcher: Watcher | None = None, until: Until = "bundle", command: str = ""
+    recipe: Recipe,
+    folder: Path,
+    watcher: Watcher | None = None,
+    until: Until = "bundle",
+    command: str = "",
+    jobs: int | None = None,
 ) -> list[Result]:
     """Run a recipe in a folder, once per target; what an earlier run there has done is not done again.
 
+    `jobs` trainings run at a time, each in a process of its own with its part of the threads; left out, one after the
+    other, with as many threads each as those that were trained here before.
     Raises Kd2DeployError for whatever is the user's to fix; everything finished by then is kept.
     """
     watcher = watcher or Silent()
@@ -87,21 +95,20 @@ def compress(
     run = Run(folder, watcher.stage)
     with readable_os_errors(folder), run.locked():
         started = datetime.now(UTC)
-        task, splits, about = prepare(recipe)
-        job = Job(recipe, run, watcher, splits, task, about)
+        job = begun(recipe, run, watcher, executor_for(run, jobs))
         if recipe.student.plan is None:
             refuse_unfit(job, recipe.student.shrink)
         job = look(job)
         for warning in job.splits.warnings:
             watcher.warn(warning)
-        taught = teach(job)
+        networks = teach(job)
         signed = partial(sign, run=run, command=command, began=started)
         results = []
         for target in targets.values():
             run.done = [stage for stage in run.done if stage.name in ("look", "teacher")]
             place = folder if len(targets) == 1 else folder / target.name
             place.mkdir(exist_ok=True)
-            result = compress_for(job, taught, target, place, until, signed)
+            result = compress_for(job, networks, target, place, until, signed)
             report = signed(result.report)
             write_report(report, place)
             tell_verdict(job.trackers, report, place)
@@ -110,9 +117,8 @@ def compress(
     return results
 
 
-def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: Until, signed: Sign) -> Result:
-    teacher = taught.model
-    planned = plan(job, teacher, target) if job.recipe.student.plan is not None else None
+def compress_for(job: Job, networks: Taught, target: Target, place: Path, until: Until, signed: Sign) -> Result:
+    planned = plan(job, networks, target) if job.recipe.student.plan is not None else None
     facts = described(job, target, planned)
     if planned is not None and planned.chosen is None:
         return Result(target.name, described_and_refused(facts, target), place, None)
@@ -120,27 +126,27 @@ def compress_for(job: Job, taught: Taught, target: Target, place: Path, until: U
         return Result(target.name, facts, place, None)
     if planned is not None:
         refuse_unfit(job, planned.chosen)
-    started = start(job, teacher, planned.chosen if planned else job.recipe.student.shrink)
-    trainings = train_all(job, started.model, teacher)
+    started = start(job, networks.origin, planned.chosen if planned else job.recipe.student.shrink)
+    trainings = train_all(job, started.model, networks.teacher)
     folders = tuple(one.model.folder for one in trainings.students)
-    facts = with_training(facts, taught, started, trainings)
+    facts = with_training(facts, networks, started, trainings)
     if until == "distill":
         return Result(target.name, facts, place, None, folders)
     if not device_is_here(target):
-        put_in_place(packed(job, teacher, trainings, target, signed(facts), aside(place / "pack")), place / "pack")
+        put_in_place(packed(job, networks, trainings, target, signed(facts), aside(place / "pack")), place / "pack")
         return Result(target.name, facts, place, None, folders, place / "pack")
     if until == "export":
         exports = export(job, trainings.chosen.model, target)
         return Result(target.name, replace(facts, left_out=exports.left_out), place, None, folders)
-    return replace(deploy(job, facts, teacher, trainings, target, place, signed), students=folders)
+    return replace(deploy(job, facts, networks, trainings, target, place, signed), students=folders)
 
 
 def deploy(
-    job: Job, facts: Report, teacher: Model, trainings: Trainings, target: Target, place: Path, signed: Sign
+    job: Job, facts: Report, networks: Taught, trainings: Trainings, target: Target, place: Path, signed: Sign
 ) -> Result:
     """From trained networks to the judged bundle. The report is there before the bundle, which may be refused."""
     exports = export(job, trainings.chosen.model, target)
-    measured = measure(job, contenders(job, teacher, trainings, exports, target), target)
+    measured = measure(job, contenders(job, networks, trainings, exports, target), target)
     judged = decide(job, measured, target)
     report = signed(full_report(job, facts, measured, judged, exports, target))
     write_report(report, place)
@@ -148,9 +154,10 @@ def deploy(
     return Result(target.name, report, place, shipped)
 
 
-def packed(job: Job, teacher: Model, trainings: Trainings, target: Target, facts: Report, folder: Path) -> Path:
+def packed(job: Job, begun_with: Taught, trainings: Trainings, target: Target, facts: Report, folder: Path) -> Path:
     """The pack for a device that is not here, in the empty `folder`."""
-    networks = [Network("teacher", 0, teacher)]
+    known = {"teacher": begun_with.teacher, "baseline": begun_with.apart}
+    networks = [Network(role, 0, model) for role, model in known.items() if model is not None]
     networks += [Network("student", one.seed, one.model) for one in trainings.students]
     networks += [Network("control", one.seed, one.model) for one in trainings.controls]
     return write_pack(job, networks, trainings.chosen.seed, target, facts, folder)

@@ -26,9 +26,10 @@ from kd2deploy.report import Distillation, Report
 from kd2deploy.run import STAGES, Run, readable_os_errors
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.job import Job, model_at
+from kd2deploy.stages.executor import executor_for
+from kd2deploy.stages.job import model_at
 from kd2deploy.stages.plan import plan
-from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import start
 from kd2deploy.stages.students import Trainings, train_all
 from kd2deploy.stages.teacher import teach
@@ -98,20 +99,19 @@ def pack_of_run(folder: Path, wanted: Wanted, watcher: Watcher) -> Path:
     recipe = Recipe.from_yaml(report.recipe, str(folder), as_data=True)
     began, run = datetime.now(UTC), Run(home_of(folder), watcher.stage, finished=True)
     with readable_os_errors(wanted.out), run.locked():
-        task, splits, about = prepare(recipe)
-        job = Job(recipe, run, watcher, splits, task, about)
-        taught = teach(job)
+        job = begun(recipe, run, watcher, executor_for(run, None))
+        networks = teach(job)
         chosen = recipe.student.shrink
         if recipe.student.plan is not None:
-            chosen = plan(job, taught.model, recipe.resolved_targets()[report.target]).chosen
+            chosen = plan(job, networks, recipe.resolved_targets()[report.target]).chosen
             if chosen is None:
                 raise RunError(f"{folder} has no student: its plan found none that can pass the speed gate")
-        started = start(job, taught.model, chosen)
-        trainings = train_all(job, started.model, taught.model)
+        started = start(job, networks.origin, chosen)
+        trainings = train_all(job, started.model, networks.teacher)
         there = replace(job, recipe=Recipe.parse(retargeted(recipe, wanted)))
         target = only_target(there.recipe)
-        facts = with_training(described(there, target), taught, started, trainings)
-        return packed(there, taught.model, trainings, target, sign(facts, run, "", began), wanted.out)
+        facts = with_training(described(there, target), networks, started, trainings)
+        return packed(there, networks, trainings, target, sign(facts, run, "", began), wanted.out)
 
 
 def report_of(folder: Path) -> Report:
@@ -139,19 +139,18 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         TemporaryDirectory(prefix="kd2deploy-") as scratch,  # what is chosen for a network here is packed with it
         Run(Path(scratch), watcher.stage).locked() as run,
     ):
-        task, splits, about = prepare(recipe)
-        job = Job(recipe, run, watcher, splits, task, about)
-        teacher = teach(job).model
+        job = begun(recipe, run, watcher)
+        task, networks = job.task, teach(job)
         student = model_at(locate(name), task)
         student.task.networks.load(student.folder)  # refused here, before anything is written
-        task.networks.check_pair(teacher.folder, student.folder)
+        task.networks.check_pair(networks.origin.folder, student.folder)
         student = chosen_for(job, "student", student)
         one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})
         target = only_target(recipe)
         facts = sign(described(job, target), run, "", began)
         if not from_bundle(name):
             facts = replace(facts, recipe="", distillation=Distillation("not known: the student was given trained"))
-        return packed(job, teacher, Trainings((one,), (), one), target, facts, wanted.out)
+        return packed(job, networks, Trainings((one,), (), one), target, facts, wanted.out)
 
 
 def from_bundle(name: str) -> bool:
@@ -185,7 +184,7 @@ def known_of_bundle(bundle: Bundle, wanted: Wanted) -> tuple[dict[str, Any], lis
     lacking = []
     if wanted.teacher is not None:
         spec["teacher"] = {"from": wanted.teacher}
-    elif recipe.teacher.fine_tune is not None:
+    elif recipe.teacher is not None and recipe.teacher.fine_tune is not None:
         lacking.append(FLAGS["teacher"])
     if wanted.train or wanted.data:
         own = recipe.data if isinstance(recipe.data, dict) and recipe.data["use"] == "files" else {}

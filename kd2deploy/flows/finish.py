@@ -33,17 +33,15 @@ def finish(folder: Path, out: Path, watcher: Watcher | None = None, *, trust: Se
         signed = partial(sign, run=run, command=command, began=begun, before=pack.facts.stages)
         job = Job(pack.recipe, run, watcher, pack.splits, pack.task, pack.about, pack.graphs)
         facts = replace(pack.facts, versions=versions())
-        return deploy(job, facts, pack.teacher, trainings_of(pack), pack.target, out, signed)
+        return deploy(job, facts, pack.begun_with, trainings_of(pack), pack.target, out, signed)
 
 
 def trainings_of(pack: Pack) -> Trainings:
     """The packed students and controls, as the pipeline knows them after training. Raises RunError."""
     students, controls = (tuple(map(trained, pack.of(role))) for role in ("student", "control"))
     chosen = next((one for one in students if one.seed == pack.chosen_seed), None)
-    if chosen is None or not pack.of("teacher"):
-        raise RunError(
-            f"{pack.folder} lacks its teacher or the student of seed {pack.chosen_seed}; copy the pack again"
-        )
+    if chosen is None:
+        raise RunError(f"{pack.folder} lacks the student of seed {pack.chosen_seed}; copy the pack again")
     return Trainings(students, controls, chosen)
 
 

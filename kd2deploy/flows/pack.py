@@ -21,16 +21,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 import kd2deploy
-from kd2deploy.core import Row, Target, Task, Variant, build_task
+from kd2deploy.core import Target, Task, Variant, build_task
 from kd2deploy.core import trust as trust_names
-from kd2deploy.core.reading import inside, object_of, plain_json, text_of
+from kd2deploy.core.reading import inside, object_of
 from kd2deploy.core.written import made_aside
-from kd2deploy.data.prepare import Splits
-from kd2deploy.errors import ConvertError, DataError, RunError, TrustError
+from kd2deploy.data.splits import Splits, read_splits, write_splits
+from kd2deploy.errors import ConvertError, RunError, TrustError
 from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
 from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
@@ -41,14 +40,14 @@ from kd2deploy.report import Report
 from kd2deploy.run import readable_os_errors
 from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
 from kd2deploy.stages.job import Job, Model, model_at, sampled
+from kd2deploy.stages.teacher import Taught
 
 RESULT = "result"
 """Where finish.py writes unless it is told otherwise: the one thing that may be added to a pack."""
-FORMAT = 1
+FORMAT = 2
 """Of `pack.json`; a reader refuses another."""
 DEVICE_BUILDS = frozenset({"torch", "onnxruntime-gpu", "tensorrt"})
 """Packages that a device has builds of its own of: any version that this program takes will do."""
-LARGEST_ROWS_MB = 4000
 SCRIPT = '''"""Build, measure and judge on this machine: `python finish.py [OUT]`. Exits with the verdict's code."""
 
 import os
@@ -68,7 +67,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a pack. `role` is teacher, student or control."""
+    """One network of a pack. `role` is teacher, baseline, student or control."""
 
     role: str
     seed: int
@@ -95,8 +94,12 @@ class Pack:
         return self.folder / "graphs"
 
     @property
-    def teacher(self) -> Model:
-        return next(one.model for one in self.networks if one.role == "teacher")
+    def begun_with(self) -> Taught:
+        """Its teacher, and its baseline where that is another network. Raises RunError where it has neither."""
+        found = {one.role: one.model for one in self.networks if one.role in ("teacher", "baseline")}
+        if not found:
+            raise RunError(f"{self.folder} lacks its teacher; copy the pack again")
+        return Taught(found.get("teacher"), found.get("baseline"))
 
     def of(self, role: str) -> list[Network]:
         return [one for one in self.networks if one.role == role]
@@ -128,7 +131,7 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     """Write all that a pack holds into an empty folder. Raises ConvertError."""
     packed = [replace(one, model=_copied(one, folder / "networks")) for one in networks]
     student = next(one for one in packed if one.role == "student" and one.seed == chosen_seed)
-    teacher = next(one for one in packed if one.role == "teacher")
+    teacher = next((one for one in packed if one.role == "baseline"), packed[0])  # what is deployed as the student is
     left_out = refusals(target)
     target = without(target, left_out)
     graphs, failed = _write_graphs(job, {"student": student.model, "teacher": teacher.model}, target, folder / "graphs")
@@ -139,8 +142,7 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     samples = calibration(job, student.model)
     shapes = request_shapes(job, student.model, target, list(target.variants.values()), samples)
     splits = replace(job.splits, train=sampled(job.splits.train, CALIBRATION_ROWS))
-    for name in ("train", "validation", "eval"):
-        write_rows(getattr(splits, name), folder / "rows" / name)
+    write_splits(splits, folder / "rows", copies=True)
     manifest = {
         "format": FORMAT,
         "task": job.task.spec(),
@@ -154,7 +156,6 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
             for one in packed
         ],
         "chosen_seed": chosen_seed,
-        "splits": {name: getattr(splits, name) for name in ("labels", "warnings", "overlap", "sha256")},
     }
     (folder / "pack.json").write_text(json.dumps(manifest, indent=2, default=list) + "\n", encoding="utf-8")
     known = replace(facts, left_out={**facts.left_out, **left_out})
@@ -178,16 +179,6 @@ class PackedNetwork:
 
 
 @dataclass(frozen=True)
-class PackedSplits:
-    """What `pack.json` says of the rows."""
-
-    labels: tuple[str, ...]
-    warnings: tuple[str, ...]
-    overlap: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Manifest:
     """What is read of `pack.json`."""
 
@@ -198,7 +189,6 @@ class Manifest:
     about: str
     networks: tuple[PackedNetwork, ...]
     chosen_seed: int
-    splits: PackedSplits
 
 
 def read_pack(folder: Path, *, out: Path | None = None, trust: Sequence[str] = ()) -> Pack:
@@ -217,21 +207,12 @@ def read_pack(folder: Path, *, out: Path | None = None, trust: Sequence[str] = (
     if faults := step_faults(said.target, "", as_data=True):
         raise TrustError("; ".join(map(str, faults)))
     task = build_task(said.task)
-    rows = {name: read_rows(folder / "rows" / name) for name in ("train", "validation", "eval")}
     return Pack(
         folder=folder,
         recipe=recipe_of(said, path),
         target=said.target,
         task=task,
-        splits=Splits(
-            train=rows["train"],
-            validation=rows["validation"],
-            eval=rows["eval"],
-            labels=said.splits.labels,
-            warnings=said.splits.warnings,
-            overlap=said.splits.overlap,
-            sha256=said.splits.sha256,
-        ),
+        splits=read_splits(folder / "rows", copies=True),
         about=said.about,
         networks=tuple(
             Network(
@@ -285,7 +266,7 @@ def graph_places(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _copied(one: Network, to: Path) -> Model:
-    place = to / (one.role if one.role == "teacher" else f"{one.role}-{one.seed}")
+    place = to / (one.role if one.role in ("teacher", "baseline") else f"{one.role}-{one.seed}")
     place.mkdir(parents=True)
     copy_network(one.model.folder, place)
     return model_at(place, one.model.task)
@@ -354,53 +335,3 @@ def _write_graphs(
                 continue
             places.setdefault(name, {})[role] = graph.path.relative_to(folder.parent).as_posix()
     return places, left_out
-
-
-# rows -------------------------------------------------------------------------------------------------------
-
-
-def write_rows(rows: Sequence[Row], folder: Path) -> None:
-    """Rows as JSON lines; pictures and other arrays as files beside them."""
-    folder.mkdir(parents=True)
-    with (folder / "rows.jsonl").open("w", encoding="utf-8") as stream:
-        for place, row in enumerate(rows):
-            stream.write(json.dumps({name: _packed(value, name, folder, place) for name, value in row.items()}) + "\n")
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows as `write_rows` wrote them; pictures come back as arrays or as paths. Raises DataError, TrustError."""
-    path, rows = folder / "rows.jsonl", []
-    for number, line in enumerate(text_of(path, DataError, most_mb=LARGEST_ROWS_MB).splitlines(), 1):
-        row = plain_json(line, f"{path} line {number}", DataError, "copy the pack again")
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number} is no row; copy the pack again")
-        rows.append({name: _unpacked(value, folder) for name, value in row.items()})
-    return rows
-
-
-def _packed(value: Any, name: str, folder: Path, place: int) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        to = f"{place:06d}-{name}{Path(value).suffix}"
-        shutil.copyfile(value, folder / to)
-        return {"file": to}
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, int) for one in value)):
-        return value
-    to = f"{place:06d}-{name}.npy"
-    np.save(folder / to, np.asarray(value), allow_pickle=False)
-    return {"array": to}
-
-
-def _unpacked(value: Any, folder: Path) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "file" in value:
-        return inside(folder, value["file"])
-    path = inside(folder, value.get("array"))
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not an array that can be read ({error}); copy the pack again") from error

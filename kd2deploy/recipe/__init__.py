@@ -2,13 +2,12 @@
 
 from kd2deploy.recipe.faults import OUR_PACKAGES, is_labels_missing
 from kd2deploy.recipe.methods import build_method, method_uses
-from kd2deploy.recipe.schema import Block, Distill, Limits, Measurement, Plan, Recipe, Shrink, Student, Teacher
+from kd2deploy.recipe.schema import Block, Distill, Measurement, Plan, Recipe, Shrink, Student, Teacher
 
 __all__ = [
     "OUR_PACKAGES",
     "Block",
     "Distill",
-    "Limits",
     "Measurement",
     "Plan",
     "Recipe",

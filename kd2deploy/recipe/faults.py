@@ -27,6 +27,8 @@ def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]
     for at, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, Mapping) and "method" in entry:
             faults += method_uses(entry["method"], f"distill[{at}].method", as_data)[1]
+        if isinstance(entry, Mapping) and isinstance(entry.get("data"), str | Mapping):
+            faults += bind("data", entry["data"], f"distill[{at}].data", as_data=as_data)[1]
     return faults
 
 

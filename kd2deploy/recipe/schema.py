@@ -15,7 +15,7 @@ import yaml
 from kd2deploy.core.target import Gates, Target
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
-from kd2deploy.recipe.methods import build_method
+from kd2deploy.recipe.methods import build_method, method_uses
 from kd2deploy.recipe.resolve import faults_of, one_line, short
 from kd2deploy.recipe.yaml_text import parsed, text_of
 from kd2deploy.train.settings import Settings
@@ -97,14 +97,16 @@ class Distill(pydantic.BaseModel):
     model_config = STRICT
     method: Block | list[Block]
     settings: Settings
+    data: Block | None = None
+    """Rows to train on in place of the recipe's own training rows."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def flat(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or "settings" in given:
             return given
-        rest = {key: value for key, value in given.items() if key != "method"}
-        return {**{key: value for key, value in given.items() if key == "method"}, "settings": rest}
+        rest = {key: value for key, value in given.items() if key not in ("method", "data")}
+        return {**{key: given[key] for key in ("method", "data") if key in given}, "settings": rest}
 
 
 class Measurement(pydantic.BaseModel):
@@ -120,36 +122,17 @@ class Measurement(pydantic.BaseModel):
     """Seconds that a contender runs before the next one's turn."""
 
 
-class Limits(pydantic.BaseModel):
-    """The fields of `Gates`; those that are set replace the target's."""
-
-    model_config = STRICT
-    max_drop: float | None = None
-    max_class_drop: float | None = None
-    min_retention: float | None = None
-    min_gap_closed: float | None = None
-    min_speedup: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    max_size_mb: float | None = None
-    baseline: Literal["eager", "same_runtime"] | None = None
-
-    @pydantic.model_validator(mode="after")
-    def as_gates(self) -> "Limits":
-        self.over(Gates())  # whose own checks refuse here, not when the target is there
-        return self
-
-    def over(self, gates: Gates) -> Gates:
-        return dataclasses.replace(gates, **self.model_dump(exclude_none=True))
-
-
 class Recipe(pydantic.BaseModel):
     """Everything that a run depends on. `Recipe.read` and `Recipe.parse` are the ways in."""
 
     model_config = STRICT
     task: Block
     data: Block
-    teacher: Teacher
+    teacher: Teacher | None = None
+    """Whom the students learn from. Without one no method that needs a teacher can be trained."""
+    baseline: str | None = None
+    """The network that speed and accuracy are compared with: a folder, hub id or `package:MODULE`. The teacher where it
+    is left out."""
     student: Student
     distill: list[Distill] = pydantic.Field(min_length=1)
     control: bool = True
@@ -159,7 +142,7 @@ class Recipe(pydantic.BaseModel):
     targets: list[str] = pydantic.Field(["cpu"], min_length=1)
     variants: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
     """Only these of the targets' variants are tried; all of them when left out."""
-    gates: Limits = pydantic.Field(default_factory=Limits)
+    gates: Gates = pydantic.Field(default_factory=Gates)
     """Limits that replace the target's own."""
     measurement: Measurement = pydantic.Field(default_factory=lambda: Measurement.model_validate({}))
     validation_share: float = pydantic.Field(0.1, gt=0, lt=1)
@@ -222,6 +205,8 @@ class Recipe(pydantic.BaseModel):
                 Fault(fault.path.replace(".settings", ""), fault.message) for fault in faults_of(error, fields=fields)
             ]
         faults += block_faults(found, as_data)
+        if found.get("teacher") is None and found.get("baseline") is None:
+            faults.append(Fault("teacher", "is missing; without one name a `baseline` to compare the student with"))
         faults += find_targets(found.get("targets"), found.get("variants"), as_data)[1]
         faults += package_faults(found) if as_data else []
         reasons = {at: absent(tracker) for at, tracker in enumerate(recipe.report_to if recipe else ())}
@@ -235,7 +220,9 @@ class Recipe(pydantic.BaseModel):
     def spec(self) -> dict[str, Any]:
         """Plain values, as `parse` takes them."""
         whole = pydantic.TypeAdapter(Recipe).dump_python(self, mode="json", by_alias=True)
-        whole["distill"] = [{"method": entry["method"], **entry["settings"]} for entry in whole["distill"]]
+        whole["distill"] = [
+            {"method": entry["method"], "data": entry["data"], **entry["settings"]} for entry in whole["distill"]
+        ]
         found: dict[str, Any] = pruned(whole)
         return found
 
@@ -243,13 +230,21 @@ class Recipe(pydantic.BaseModel):
         return str(yaml.safe_dump(self.spec(), sort_keys=False, allow_unicode=True))
 
     def method_faults(self) -> list[Fault]:
-        """What the methods' builders themselves refuse."""
+        """What the methods' builders themselves refuse, and methods that need a teacher where there is none."""
         faults: list[Fault] = []
         for at, entry in enumerate(self.distill):
+            path = f"distill[{at}].method"
             try:
-                build_method(entry.method, f"distill[{at}].method")
+                build_method(entry.method, path)
             except RecipeError as error:
                 faults += error.faults
+                continue
+            if self.teacher is None:
+                faults += [
+                    Fault(path, f"{use.name} needs a teacher, and the recipe names none; name one under `teacher`")
+                    for use, _ in method_uses(entry.method, path)[0]
+                    if "teacher" in use().needs
+                ]
         return faults
 
     def resolved_targets(self) -> dict[str, Target]:
@@ -270,12 +265,12 @@ class Recipe(pydantic.BaseModel):
 PARTS: dict[str, list[str]] = {
     "teacher": ["from", "create", "fine_tune"],
     "student": ["from", "shrink", "create", "plan"],
-    "settings": ["method", *SETTINGS],
+    "settings": ["method", "data", *SETTINGS],
     "fine_tune": list(SETTINGS),
     "shrink": list(Shrink.model_fields),
     "plan": list(Plan.model_fields),
     "measurement": list(Measurement.model_fields),
-    "gates": list(Limits.model_fields),
+    "gates": [field.name for field in dataclasses.fields(Gates)],
 }
 
 

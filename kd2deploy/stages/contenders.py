@@ -1,6 +1,7 @@
 """Who is measured: the teacher as it was and as the student is deployed, students, controls and every variant."""
 
 from dataclasses import replace
+from typing import Literal
 
 from kd2deploy.core import Artifact, Target
 from kd2deploy.errors import ConvertError, SessionError
@@ -10,20 +11,27 @@ from kd2deploy.stages.export import Exported, Exports, export_one
 from kd2deploy.stages.field import Entry, Field, Unmade
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.students import Trainings
+from kd2deploy.stages.teacher import Taught
 
 
-def contenders(job: Job, teacher: Model | None, trainings: Trainings, exports: Exports, target: Target) -> Field:
+def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Exports, target: Target) -> Field:
     """The field of a run, unmeasured. Other seeds' networks are scored and not timed: their latency is the same."""
     chosen, student = exports.variants[exports.chosen], trainings.chosen
     entries: list[Entry] = []
     unmade: tuple[Unmade, ...] = ()
-    if teacher is not None:
-        entries.append(Entry(Contender("teacher (eager)", teacher.artifact), teacher, "teacher"))
-        if target.variants[chosen.name].teacher:
-            try:
-                entries.append(teacher_as_deployed(job, teacher, target, chosen))
-            except (ConvertError, SessionError) as error:
-                unmade = (Unmade(name_of_teacher(chosen), "teacher_same_runtime", str(error)),)
+    who: Literal["teacher", "baseline"] = "teacher" if networks.apart is None else "baseline"
+    same: Role = "teacher_same_runtime" if who == "teacher" else "baseline_same_runtime"
+    entries.append(Entry(Contender(f"{who} (eager)", networks.baseline.artifact), networks.baseline, who))
+    if target.variants[chosen.name].teacher:
+        name, stage = f"{who} ({chosen.name})", f"export-{who}-{target.name}"
+        try:
+            made = export_one(job, networks.baseline, target, chosen.name, stage)
+            entries.append(Entry(replace(made.contender, name=name), networks.baseline, same, chain=made.chain))
+        except (ConvertError, SessionError) as error:
+            unmade = (Unmade(name, same, str(error)),)
+    if networks.teacher is not None and networks.apart is not None:  # what the students learn from, and no more
+        teacher = networks.teacher
+        entries.append(Entry(Contender("teacher (eager)", teacher.artifact), teacher, "teacher", timed=False))
     entries.append(as_trained("student (eager)", student.model, "student", student.seed))
     for one in trainings.students:
         if one is not student:
@@ -41,17 +49,6 @@ def contenders(job: Job, teacher: Model | None, trainings: Trainings, exports: E
 def as_trained(name: str, model: Model, role: Role, seed: int, timed: bool = True) -> Entry:
     """A network as PyTorch runs it."""
     return Entry(Contender(name, model.artifact), model, role, seed, timed=timed)
-
-
-def name_of_teacher(chosen: Exported) -> str:
-    return f"teacher ({chosen.name})"
-
-
-def teacher_as_deployed(job: Job, teacher: Model, target: Target, chosen: Exported) -> Entry:
-    """The teacher by the conversions that the deployed file went through. Raises ConvertError, SessionError."""
-    made = export_one(job, teacher, target, chosen.name, f"export-teacher-{target.name}")
-    contender = replace(made.contender, name=name_of_teacher(chosen))
-    return Entry(contender, teacher, "teacher_same_runtime", chain=made.chain)
 
 
 def links(deployed: Exported, student: Model, seed: int, entries: list[Entry]) -> list[Entry]:

@@ -1,7 +1,5 @@
 """distill: the student learns by the recipe's methods; the control, as long and without a teacher."""
 
-import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,22 +8,25 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from kd2deploy.core import Features, Method, Row, Selection, Task
+from kd2deploy.core import Features, Method, Row, Selection, Task, build_task
+from kd2deploy.core.watcher import Watcher
+from kd2deploy.data.splits import Splits, splits_in
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
+from kd2deploy.run import Done, Stage
 from kd2deploy.stages.budget import epochs_for, steps_of
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, Training, distill
-from kd2deploy.train.generator import STEPS, MaskedLms
 from kd2deploy.train.settings import Settings
-from kd2deploy.train.teacher_cache import TeacherCache, unfit
+from kd2deploy.train.trackers import Trackers
 
 Role = Literal["student", "control"]
 CACHE, GENERATOR = "teacher cache", "generator"
-LAYOUT = 3
+LAYOUT = 4
 """Version of what the stage's record holds and of what methods do by default; part of its specification, so that a
 student of another version is never taken for this one's."""
 
@@ -57,97 +58,184 @@ class Distilled:
         return self.trained[-1].score or 0.0
 
 
-def train(job: Job, role: Role, seed: int, start: Model, teacher: Model) -> Distilled:
-    """Train one student through all of the recipe's trainings, or its control. Raises TrainError, RecipeError."""
+def described(job: Job, role: Role, seed: int, start: Model, teacher: Model | None) -> Stage:
+    """One student through all of the recipe's trainings, or its control."""
     entries = job.recipe.distill
     if role == "control":
-        entries = [Distill(method="task_only", settings=entry.settings) for entry in entries]
-    return train_by(job, role, role, entries, seed, start, teacher)
+        entries = [without_teacher(job, entry) for entry in entries]
+    return described_by(job, role, role, entries, seed, start, teacher)
 
 
-def train_by(
-    job: Job, name: str, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model
-) -> Distilled:
-    """Train one student through these trainings, as the stage `<name>-seed<seed>`. Raises TrainError, RecipeError."""
-    trainings = [{"method": entry.method, "settings": asdict(entry.settings)} for entry in entries]
-    spec = {
-        "trainings": trainings,
-        "seed": seed,
-        "task": job.task.spec(),
-        "cache": job.recipe.teacher_cache,
-        "layout": LAYOUT,
-    }
-    parents = {"data": job.splits.sha256, "start": start.sha256}
-    if any("teacher" in build_method(entry.method).needs for entry in entries):
-        parents["teacher"] = teacher.sha256
-    stage = job.run.stage(
-        f"{name}-seed{seed}", spec, parents, lambda folder: work(job, role, entries, seed, start, teacher, folder)
+def without_teacher(job: Job, entry: Distill) -> Distill:
+    """What the control does in a training's place: as many steps on the labels alone, of the same rows where they have
+    any, else of the recipe's own."""
+    rows = job.splits_for(entry.data).train
+    if entry.data is None or any(not unlabelled(row) for row in rows):
+        return Distill(method="task_only", settings=entry.settings, data=entry.data)
+    steps = steps_of(entry.settings, len(rows))
+    epochs = epochs_for(steps, entry.settings, len(job.splits.train))
+    return Distill(method="task_only", settings=replace(entry.settings, epochs=epochs))
+
+
+def described_by(
+    job: Job, name: str, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model | None
+) -> Stage:
+    """One student through these trainings, as the stage `<name>-seed<seed>`."""
+    taught = any("teacher" in build_method(entry.method).needs for entry in entries)
+    assert teacher is not None or not taught, "a recipe whose method needs a teacher names one"
+    read = [job.splits_for(entry.data) for entry in entries]
+    threads = None if torch.cuda.is_available() else job.executor.divided
+    return Stage(
+        f"{name}-seed{seed}",
+        spec={
+            "trainings": [{"method": entry.method, "settings": asdict(entry.settings)} for entry in entries],
+            "role": role,
+            "seed": seed,
+            "task": job.task.spec(),
+            "cache": job.recipe.teacher_cache,
+            "layout": LAYOUT,
+            **({} if threads is None else {"threads": threads}),
+        },
+        parents={
+            "data": job.splits.sha256,
+            **{f"data of {at + 1}": one.sha256 for at, one in enumerate(read) if one is not job.splits},
+            "start": start.sha256,
+            **({"teacher": teacher.sha256} if teacher is not None and taught else {}),
+        },
+        work=f"{__name__}.work",
+        inputs={
+            "data": str(job.place_of(job.splits)),
+            "trained on": [str(job.place_of(one)) for one in read],
+            "start": start.to_json(),
+            "teacher": teacher.to_json() if teacher is not None and taught else None,
+            "cache": str(job.run.folder / CACHED),
+            "run": str(job.run.folder),
+            "trackers": list(job.recipe.report_to),
+        },
+        needs="gpu",
     )
+
+
+def collected(job: Job, done: Done) -> Distilled:
+    """The student that a finished stage trained."""
+    result = done.result
+    role: Role = result["role"]
     return Distilled(
         role,
-        seed,
-        chosen_for(job, f"{name}-seed{seed}", model_at(stage.path(role), job.task)),
-        tuple(Trained.from_json(one) for one in stage.result["trained"]),
-        stage.result["layer_maps"],
-        stage.result["generator"],
-        stage.result["setup"],
+        result["seed"],
+        chosen_for(job, done.name, model_at(done.path(role), job.task)),
+        tuple(Trained.from_json(one) for one in result["trained"]),
+        result["layer_maps"],
+        result["generator"],
+        result["setup"],
     )
 
 
-def work(
-    job: Job, role: Role, entries: Sequence[Distill], seed: int, start: Model, teacher: Model, folder: Path
-) -> Mapping[str, Any]:
+def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """Train through all of the stage's trainings, each from what the last kept. Raises TrainError, RecipeError."""
     done = finished(folder)
     if done is not None:
         return done
-    task = start.task
-    student = task.networks.load(start.folder)
-    everything = encoded(task, job.splits.train, start.folder, teacher.folder)
-    validation = encoded(task, job.splits.validation, start.folder)
-    trainings: list[Trained] = []
-    layer_maps: dict[str, list[list[int]]] = {}
-    setup: dict[str, float] = {}
-    generators: dict[str, float] = {}
-    last: Path | None = None
-    for at, entry in enumerate(entries):
-        method = build_method(entry.method, f"distill[{at}].method")
-        needs_teacher = "teacher" in method.needs
-        features, settings = everything, entry.settings
-        if not needs_teacher:
-            features, settings = labelled(job.splits.train, features, settings)
-        net = teacher.task.networks.load(teacher.folder) if needs_teacher else None
-        cache = cache_for(job, method, net, teacher, features, settings.epochs) if net is not None else None
-        if cache is not None:
-            setup[CACHE] = cache.seconds
-        written = None if net is None else generators_of(job, teacher, net, task, features, seed)
-        name = "training" if len(entries) == 1 else f"training {at + 1}"
+    opened = Opened.of(spec, inputs, tell)
+    student = opened.task.networks.load(opened.start.folder)
+    parts: list[Part] = []
+    for at in range(len(spec["trainings"])):
+        parts.append(opened.trained(at, student, folder))
+    made = {name: seconds for part in parts for name, seconds in part.generators.items()}
+    setup = {name: part.cache_s for part in parts for name in (CACHE,) if part.cache_s is not None}
+    several = len(parts) > 1
+    result = {
+        "role": spec["role"],
+        "seed": spec["seed"],
+        "trained": [part.trained.to_json() for part in parts],
+        "layer_maps": {
+            term + (f" of training {at + 1}" if several else ""): pairs
+            for at, part in enumerate(parts)
+            for term, pairs in part.layer_maps.items()
+        },
+        "generator": ", ".join(made),
+        "setup": setup | ({GENERATOR: sum(made.values())} if any(made.values()) else {}),
+    }
+    return keep_only(folder, parts[-1].trained.student, opened.start.folder, spec["role"], result)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of a student's trainings."""
+
+    trained: Trained
+    layer_maps: Mapping[str, list[list[int]]]
+    generators: Mapping[str, float]
+    """What wrote text, and the seconds that making it took."""
+    cache_s: float | None
+    """Seconds that the teacher's cached answers took; None where none were read."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the stage is made of, opened."""
+
+    spec: Mapping[str, Any]
+    run: Path
+    kept: Kept
+    trackers: Trackers
+    splits: Splits
+    trained_on: tuple[Splits, ...]
+    """By training."""
+    start: Model
+    teacher: Model | None
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any], inputs: Mapping[str, Any], tell: Watcher) -> "Opened":
+        run = Path(inputs["run"])
+        return cls(
+            spec,
+            run,
+            Kept(Path(inputs["cache"]), spec["cache"], build_task(spec["task"]), tell),
+            Trackers(tuple(inputs["trackers"]), run),
+            splits_in(Path(inputs["data"])),
+            tuple(splits_in(Path(place)) for place in inputs["trained on"]),
+            Model.from_json(inputs["start"]),
+            Model.from_json(inputs["teacher"]) if inputs["teacher"] else None,
+        )
+
+    @property
+    def task(self) -> Task:
+        """As the student reads it."""
+        return self.start.task
+
+    def trained(self, at: int, student: nn.Module, folder: Path) -> Part:
+        """The student after its training number `at`."""
+        entry, seed, task = self.spec["trainings"][at], self.spec["seed"], self.task
+        path = f"distill[{at}].method"
+        method, rows = build_method(entry["method"], path), self.trained_on[at].train
+        settings = Settings(**entry["settings"])
+        teacher = self.teacher if "teacher" in method.needs else None
+        features = encoded(task, rows, self.start.folder, self.teacher.folder if self.teacher else None)
+        if teacher is None:
+            features, settings = labelled(rows, features, settings)
+        net = teacher.task.networks.load(teacher.folder) if teacher is not None else None
+        cache, written = None, None
+        if teacher is not None and net is not None:
+            cache = cache_for(self.kept, method, net, teacher, features, settings.epochs)
+            data = self.trained_on[at].sha256
+            written = generators_of(self.kept, teacher, net, task, features, seed, data)
+        validation = encoded(task, self.splits.validation, self.start.folder)
+        name = "training" if len(self.trained_on) == 1 else f"training {at + 1}"
+        which = name if len(self.trained_on) > 1 else ""
         try:
-            with tracked(job, folder, entry.method, settings, name if len(entries) > 1 else "") as told:
+            with tracked(self.trackers, task.metric.name, folder, entry["method"], settings, which) as told:
                 trained = distill(
                     Training(task, student, method, features, settings, seed, net, cache, written),
                     folder / f"training-{at}",
-                    score=lambda net: validation_score(net, task, validation, job.splits.validation),
-                    on_progress=watched(job.watcher, name),
+                    score=lambda net: validation_score(net, task, validation, self.splits.validation),
+                    on_progress=watched(self.kept.tell, name),
                     on_figures=told,
                 )
         except ValueError as error:
-            raise RecipeError([Fault(f"distill[{at}].method", str(error))]) from error
-        trainings.append(trained)
-        which = f" of training {at + 1}" if len(entries) > 1 else ""
-        layer_maps |= {term + which: pairs for term, pairs in maps_of(method).items()}
-        if written is not None:
-            generators |= written.given
-        last = trained.student
-    assert last is not None
-    if any(generators.values()):
-        setup[GENERATOR] = sum(generators.values())
-    result = {
-        "trained": [one.to_json() for one in trainings],
-        "layer_maps": layer_maps,
-        "generator": ", ".join(generators),
-        "setup": setup,
-    }
-    return keep_only(folder, last, start.folder, role, result)
+            raise RecipeError([Fault(path, str(error))]) from error
+        generators = dict(written.given) if written is not None else {}
+        return Part(trained, maps_of(method), generators, cache.seconds if cache is not None else None)
 
 
 def labelled(
@@ -169,48 +257,6 @@ def unlabelled(row: Row) -> bool:
     return "label" in row and row["label"] is None
 
 
-def generators_of(
-    job: Job, teacher: Model, net: nn.Module, task: Task, features: Sequence[Features], seed: int
-) -> MaskedLms:
-    """Generators for this teacher. A derived one depends on teacher, rows, task and seed alone, so methods share it."""
-    made_of = f"{teacher.sha256} {job.splits.sha256} {job.task.spec()} {seed} {STEPS}"
-    key = hashlib.sha256(made_of.encode()).hexdigest()
-    folder = job.run.folder / "cache"
-    folder.mkdir(exist_ok=True)
-    kept = folder / f"generator-{key[:16]}.safetensors"
-    return MaskedLms(net, teacher.folder, task, features, cache=kept, seed=seed)
-
-
-def cache_for(
-    job: Job, method: Method, net: nn.Module, teacher: Model, features: Sequence[Features], epochs: float
-) -> TeacherCache | None:
-    """The teacher's answers to every row, where the method reads nothing else of it and more than one epoch is run."""
-    choice = job.recipe.teacher_cache
-    if choice == "off" or (choice == "auto" and epochs <= 1):
-        return None
-    reason = unfit(method)
-    if reason is not None:
-        assert choice == "auto", reason  # `cache_fault` refused it before
-        return None
-    net.to("cuda" if torch.cuda.is_available() else "cpu")
-    return TeacherCache.open_or_fill(
-        job.run.folder / "cache",
-        job.task,
-        net,
-        features,
-        teacher_hash=teacher.sha256,
-        on_progress=lambda done, total: job.watcher.advance("teacher cache", done, total),
-    )
-
-
-def cache_fault(job: Job, method: Method, at: int) -> Fault | None:
-    """Why `teacher_cache: on` cannot be had for this training; None where it can, or was not asked for."""
-    reason = unfit(method) if job.recipe.teacher_cache == "on" else None
-    if reason is None:
-        return None
-    return Fault("teacher_cache", f"cannot be on for distill[{at}]: {reason}; set it to auto or off")
-
-
 def maps_of(method: Method) -> dict[str, list[list[int]]]:
     """The layer maps that terms resolved when they were bound; one that is drawn anew each epoch is none."""
     found = {}
@@ -224,8 +270,3 @@ def maps_of(method: Method) -> dict[str, list[list[int]]]:
 def best(students: list[Distilled]) -> Distilled:
     """The one that is deployed: the best by validation score, the first of equals."""
     return max(students, key=lambda student: student.model.task.metric.worth(student.score))
-
-
-def forget_cache(run: Path) -> None:
-    """Drop the teacher's cached answers; they are made again when a training needs them."""
-    shutil.rmtree(run / "cache", ignore_errors=True)

@@ -15,8 +15,9 @@ from torch import nn
 from kd2deploy.core import Features, Task
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.recipe import Distill, Shrink, build_method
-from kd2deploy.stages.distill import cache_fault, unlabelled
+from kd2deploy.stages.distill import unlabelled
 from kd2deploy.stages.job import Job, Model, encoded
+from kd2deploy.stages.kept import cache_fault
 from kd2deploy.stages.student import build
 from kd2deploy.stages.teacher import untrained
 from kd2deploy.train.checkpoint import locate
@@ -42,17 +43,28 @@ class Rehearsal:
     job: Job
     task: Task
     """As the student reads it."""
-    teacher_folder: Path
-    teacher: nn.Module
+    origin: Path
+    """The teacher's folder, or the baseline's where there is no teacher."""
+    teacher: nn.Module | None
     student_folder: Path
     student: nn.Module
-    everything: Rows
-    labelled: Rows
+
+    def rows_of(self, entry: Distill, taught: bool) -> Rows:
+        """What a training reads: under a teacher every row, else the labelled ones."""
+        rows = self.job.splits_for(entry.data).train
+        if not taught:
+            rows = [row for row in rows if not unlabelled(row)]
+        return Rows(len(rows), encoded(self.task, rows[:PROBE], self.student_folder, self.origin) if rows else ())
+
+    def generator(self, rows: Rows) -> MaskedLms:
+        """One that is not trained: for the methods to be bound to."""
+        assert self.teacher is not None
+        return MaskedLms(self.teacher, self.origin, self.task, rows.probe, steps=0)
 
     def label_faults(self) -> list[Fault]:
         """Whether both networks answer the task's classes in its order."""
         try:
-            self.job.task.networks.check_pair(self.teacher_folder, self.student_folder)
+            self.job.task.networks.check_pair(self.origin, self.student_folder)
         except ModelError as error:
             return [Fault("task.labels", str(error))]
         return []
@@ -72,8 +84,8 @@ class Rehearsal:
         several = isinstance(entry.method, list)
         for place, block in enumerate(entry.method if isinstance(entry.method, list) else [entry.method]):
             method = build_method([block])
-            needs_teacher = "teacher" in method.needs
-            rows = self.everything if needs_teacher else self.labelled
+            teacher = self.teacher if "teacher" in method.needs else None
+            rows = self.rows_of(entry, teacher is not None)
             try:
                 require_fit(
                     Training(
@@ -82,8 +94,8 @@ class Rehearsal:
                         method,
                         rows.probe,
                         entry.settings,
-                        teacher=self.teacher if needs_teacher else None,
-                        generator=MaskedLms(self.teacher, self.teacher_folder, self.task, rows.probe, steps=0),
+                        teacher=teacher,
+                        generator=self.generator(rows) if teacher is not None else None,
                         rows=rows.count,
                     )
                 )
@@ -106,34 +118,32 @@ def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
     shutil.rmtree(place, ignore_errors=True)  # a kill may have left one
     place.mkdir()
     try:
-        teacher, student = started_teacher(job, place / "teacher"), place / "student"
+        origin, student = started_origin(job, place / "teacher"), place / "student"
         source = locate(job.recipe.student.source) if chosen is None and job.recipe.student.source else None
-        build(job, Model(teacher, "", job.task.at(teacher)), chosen, source, place)
+        build(job, Model(origin, "", job.task.at(origin)), chosen, source, place)
         task = job.task.at(student)
-        everything = job.splits.train
-        labelled = [row for row in everything if not unlabelled(row)]
         yield Rehearsal(
             job=job,
             task=task,
-            teacher_folder=teacher,
-            teacher=job.task.at(teacher).networks.load(teacher),
+            origin=origin,
+            teacher=job.task.at(origin).networks.load(origin) if job.recipe.teacher is not None else None,
             student_folder=student,
             student=task.networks.load(student),
-            everything=Rows(len(everything), encoded(task, everything[:PROBE], student, teacher)),
-            labelled=Rows(len(labelled), encoded(task, labelled[:PROBE], student, teacher) if labelled else ()),
         )
     finally:
         shutil.rmtree(place)
 
 
-def started_teacher(job: Job, out: Path) -> Path:
-    """The teacher's folder; where it is to be fine-tuned, one with the weights that this will start from."""
+def started_origin(job: Job, out: Path) -> Path:
+    """The folder of the teacher, or of the baseline where there is none; where a teacher is to be fine-tuned, one with
+    the weights that this will start from."""
     teacher = job.recipe.teacher
-    source = locate(teacher.source) if teacher.source is not None else None
-    if teacher.fine_tune is None:
+    name = teacher.source if teacher is not None else job.recipe.baseline
+    source = locate(name) if name is not None else None
+    if teacher is None or teacher.fine_tune is None:
         assert source is not None
         job.task.reader.check_inputs(source)
         return source
     out.mkdir()
-    untrained(job, teacher, source, out)
+    untrained(job.task, teacher, source, out, job.recipe.seeds[0])
     return out

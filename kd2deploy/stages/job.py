@@ -1,7 +1,8 @@
 """What every stage is handed: the recipe, the run folder, the data and the task."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,16 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, made
+from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, build_task, made
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.data.prepare import Splits
+from kd2deploy.data.splits import Splits, remember, write_splits
 from kd2deploy.measure.accuracy import outputs_of, score_open
 from kd2deploy.measure.machine import describe_machine
-from kd2deploy.recipe import Recipe
+from kd2deploy.recipe import Block, Recipe
 from kd2deploy.report import TaskInfo
 from kd2deploy.run import Run
+from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.train.trackers import Trackers
 
+DATA = "data"
+"""Where a run folder keeps splits that several processes read."""
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
 AnyRow = TypeVar("AnyRow", bound=Row)
 SEED = 0
@@ -36,6 +40,23 @@ class Job:
     """The data in words."""
     graphs: Path | None = None
     """Conversions that a pack brought, as `convert` keeps them; none of these is made again."""
+    executor: Executor = IN_ORDER
+    """Who does the stages that do not depend on each other."""
+    beside: Mapping[str, Splits] = field(default_factory=dict)
+    """The splits with other training rows, by the data that a training names."""
+
+    def splits_for(self, data: Block | None) -> Splits:
+        """What a training that names `data` reads."""
+        return self.splits if data is None else self.beside[key_of(data)]
+
+    def place_of(self, splits: Splits) -> Path:
+        """The folder of some splits, for stages: written where another process is to read them."""
+        place = self.run.folder / DATA / splits.sha256[:16]
+        remember(place, splits)
+        if self.executor.elsewhere and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            write_splits(splits, place, copies=False)
+        return place
 
     @property
     def trackers(self) -> Trackers:
@@ -60,6 +81,18 @@ class Model:
     @property
     def artifact(self) -> Artifact:
         return Artifact(self.folder, self.sha256, TORCH_SESSION, made_by="training")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "sha256": self.sha256, "task": self.task.spec()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Model":
+        return cls(Path(found["folder"]), found["sha256"], build_task(found["task"]))
+
+
+def key_of(data: Block) -> str:
+    """A data block as a key."""
+    return json.dumps(data, sort_keys=True, default=str)
 
 
 def model_at(folder: Path, task: Task) -> Model:

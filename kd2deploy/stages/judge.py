@@ -38,7 +38,7 @@ class Judged:
 
 def decide(job: Job, measured: Measured, target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
-    field, kind = measured.field, target.gates.baseline
+    field, kind = measured.field, target.gates.against
     drops, before = dropped(field), field.compared_with("eager")
     own, baseline = field.deployed.timing, field.baseline(kind)
     slow = baseline.timing if baseline else None
@@ -113,7 +113,7 @@ def compared(field: Field, target: Target) -> tuple[Speedup, ...]:
         if baseline is None or baseline.timing is None or fast is None:
             continue
         ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
-        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.baseline, groups))
+        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.against, groups))
     return tuple(found)
 
 
@@ -131,7 +131,7 @@ def cut_short(*timings: Timing) -> str:
 def breaches(job: Job, measured: Measured, target: Target) -> list[str]:
     """What makes the numbers worthless, one sentence each. A contender that no gate rests on may fail."""
     found, field = list(measured.breaches), measured.field
-    needed = dict.fromkeys((field.compared_with("eager"), field.compared_with(target.gates.baseline)))
+    needed = dict.fromkeys((field.compared_with("eager"), field.compared_with(target.gates.against)))
     failed = [lost for role in needed if (lost := field.failure(role)) is not None]
     failed += [(field.deployed.name, field.deployed.failure)] if field.deployed.failure else []
     found += [f"{name} could not be measured: {reason}" for name, reason in failed]

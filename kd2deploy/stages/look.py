@@ -16,7 +16,7 @@ from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.label_fit import Fit, label_doubts
 from kd2deploy.networks.folder import read_config
 from kd2deploy.networks.labels import labels_of
-from kd2deploy.stages.fit import started_teacher
+from kd2deploy.stages.fit import started_origin
 from kd2deploy.stages.job import Job, Live, encoded, model_at, sampled
 from kd2deploy.train.checkpoint import locate
 
@@ -31,11 +31,15 @@ def look(job: Job) -> Job:
     """The job with what was found among its data's details and warnings. Raises DataError, ModelError."""
     recipe = job.recipe
     spec = {
-        "teacher": recipe.teacher.model_dump(mode="json"),
+        "teacher": recipe.teacher.model_dump(mode="json") if recipe.teacher is not None else None,
         "student": recipe.student.source,
         "task": job.task.spec(),
     }
-    sources = {"teacher": recipe.teacher.source, "student": recipe.student.source}
+    sources = {
+        "teacher": recipe.teacher.source if recipe.teacher is not None else None,
+        "baseline": recipe.baseline,
+        "student": recipe.student.source,
+    }
     parents = {who: model_at(locate(source), job.task).sha256 for who, source in sources.items() if source is not None}
     found = job.run.stage("look", spec, {"data": job.splits.sha256, **parents}, lambda folder: work(job, folder)).result
     warnings = (*job.splits.warnings, *found["warnings"])
@@ -45,13 +49,13 @@ def look(job: Job) -> Job:
 def work(job: Job, folder: Path) -> Mapping[str, Any]:
     scratch = folder / "teacher"
     shutil.rmtree(scratch, ignore_errors=True)  # a kill may have left one
-    teacher = started_teacher(job, scratch)
+    teacher = started_origin(job, scratch)
     task, splits = job.task.at(teacher), job.splits
     free = [row for row in splits.train if row.get("label", 0) is None]
     for name, rows in {"validation": splits.validation, "evaluation": splits.eval, "unlabelled": free}.items():
         read_through(task, rows, teacher, name)
     details, warnings = readings(job, teacher)
-    if job.recipe.teacher.fine_tune is None:
+    if job.recipe.teacher is None or job.recipe.teacher.fine_tune is None:
         warnings += answers_and_labels(job, teacher)
     shutil.rmtree(scratch, ignore_errors=True)
     return {"details": details, "warnings": warnings}

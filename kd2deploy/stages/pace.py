@@ -12,10 +12,11 @@ from torch import nn
 from kd2deploy.core import Task
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.budget import steps_of
-from kd2deploy.stages.distill import cache_for, unlabelled
+from kd2deploy.stages.distill import unlabelled, without_teacher
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
 from kd2deploy.stages.job import Model, encoded, sampled, validation_score
+from kd2deploy.stages.kept import CACHED, Kept, cache_for
 from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.generator import MaskedLms
 from kd2deploy.train.settings import Settings
@@ -79,11 +80,11 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
     wanted = [(f"distill{which}", each, student, len(recipe.seeds)) for which, each in named]
     if recipe.control:
         wanted += [
-            (f"control{which}", Distill(method="task_only", settings=each.settings), student, len(recipe.seeds))
-            for which, each in named
+            (f"control{which}", without_teacher(found.job, each), student, len(recipe.seeds)) for which, each in named
         ]
-    if recipe.teacher.fine_tune is not None:  # first: who has taught is frozen
-        teacher = Network(found.teacher, found.teacher_folder, found.job.task.at(found.teacher_folder))
+    if recipe.teacher is not None and recipe.teacher.fine_tune is not None:  # first: who has taught is frozen
+        assert found.teacher is not None
+        teacher = Network(found.teacher, found.origin, found.job.task.at(found.origin))
         wanted.insert(0, ("teacher", Distill(method="task_only", settings=recipe.teacher.fine_tune), teacher, 1))
     paces: list[Pace] = []
     uncounted: list[str] = []
@@ -99,15 +100,16 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     job, settings = found.job, entry.settings
     method = build_method(entry.method)
     teacher = found.teacher if "teacher" in method.needs else None
-    rows = job.splits.train if teacher is not None else [row for row in job.splits.train if not unlabelled(row)]
+    everything = job.splits_for(entry.data).train
+    rows = everything if teacher is not None else [row for row in everything if not unlabelled(row)]
     some = sampled(rows, (LEAST_STEPS + 1) * settings.batch * settings.accumulate)
-    features = encoded(network.task, some, network.folder, found.teacher_folder)
+    features = encoded(network.task, some, network.folder, found.origin)
     cache, written = None, None
     if teacher is not None:
-        model = Model(found.teacher_folder, "throw-away", job.task.at(found.teacher_folder))
-        (job.run.folder / "cache").mkdir(exist_ok=True)
-        cache = cache_for(job, method, teacher, model, features, settings.epochs)
-        written = MaskedLms(teacher, found.teacher_folder, network.task, features, steps=0)
+        model = Model(found.origin, "throw-away", job.task.at(found.origin))
+        kept = Kept(job.run.folder / CACHED, job.recipe.teacher_cache, job.task, job.watcher)
+        cache = cache_for(kept, method, teacher, model, features, settings.epochs)
+        written = MaskedLms(teacher, found.origin, network.task, features, steps=0)
     watch = Stopwatch(cycle=math.ceil(method.cycle / settings.accumulate))
     with suppress(Enough):
         distill(
@@ -126,7 +128,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
             job.run.folder / "pace" / name,
             on_progress=watch,
         )
-    steps = steps_of(settings, len(job.splits.train if network.net is found.student else rows))
+    steps = steps_of(settings, len(everything if network.net is found.student else rows))
     found_pace = Pace(
         name,
         runs=runs,

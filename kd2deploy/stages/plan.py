@@ -27,6 +27,7 @@ from kd2deploy.report import Candidate, Plain
 from kd2deploy.run import SCRATCH
 from kd2deploy.stages.export import convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
+from kd2deploy.stages.teacher import Taught
 from kd2deploy.stages.training import remove
 from kd2deploy.train.shapes import Shape, candidates, shape_label
 from kd2deploy.train.student import Trim, shrink
@@ -45,8 +46,8 @@ class Planned:
     variant: str
 
 
-def plan(job: Job, teacher: Model, target: Target) -> Planned:
-    """Time the candidates on the target. Raises RecipeError where the teacher has no smaller shape."""
+def plan(job: Job, networks: Taught, target: Target) -> Planned:
+    """Time the candidates on the target against the baseline. Raises RecipeError where there is no smaller shape."""
     wanted = job.recipe.student.plan
     assert wanted is not None
     names = deployable(wanted, target)
@@ -56,8 +57,8 @@ def plan(job: Job, teacher: Model, target: Target) -> Planned:
         "gates": asdict(target.gates),
         **for_target(target),
     }
-    parents = {"teacher": teacher.sha256, "data": job.splits.sha256}
-    stage = job.run.stage(f"plan-{target.name}", spec, parents, lambda f: work(job, teacher, target, wanted, names, f))
+    parents = {"origin": networks.origin.sha256, "baseline": networks.baseline.sha256, "data": job.splits.sha256}
+    stage = job.run.stage(f"plan-{target.name}", spec, parents, lambda f: work(job, networks, target, wanted, names, f))
     found = TypeAdapter(tuple[Candidate, ...]).validate_python(stage.result["candidates"])
     chosen = stage.result["chosen"]
     return Planned(found, Shrink(**chosen) if chosen else None, stage.result["variant"])
@@ -76,12 +77,13 @@ def deployable(wanted: Plan, target: Target) -> list[str]:
     return found
 
 
-def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
+def work(job: Job, networks: Taught, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
+    origin = networks.origin
     empty(folder)  # of what a killed attempt left, some may be half deleted
-    features = encoded(teacher.task, sampled(job.splits.train, ROWS), teacher.folder)
-    length = round(float(np.median([teacher.task.reader.length(row) for row in features])))
+    features = encoded(origin.task, sampled(job.splits.train, ROWS), origin.folder)
+    length = round(float(np.median([origin.task.reader.length(row) for row in features])))
     shapes = spread(
-        candidates(teacher.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
+        candidates(origin.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
     )
     if not shapes:
         raise RecipeError(
@@ -92,8 +94,8 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
                 )
             ]
         )
-    feeds = timing_feeds(teacher.task, features, target.workload.batch, FEEDS)
-    samples = timing_feeds(teacher.task, features, 8, 8)
+    feeds = timing_feeds(origin.task, features, target.workload.batch, FEEDS)
+    samples = timing_feeds(origin.task, features, 8, 8)
     parameters: dict[str, int] = {}
     models: dict[str, Model] = {}
     failed: dict[str, str] = {}
@@ -101,17 +103,17 @@ def work(job: Job, teacher: Model, target: Target, wanted: Plan, names: list[str
         name, place = shape_label(shape), folder / f"untrained-{at}"
         place.mkdir(exist_ok=True)
         try:
-            made = shrink(teacher.folder, place, job.task, Trim(**shape.arguments(), initialise="random"))
+            made = shrink(origin.folder, place, job.task, Trim(**shape.arguments(), initialise="random"))
             parameters[name], models[name] = made.parameters, model_at(place, job.task)
         except ConvertError as error:
             failed[name] = str(error)
     for variant in names:
-        contenders, refused = exported(job, teacher, models, target, variant, folder, samples)
+        contenders, refused = exported(job, networks.baseline, models, target, variant, folder, samples)
         if len(contenders) > 1:
             break
     failed |= refused
     watched = in_hundredths(job.watcher, "timing")
-    timings = race(contenders, teacher.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
+    timings = race(contenders, origin.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
     chosen = None
@@ -133,7 +135,7 @@ def exported(
 ) -> tuple[list[Contender], dict[str, str]]:
     """The teacher, as the gate has it, and the candidates as one variant deploys them; the refused ones by name."""
     how = target.variants[variant]
-    same = target.gates.baseline == "same_runtime"
+    same = target.gates.against == "same_runtime"
     try:
         baseline = convert(teacher, target, variant, how, folder, samples) if same else None
     except ConvertError as error:

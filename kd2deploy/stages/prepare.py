@@ -1,15 +1,21 @@
 """prepare: load the data, check it, and split off what is chosen by."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from kd2deploy.core import Task
-from kd2deploy.data.prepare import Splits
+from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import prepare as split
+from kd2deploy.data.prepare import with_training_rows
+from kd2deploy.data.splits import Splits
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
 from kd2deploy.recipe.resolve import bind, one_line
+from kd2deploy.run import Run
+from kd2deploy.stages.executor import IN_ORDER, Executor
+from kd2deploy.stages.job import Job, key_of
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,30 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     if not splits.labels and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):
         raise RecipeError([Fault("gates.max_class_drop", "holds classes to their recall, and this task has none")])
     return task, splits, tables.about
+
+
+def begun(recipe: Recipe, run: Run, watcher: Watcher, executor: Executor = IN_ORDER) -> Job:
+    """What every stage is handed. Raises DataError, RecipeError."""
+    task, splits, about = prepare(recipe)
+    beside = others(recipe, splits)
+    warnings = (*splits.warnings, *(warning for other in beside.values() for warning in other.warnings))
+    overlap = max([splits.overlap, *(other.overlap for other in beside.values())])
+    splits = replace(splits, warnings=warnings, overlap=overlap)
+    return Job(recipe, run, watcher, splits, task, about, executor=executor, beside=beside)
+
+
+def others(recipe: Recipe, splits: Splits) -> dict[str, Splits]:
+    """The splits with the rows of each data set that a training names for itself. Raises DataError, RecipeError."""
+    kind, arguments = task_use(recipe.task)
+    found: dict[str, Splits] = {}
+    for at, entry in enumerate(recipe.distill):
+        if entry.data is None or key_of(entry.data) in found:
+            continue
+        source, faults = bind("data", entry.data, f"distill[{at}].data")
+        if source is None or faults:
+            raise RecipeError(faults)
+        found[key_of(entry.data)] = with_training_rows(splits, source(), kind, arguments, recipe.missing)
+    return found
 
 
 def task_use(block: Block) -> tuple[type[Task], dict[str, Any]]:

@@ -23,16 +23,16 @@ class Started:
     copied_share: float
 
 
-def start(job: Job, teacher: Model, chosen: Shrink | None) -> Started:
-    """The student's first weights. `chosen` is the plan's shape, or the recipe's own."""
+def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
+    """The student's first weights, cut out of `origin` or from elsewhere. `chosen` is the shape."""
     student = job.recipe.student
-    origin = {"shrink": chosen.model_dump(mode="json")} if chosen else student.model_dump(mode="json", by_alias=True)
-    spec = {"student": origin, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
-    parents = {"teacher": teacher.sha256}
+    wanted = {"shrink": chosen.model_dump(mode="json")} if chosen else student.model_dump(mode="json", by_alias=True)
+    spec = {"student": wanted, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
+    parents = {"origin": origin.sha256}
     source = locate(student.source) if chosen is None and student.source else None
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
-    stage = job.run.stage("student", spec, parents, lambda folder: build(job, teacher, chosen, source, folder))
+    stage = job.run.stage("student", spec, parents, lambda folder: build(job, origin, chosen, source, folder))
     model = model_at(stage.path("student"), job.task)
     found = stage.result
     return Started(
@@ -44,11 +44,11 @@ def start(job: Job, teacher: Model, chosen: Shrink | None) -> Started:
     )
 
 
-def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, folder: Path) -> Mapping[str, Any]:
+def build(job: Job, origin: Model, chosen: Shrink | None, source: Path | None, folder: Path) -> Mapping[str, Any]:
     out, seed = folder / "student", job.recipe.seeds[0]
     out.mkdir(exist_ok=True)
     if chosen is not None:
-        made = shrink(teacher.folder, out, job.task, trim_of(chosen), seed=seed)
+        made = shrink(origin.folder, out, job.task, trim_of(chosen), seed=seed)
         return {
             "layer_map": made.layer_map,
             "notes": list(made.notes),
@@ -59,7 +59,7 @@ def build(job: Job, teacher: Model, chosen: Shrink | None, source: Path | None, 
         with_head(source, out, job.task, seed)
     else:
         assert job.recipe.student.create is not None
-        create(job.recipe.student.create, out, job.task, seed, inputs_from=teacher.folder)
+        create(job.recipe.student.create, out, job.task, seed, inputs_from=origin.folder)
     net = job.task.at(out).networks.load(out)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}

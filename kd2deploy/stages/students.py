@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kd2deploy.stages.distill import Distilled, best, train
+from kd2deploy.stages.distill import Distilled, Role, best, collected, described
 from kd2deploy.stages.job import Job, Model
 
 
@@ -15,7 +15,10 @@ class Trainings:
     chosen: Distilled
 
 
-def train_all(job: Job, start: Model, teacher: Model) -> Trainings:
-    students = [train(job, "student", seed, start, teacher) for seed in job.recipe.seeds]
-    controls = [train(job, "control", seed, start, teacher) for seed in job.recipe.seeds] if job.recipe.control else []
-    return Trainings(tuple(students), tuple(controls), best(students))
+def train_all(job: Job, start: Model, teacher: Model | None) -> Trainings:
+    """All of them, as the job's executor has them done. Raises TrainError, RecipeError."""
+    roles: list[Role] = ["student", "control"] if job.recipe.control else ["student"]
+    stages = [described(job, role, seed, start, teacher) for role in roles for seed in job.recipe.seeds]
+    found = [collected(job, done) for done in job.executor.map(job.run, stages, job.watcher)]
+    students = [one for one in found if one.role == "student"]
+    return Trainings(tuple(students), tuple(one for one in found if one.role == "control"), best(students))

@@ -1,78 +1,135 @@
-"""teacher: a fine-tuned network, found or made."""
+"""teacher: a fine-tuned network, found or made; and the baseline, where it is another."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core import Task, build_task
+from kd2deploy.core.watcher import Watcher
+from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import ModelError
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import Teacher
+from kd2deploy.run import Stage
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
 from kd2deploy.train.engine import Trained, Training, distill
+from kd2deploy.train.trackers import Trackers
 
 
 @dataclass(frozen=True)
 class Taught:
-    model: Model
-    trained: Trained | None
-    """How it was fine-tuned; None for a teacher that came fine-tuned."""
+    """The networks that a run begins with: one at least."""
+
+    teacher: Model | None
+    """Whom students learn from."""
+    apart: Model | None = None
+    """The baseline, where it is another network than the teacher."""
+    trained: Trained | None = None
+    """How the teacher was fine-tuned; None for one that came fine-tuned."""
+
+    @property
+    def baseline(self) -> Model:
+        """What the deployed file is compared with."""
+        return one_of(self.apart, self.teacher)
+
+    @property
+    def origin(self) -> Model:
+        """What a student is cut from, and whose tokenizer or processor it gets where it brings none."""
+        return one_of(self.teacher, self.apart)
+
+
+def one_of(first: Model | None, second: Model | None) -> Model:
+    found = first or second
+    assert found is not None, "a recipe names a teacher or a baseline"
+    return found
 
 
 def teach(job: Job) -> Taught:
-    """The teacher in a folder of its own. Raises ModelError, TrainError."""
-    teacher = job.recipe.teacher
+    """The networks in folders of their own. Raises ModelError, TrainError."""
+    apart = None
+    if job.recipe.baseline is not None:
+        source = locate(job.recipe.baseline)
+        require_sound(job, source)
+        apart = chosen_for(job, "baseline", model_at(source, job.task))
+    if job.recipe.teacher is None:
+        return Taught(None, apart)
+    teacher, trained = taught(job, job.recipe.teacher)
+    return Taught(teacher, apart, trained)
+
+
+def require_sound(job: Job, source: Path) -> None:
+    """Refuse a network that cannot be read before anything else starts. Raises ModelError."""
+    job.task.reader.check_inputs(source)
+    job.task.at(source).networks.load(source)
+
+
+def taught(job: Job, teacher: Teacher) -> tuple[Model, Trained | None]:
+    """The teacher, and how it was fine-tuned where it did not come so."""
     source = locate(teacher.source) if teacher.source is not None else None
     if teacher.fine_tune is None:
         assert source is not None
-        job.task.reader.check_inputs(source)
-        job.task.at(source).networks.load(source)  # refused here, before anything else starts
-        return Taught(chosen_for(job, "teacher", model_at(source, job.task)), None)
-    spec = {"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]}
-    parents = {"data": job.splits.sha256}
-    if source is not None:
-        parents["source"] = model_at(source, job.task).sha256
-    stage = job.run.stage("teacher", spec, parents, lambda folder: fine_tune(job, teacher, source, folder))
-    model = chosen_for(job, "teacher", model_at(stage.path("teacher"), job.task))
-    return Taught(model, Trained.from_json(stage.result["trained"]))
+        require_sound(job, source)
+        return chosen_for(job, "teacher", model_at(source, job.task)), None
+    stage = Stage(
+        "teacher",
+        spec={"teacher": teacher.model_dump(mode="json"), "task": job.task.spec(), "seed": job.recipe.seeds[0]},
+        parents={
+            "data": job.splits.sha256,
+            **({"source": model_at(source, job.task).sha256} if source is not None else {}),
+        },
+        work=f"{__name__}.fine_tune",
+        inputs={
+            "data": str(job.place_of(job.splits)),
+            "source": str(source) if source is not None else None,
+            "run": str(job.run.folder),
+            "trackers": list(job.recipe.report_to),
+        },
+        needs="gpu",
+    )
+    done = job.run.carry_out(stage, job.watcher)
+    model = chosen_for(job, "teacher", model_at(done.path("teacher"), job.task))
+    return model, Trained.from_json(done.result["trained"])
 
 
-def fine_tune(job: Job, teacher: Teacher, source: Path | None, folder: Path) -> Mapping[str, Any]:
+def fine_tune(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """The stage's work. Raises ModelError, TrainError."""
     done = finished(folder)
     if done is not None:
         return done
-    seed = job.recipe.seeds[0]
+    teacher, seed, whole = Teacher.model_validate(spec["teacher"]), spec["seed"], build_task(spec["task"])
+    splits = splits_in(Path(inputs["data"]))
     start = folder / "start"
     start.mkdir(exist_ok=True)
-    untrained(job, teacher, source, start)
-    task = job.task.at(start)
+    untrained(whole, teacher, Path(inputs["source"]) if inputs["source"] else None, start, seed)
+    task = whole.at(start)
     net = task.networks.load(start)
     assert teacher.fine_tune is not None
-    rows = [row for row in job.splits.train if row["label"] is not None]
+    rows = [row for row in splits.train if row["label"] is not None]
     if not rows:
         raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
-    validation = encoded(task, job.splits.validation, start)
-    with tracked(job, folder, "task_only", teacher.fine_tune) as told:
+    validation = encoded(task, splits.validation, start)
+    trackers = Trackers(tuple(inputs["trackers"]), Path(inputs["run"]))
+    with tracked(trackers, task.metric.name, folder, "task_only", teacher.fine_tune) as told:
         trained = distill(
             Training(task, net, task_only(), encoded(task, rows, start), teacher.fine_tune, seed),
             folder / "training",
-            score=lambda net: validation_score(net, task, validation, job.splits.validation),
-            on_progress=watched(job.watcher, "training"),
+            score=lambda net: validation_score(net, task, validation, splits.validation),
+            on_progress=watched(tell, "training"),
             on_figures=told,
         )
     result = {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
     return keep_only(folder, trained.student, start, "teacher", result)
 
 
-def untrained(job: Job, teacher: Teacher, source: Path | None, out: Path) -> None:
+def untrained(task: Task, teacher: Teacher, source: Path | None, out: Path, seed: int) -> None:
     """The network that fine-tuning starts from: a pretrained body with the task's head, or random weights."""
-    seed = job.recipe.seeds[0]
     if source is not None:
-        with_head(source, out, job.task, seed)
+        with_head(source, out, task, seed)
         return
     assert teacher.create is not None
-    create(teacher.create, out, job.task, seed)
+    create(teacher.create, out, task, seed)

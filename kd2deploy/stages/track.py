@@ -8,20 +8,21 @@ from typing import Any
 
 from kd2deploy.report import Report
 from kd2deploy.run import stage_of
-from kd2deploy.stages.job import Job
 from kd2deploy.train.engine import VALIDATION
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import Told, Trackers
 
 
 @contextmanager
-def tracked(job: Job, folder: Path, method: Any, settings: Settings, which: str = "") -> Iterator[Told]:
+def tracked(
+    trackers: Trackers, metric: str, folder: Path, method: Any, settings: Settings, which: str = ""
+) -> Iterator[Told]:
     """The trackers' run for a training in a stage's `folder`; `which` tells it from others in the same stage."""
     name = stage_of(folder) + (f"-{which.replace(' ', '')}" if which else "")
-    with job.trackers.training(name, {"method": str(method), **asdict(settings)}) as told:
+    with trackers.training(name, {"method": str(method), **asdict(settings)}) as told:
 
         def renamed(step: int, figures: Mapping[str, float]) -> None:
-            told(step, {f"{key} {job.task.metric.name}" if key == VALIDATION else key: v for key, v in figures.items()})
+            told(step, {f"{key} {metric}" if key == VALIDATION else key: v for key, v in figures.items()})
 
         yield renamed
 

@@ -9,6 +9,7 @@ like this.
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from kd2deploy.core import Features, MaskedLm, Task
+from kd2deploy.core.locks import held
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import network, tokenizer
 from kd2deploy.train.checkpoint import locate
@@ -144,7 +146,7 @@ def derived_masked_lm(
     mask_id, special_ids = masking(folder)
     base: nn.Module = teacher.base_model  # type: ignore[assignment]
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+    with torch.random.fork_rng([place] if place.type == "cuda" else []), held_if(cache):
         torch.manual_seed(seed)
         found = TiedMaskedLm(copy.deepcopy(base).cpu(), mask_id, special_ids).requires_grad_(True)
         if cache is not None and cache.is_file():
@@ -153,11 +155,16 @@ def derived_masked_lm(
         fit(found.to(place), task, features, steps)
         found.cpu().eval()
         found.steps, found.seconds = steps, time.perf_counter() - began
-    if cache is not None:
-        unfinished = cache.with_name(cache.name + ".writing")
-        save_model(found, str(unfinished), {"steps": str(found.steps), "seconds": repr(found.seconds)})
-        unfinished.replace(cache)
+        if cache is not None:
+            unfinished = cache.with_name(cache.name + ".writing")
+            save_model(found, str(unfinished), {"steps": str(found.steps), "seconds": repr(found.seconds)})
+            unfinished.replace(cache)
     return found
+
+
+def held_if(cache: Path | None) -> AbstractContextManager[None]:
+    """The folder of a cache held, so that two processes do not make the same generator."""
+    return nullcontext() if cache is None else held(cache.parent)
 
 
 def read_back(found: TiedMaskedLm, cache: Path) -> TiedMaskedLm:

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, clean_look
+from kd2deploy.core.locks import held
 from kd2deploy.core.step import answers_positions
 from kd2deploy.errors import TrainError
 from kd2deploy.train.resume import write_json
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the files' layout; part of the key, so that an older cache is never misread."""
 EXTRA = "extras."
 FILLED = "filled.json"
@@ -72,7 +73,7 @@ class TeacherCache:
     data_hash: str
     """`rows_hash` of the features it was filled from."""
     arrays: dict[str, Array] = field(repr=False)
-    """`logits` [rows, ..., C], perhaps `embedding` [rows, D] and `extras.<name>`; memory-mapped."""
+    """`logits` [rows, ..., C] or `values`, perhaps `embedding` [rows, D] and `extras.<name>`; memory-mapped."""
     seconds: float
     """What filling it took, whenever that was."""
 
@@ -96,13 +97,15 @@ class TeacherCache:
         data_hash = rows_hash(features)
         key = hashlib.sha256(json.dumps([LAYOUT, teacher_hash, data_hash, task.spec()], sort_keys=True).encode())
         place = folder / key.hexdigest()[:16]
-        if place.exists():
-            log.info("the teacher's answers to %d rows are reused from %s", len(features), place)
-        else:
-            log.info("the teacher answers %d rows, kept in %s", len(features), place)
-            partial = place.with_suffix(".partial")
-            fill(partial, task, teacher, features, batch, on_progress)
-            partial.rename(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            if place.exists():
+                log.info("the teacher's answers to %d rows are reused from %s", len(features), place)
+            else:
+                log.info("the teacher answers %d rows, kept in %s", len(features), place)
+                partial = place.with_suffix(".partial")
+                fill(partial, task, teacher, features, batch, on_progress)
+                partial.rename(place)
         arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(place.glob("*.npy"))}
         seconds = json.loads((place / FILLED).read_text())["seconds"]
         return cls(place, len(features), data_hash, arrays, seconds)
@@ -126,7 +129,8 @@ class TeacherCache:
         rows = index.cpu().numpy()
         found = {name: torch.from_numpy(np.asarray(kept[rows])).to(index.device) for name, kept in self.arrays.items()}
         return Observation(
-            logits=found["logits"],
+            logits=found.get("logits"),
+            values=found.get("values"),
             embedding=found.get("embedding"),
             extras={name.removeprefix(EXTRA): value for name, value in found.items() if name.startswith(EXTRA)},
         )
@@ -190,7 +194,9 @@ def answers_of(seen: Observation) -> dict[str, Array]:
     """What is kept of an observation. Raises TrainError where answers are given per position of a padded row."""
     if answers_positions(seen):
         raise TrainError("a teacher that answers every position cannot be cached; train without the teacher cache")
-    kept = {"logits": seen.logits, **{EXTRA + name: value for name, value in seen.extras.items()}}
+    answers = {"logits": seen.logits, "values": seen.values}
+    kept = {name: answer for name, answer in answers.items() if answer is not None}
+    kept |= {EXTRA + name: value for name, value in seen.extras.items()}
     if seen.embedding is not None:
         kept["embedding"] = seen.embedding
     return {name: value.float().cpu().numpy() for name, value in kept.items()}

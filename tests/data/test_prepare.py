@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from measure.measured_sessions import Parity
 from PIL import Image
 
-from kd2deploy.data.prepare import Splits, prepare, quotas
+from kd2deploy.data.prepare import prepare, quotas
+from kd2deploy.data.splits import Splits
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 from kd2deploy.tasks.image_classification import ImageClassification

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kd2deploy.data.files import files
-from kd2deploy.data.prepare import Splits, prepare
+from kd2deploy.data.prepare import prepare
+from kd2deploy.data.splits import Splits
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 from kd2deploy.tasks.text_multilabel import TextMultilabel

@@ -17,9 +17,10 @@ from tiny_models import save_encoder
 from kd2deploy.core import build_task
 from kd2deploy.data.files import files
 from kd2deploy.data.prepare import prepare
+from kd2deploy.data.splits import read_rows
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
-from kd2deploy.flows.pack import manifest_of, read_rows
+from kd2deploy.flows.pack import manifest_of
 from kd2deploy.networks.folder import check_folder, config_in, tokenizer
 from kd2deploy.networks.image_processor import processor, save_processor
 from kd2deploy.networks.weights import check_weights, weight_files

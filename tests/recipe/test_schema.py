@@ -1,6 +1,5 @@
 """Recipes: strict, all faults at once, each with its path and a suggestion."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 from kd2deploy.cli.written import written_recipe
 from kd2deploy.core import Gates, Progress
 from kd2deploy.errors import RecipeError
-from kd2deploy.recipe import Limits, Recipe, build_method
+from kd2deploy.recipe import Recipe, build_method
 from kd2deploy.recipe.from_flags import recipe_from
 from kd2deploy.recipe.methods import weight_of
 
@@ -108,7 +107,11 @@ def test_a_fault_is_named_where_it_stands(path: tuple[Any, ...], value: Any, whe
 
 
 def test_what_is_missing_is_named() -> None:
-    assert {path for path, message in faults({}).items() if message == "is missing"} >= {"task", "data", "teacher"}
+    assert {path for path, message in faults({}).items() if message.startswith("is missing")} >= {
+        "task",
+        "data",
+        "teacher",
+    }
 
 
 @pytest.mark.parametrize("found", [None, 3, "recipe", [], [1, 2]])
@@ -198,7 +201,6 @@ def test_a_limit_that_is_set_replaces_the_targets_own_even_with_the_default(tmp_
         found = Recipe.parse({**sound(), "targets": [file], "gates": gates})
         assert Recipe.parse(found.spec()) == found
         assert found.resolved_targets()["mine"].gates == Gates(baseline=baseline, p50_ms=5)
-    assert list(Limits.model_fields) == [field.name for field in dataclasses.fields(Gates)]
 
 
 def test_the_recipes_gates_stand_over_the_targets() -> None:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from kd2deploy.cli import app
 from kd2deploy.core import Target, Variant
 from kd2deploy.core.watcher import Silent
+from kd2deploy.data.splits import read_rows, write_rows
 from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError, TrustError
 from kd2deploy.exporters.bundle import write_sums
 from kd2deploy.flows.compress import compress
@@ -32,11 +33,9 @@ from kd2deploy.flows.pack import (
     device_is_here,
     graph_places,
     read_pack,
-    read_rows,
     requirements,
     split_steps,
     write_pack,
-    write_rows,
 )
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import load_target
@@ -158,7 +157,7 @@ def test_a_pack_holds_every_graph_of_student_and_teacher(pack: Path) -> None:
     assert read.target.variants == {"onnx-int8": variant}, "the steps stay, so that the search can change them"
     assert read.target.gates.max_drop == 0.4
     student = next(one.model for one in read.of("student") if one.seed == read.chosen_seed)
-    for role, model in (("student", student), ("teacher", read.teacher)):
+    for role, model in (("student", student), ("teacher", read.begun_with.baseline)):
         for at in range(1, len(variant.steps) + 1):
             assert (place_of(read.graphs, model.sha256, variant.steps[:at]) / "artifact.json").is_file()
         assert (pack / graph_places(pack)["onnx-int8"][role]).is_file()
@@ -176,7 +175,7 @@ def test_no_packed_graph_is_made_again(pack: Path, tmp_path: Path, monkeypatch: 
     read = read_pack(pack)
     with Run(tmp_path).locked() as run:
         job = Job(read.recipe, run, Silent(), read.splits, read.task, read.about, read.graphs)
-        one = export_one(job, read.teacher, read.target, "onnx-int8", "export-teacher")
+        one = export_one(job, read.begun_with.baseline, read.target, "onnx-int8", "export-teacher")
     assert one.artifact.verify().path.is_relative_to(tmp_path)
     assert [each.made_by for each in one.chain] == ["onnx_from_torch", "int8_from_onnx"]
 
@@ -225,7 +224,7 @@ def test_a_users_converter_for_the_device_is_left_to_the_device(run: Path, tmp_p
     read = read_pack(out, trust=["own_converters"])
     with Run(tmp_path / "there").locked() as there:
         job = Job(read.recipe, there, Silent(), read.splits, read.task, read.about, read.graphs)
-        one = export_one(job, read.teacher, read.target, "tuned", "export-teacher")
+        one = export_one(job, read.begun_with.baseline, read.target, "tuned", "export-teacher")
     assert [each.made_by for each in one.chain] == ["onnx_from_torch", "tuned_from_onnx", "int8_from_onnx"]
 
 
@@ -264,7 +263,7 @@ def test_a_bundle_is_packed_with_the_teacher_that_is_named(finished: Path, tmp_p
     export(None, bundle, wanted(tmp_path / "pack", teacher=str(finished / "networks" / "teacher")), Silent())
     read = read_pack(tmp_path / "pack")
     assert trainings_of(read).control is None
-    assert read.teacher.sha256 == read_pack(finished, out=finished / "out").teacher.sha256
+    assert read.begun_with.baseline.sha256 == read_pack(finished, out=finished / "out").begun_with.baseline.sha256
     assert not (tmp_path / "pack" / "networks" / "student-0" / "bundle.json").exists()
     assert read.facts.recipe
 

@@ -16,6 +16,7 @@ from kd2deploy.stages.export import Exported, Exports
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.job import Model
 from kd2deploy.stages.students import Trainings
+from kd2deploy.stages.teacher import Taught
 
 JOB: Any = SimpleNamespace()
 TARGET = Target("cpu", "", "cpu", {"onnx": Variant(), "int8": Variant()})
@@ -47,8 +48,8 @@ EXPORTS = Exports(
 )
 
 
-def field(teacher: Model | None) -> Field:
-    return contenders(JOB, teacher, Trainings(STUDENTS, CONTROLS, STUDENTS[1]), EXPORTS, TARGET)
+def field(teacher: Model | None, apart: Model | None = None) -> Field:
+    return contenders(JOB, Taught(teacher, apart), Trainings(STUDENTS, CONTROLS, STUDENTS[1]), EXPORTS, TARGET)
 
 
 @pytest.fixture
@@ -77,9 +78,23 @@ def test_every_network_and_file_has_its_role_and_seed() -> None:
     assert found.failure("teacher_same_runtime") == ("teacher (int8)", "no such operator")
 
 
-def test_without_a_teacher_students_and_files_are_measured_all_the_same() -> None:
-    found = field(None)
+@pytest.mark.usefixtures("unmade")
+def test_without_a_teacher_the_baseline_stands_in_its_place() -> None:
+    found = field(None, model("baseline"))
     assert found.one("teacher") is None
-    assert found.failures == {}
+    baseline = found.baseline("eager")
+    assert baseline is not None
+    assert (baseline.name, baseline.role, baseline.timed) == ("baseline (eager)", "baseline", True)
+    assert found.failure("baseline_same_runtime") == ("baseline (int8)", "no such operator")
     assert found.student.model is STUDENTS[1].model
     assert set(found.by_seed("control")) == {0, 1}
+
+
+@pytest.mark.usefixtures("unmade")
+def test_a_teacher_beside_a_baseline_is_scored_and_not_timed() -> None:
+    found = field(model("teacher"), model("baseline"))
+    teacher, baseline = found.one("teacher"), found.baseline("eager")
+    assert teacher is not None
+    assert baseline is not None
+    assert (teacher.timed, baseline.role, baseline.timed) == (False, "baseline", True)
+    assert found.failure("teacher_same_runtime") is None

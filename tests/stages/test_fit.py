@@ -14,8 +14,7 @@ from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 from kd2deploy.run import Run
 from kd2deploy.stages.fit import refuse_unfit
-from kd2deploy.stages.job import Job
-from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.prepare import begun
 
 
 def trainings(*methods: Any) -> list[dict[str, Any]]:
@@ -64,8 +63,8 @@ def test_a_finished_teacher_with_its_classes_in_another_order_is_refused(tmp_pat
 def test_what_fits_passes_without_training_a_generator_or_drawing_random_numbers(tmp_path: Path) -> None:
     found = Recipe.parse(recipe(tmp_path, distill=trainings("mate_kd", ["logit", "rail_kd"]), limit_labels=60))
     with Run(tmp_path / "run").locked() as run:
-        task, splits, about = prepare(found)
+        job = begun(found, run, Silent())
         before = torch.get_rng_state()
-        refuse_unfit(Job(found, run, Silent(), splits, task, about), found.student.shrink)
+        refuse_unfit(job, found.student.shrink)
     assert torch.equal(torch.get_rng_state(), before)
     assert [one.name for one in (tmp_path / "run").iterdir() if one.name != ".lock"] == ["stages"]

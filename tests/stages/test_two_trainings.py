@@ -1,7 +1,7 @@
 """Methods of two stages: the second training starts from what the first kept."""
 
+import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,12 +9,13 @@ import torch
 from tiny_models import save_encoder
 from torch import nn
 
+from kd2deploy.core.watcher import Silent
+from kd2deploy.data.splits import Splits, remember
 from kd2deploy.recipe import Distill
 from kd2deploy.stages import distill as stage
 from kd2deploy.stages.job import model_at
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.settings import Settings
-from kd2deploy.train.trackers import Trackers
 
 ROWS = [
     {"text": text, "label": label} for text, label in (("a good film", 1), ("the plot is dull", 0)) for _ in range(4)
@@ -41,9 +42,9 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
     starts, kept, train = [], [], stage.distill
     scores = iter([0.9, 0.5, 0.4, 0.3])  # the first student is the best, and no training ends with it
 
-    def watched(task: Any, net: nn.Module, *arguments: Any, **named: Any) -> Any:
-        starts.append(weights(net))
-        trained = train(task, net, *arguments, **named)
+    def watched(training: Any, *arguments: Any, **named: Any) -> Any:
+        starts.append(weights(training.student))
+        trained = train(training, *arguments, **named)
         kept.append((trained.kept_step, trained.steps, weights(task.networks.load(trained.student))))
         return trained
 
@@ -54,16 +55,26 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
         Distill(method=one, settings=Settings(epochs=2, batch=4, learning_rate=1e-2, keep=which))
         for one, which in zip(methods, (keep, "last"), strict=True)
     ]
-    job: Any = SimpleNamespace(
-        recipe=SimpleNamespace(teacher_cache="off"),
-        run=SimpleNamespace(folder=tmp_path),
-        watcher=SimpleNamespace(advance=lambda *_: None),
-        splits=SimpleNamespace(train=ROWS, validation=ROWS, sha256="0"),
-        task=task,
-        trackers=Trackers((), tmp_path),
-    )
+    splits = Splits(ROWS, ROWS, ROWS, ("neg", "pos"), (), 0, "0")
+    remember(tmp_path / "data", splits)
+    spec = {
+        "trainings": [{"method": entry.method, "settings": dataclasses.asdict(entry.settings)} for entry in entries],
+        "role": "student",
+        "seed": 0,
+        "task": task.spec(),
+        "cache": "off",
+    }
+    inputs = {
+        "data": str(tmp_path / "data"),
+        "trained on": [str(tmp_path / "data")] * 2,
+        "start": student.to_json(),
+        "teacher": teacher.to_json(),
+        "cache": str(tmp_path / "cache"),
+        "run": str(tmp_path),
+        "trackers": [],
+    }
     (tmp_path / "work").mkdir()
-    stage.work(job, "student", entries, 0, student, teacher, tmp_path / "work")
+    stage.work(spec, inputs, tmp_path / "work", Silent())
     (kept_step, steps, first), _ = kept
     assert kept_step == (steps if keep == "last" else steps // 2)
     assert not equal(starts[0], first)

@@ -24,10 +24,10 @@ from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.run import Run, readable_os_errors
 from kd2deploy.stages.budget import steps_of
-from kd2deploy.stages.distill import forget_cache
 from kd2deploy.stages.fit import rehearsal
 from kd2deploy.stages.job import Job
-from kd2deploy.stages.prepare import prepare
+from kd2deploy.stages.kept import forget_cache
+from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import start
 from kd2deploy.stages.teacher import teach
 
@@ -52,15 +52,17 @@ def compare(
     entrants = field_of(methods)
     if recipe.student.plan is not None:
         raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
+    if recipe.teacher is None:
+        raise RecipeError([Fault("teacher", "is missing: a comparison trains methods that learn from one")])
     run = Run(folder, lambda name, how: None if name.startswith("score-") else watcher.stage(name, how))
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)
-        task, splits, about = prepare(recipe)
-        job = Job(recipe, run, watcher, splits, task, about)
+        job = begun(recipe, run, watcher)
+        task, splits = job.task, job.splits
         steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
         plans = at_equal_steps(job, entrants, steps)
         left_out = misfits(job, plans)
-        teacher = teach(job).model
+        teacher = teach(job).origin
         started = start(job, teacher, recipe.student.shrink)
         contest = Contest(job, teacher, started.model, steps, left_out=left_out)
         plans = {name: entries for name, entries in plans.items() if name not in left_out}

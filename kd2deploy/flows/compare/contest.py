@@ -13,7 +13,7 @@ from kd2deploy.measure.machine import state
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.recipe import Distill
 from kd2deploy.report.formats import seconds as in_words
-from kd2deploy.stages.distill import Distilled, train_by
+from kd2deploy.stages.distill import Distilled, collected, described_by
 from kd2deploy.stages.job import Job, Live, Model, encoded
 from kd2deploy.stages.measure import LAYOUT
 
@@ -122,8 +122,10 @@ class Remaining:
 
 
 def taken(contest: Contest, name: str, entries: Sequence[Distill], seed: int) -> Outing:
-    distilled = train_by(contest.job, name, "student", entries, seed, contest.start, contest.teacher)
-    scores, load = scored(contest.job, f"{name}-seed{seed}", distilled.model)
+    job = contest.job
+    stage = described_by(job, name, "student", entries, seed, contest.start, contest.teacher)
+    distilled = collected(job, job.run.carry_out(stage, job.watcher))
+    scores, load = scored(job, f"{name}-seed{seed}", distilled.model)
     return Outing(distilled, scores, load)
 
 

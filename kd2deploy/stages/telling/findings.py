@@ -87,7 +87,7 @@ def unsteady(field: Field, target: Target, cap_s: float) -> list[Finding]:
     noisy = {one.name: noise(one.samples_ms, one.inputs).cv for one in timed}
     noisy = {name: cv for name, cv in noisy.items() if cv > CV_LIMIT}
     cut = [one.name for one in timed if not one.settled]
-    baseline = field.baseline(target.gates.baseline)
+    baseline = field.baseline(target.gates.against)
     rest_on = {field.deployed.name, baseline.name if baseline else ""}
     touched = {*noisy, *cut}
     if not touched or (not touched & rest_on and 2 * len(touched) < len(timed)):
@@ -122,7 +122,7 @@ def how_many(touched: int, timed: Sequence[Timing]) -> str:
 
 def why_slow(field: Field, target: Target) -> list[Finding]:
     """Why the student is not as fast as wanted, where it is not."""
-    baseline, deployed = field.baseline(target.gates.baseline), field.deployed
+    baseline, deployed = field.baseline(target.gates.against), field.deployed
     slow, fast = baseline.timing if baseline else None, deployed.timing
     if slow is None or fast is None:
         return []

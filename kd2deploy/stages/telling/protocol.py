@@ -24,5 +24,5 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "requests drawn from the evaluation set": workload.inputs,
         "throughput": f"{3 * wanted.block_s:g} s per process, warmed, after the rounds, while the others wait",
         "warm-up": f"at least {plan.warm_s:g} s and {plan.warm_runs} runs, then {plan.block_warm_s:g} s in every turn",
-        "min_speedup divides": BASELINES[target.gates.baseline],
+        "min_speedup divides": BASELINES[target.gates.against],
     }

@@ -1,0 +1,62 @@
+"""What a result depends on, as one hash: a name, a specification, parents, and what these draw from elsewhere."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.core.artifact import sha256_of
+
+VERSIONED = (
+    "kd2deploy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+)
+
+
+def fingerprint(name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    whole = {"name": name, "spec": spec, "parents": dict(parents), "versions": versions(), "outside": outside(spec)}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def outside(spec: Any, named: bool = False) -> dict[str, str]:
+    """What the blocks of a specification draw from elsewhere, hashed: the source file that a dotted name lies in, and
+    the contents of a network's folder that is given as an argument."""
+    found: dict[str, str] = {}
+    if isinstance(spec, Mapping):
+        for key, value in spec.items():
+            found |= outside(value, named=key in ("use", "method"))
+            if "use" in spec and isinstance(value, str) and Path(value, "config.json").is_file():
+                found[value] = sha256_of(Path(value))
+    elif isinstance(spec, list | tuple):
+        for value in spec:
+            found |= outside(value, named)
+    elif named and isinstance(spec, str) and "." in spec:
+        source = importlib.util.find_spec(spec.rpartition(".")[0])
+        if source is not None and source.has_location:
+            found[spec] = sha256_of(Path(str(source.origin)))
+    return found
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on, as far as they are installed."""
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
