@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,35 @@ def test_a_damaged_record_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
     with Run(tmp_path).locked(), pytest.raises(RunError, match="another kd2deploy is at work"), Run(tmp_path).locked():
         raise AssertionError("two runs held one folder")
+
+
+def test_a_stage_that_somebody_works_on_is_waited_for_and_not_done_twice(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    working, waiting, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> Mapping[str, Any]:
+        working.set()
+        assert go_on.wait(30)
+        return count(folder)
+
+    def told(name: str, state: str) -> None:
+        if state == "waiting":
+            waiting.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(Run(tmp_path).stage, "one", {}, {}, slow)
+        assert working.wait(30)
+        other = pool.submit(Run(tmp_path, told).stage, "one", {}, {}, slow)
+        another = Run(tmp_path).stage("another", {}, {}, count)
+        assert waiting.wait(30)
+        go_on.set()
+        found = [one.result(30), other.result(30)]
+    assert [stage.reused for stage in (*found, another)] == [False, True, False]
+    assert found[0].sha256 == found[1].sha256
+    assert found[1].result["times"] == 1
+    assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == sorted(
+        stage.folder.name for stage in (found[0], another)
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ class Watcher(Protocol):
     """Somebody who is told how far the work is."""
 
     def stage(self, name: str, state: str) -> None:
-        """A stage is `running`, `done` or `reused`."""
+        """A stage is `running`, `done` or `reused`; or `waiting`, for another process that does it."""
 
     def advance(self, what: str, done: float, total: float, note: str = "") -> None:
         """`done` of `total` units of the stage's current piece of work; the note is what is seen of it: its loss."""
