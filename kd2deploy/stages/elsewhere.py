@@ -90,7 +90,7 @@ class Child:
         elif line["do"] == "stage":
             self.told.stage(name, line["state"])
         elif line["do"] != "end":
-            (self.told.warn if line["do"] == "warn" else self.told.say)(f"{name}: {line['text']}")
+            (self.told.warn if line["do"] == "warn" else self.told.say)(f"{name}: {line['said']}")
         return bool(line["do"] == "end")
 
     def dead(self, code: int, name: str) -> Exception:
@@ -137,10 +137,10 @@ class Pipe:
         self.tell(do="advance", done=done, total=total, note=f"{what} {note}".strip())
 
     def say(self, text: str) -> None:
-        self.tell(do="say", text=text)
+        self.tell(do="say", said=text)
 
     def warn(self, text: str) -> None:
-        self.tell(do="warn", text=text)
+        self.tell(do="warn", said=text)
 
 
 def orders(waiting: "queue.SimpleQueue[str]") -> None:
