@@ -16,7 +16,7 @@ LABELS = ["neg", "pos"]
 
 
 def without_teacher(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Several small networks have been learning from nobody: a student of its own, compared with a finished network."""
+    """A student that is created and learns from labels alone, compared with a finished network."""
     baseline = save_encoder(folder / "baseline", labels=LABELS, layers=4, hidden=32)
     found = recipe(folder, baseline=str(baseline), student={"create": {"model_type": "bert", **SMALL}}, **changes)
     del found["teacher"]
