@@ -42,10 +42,14 @@ def score_retention(task: Task, one: Scores, other: Scores, rng: np.random.Gener
     check_same_examples(one, other)
     if one.correct is not None and other.correct is not None:
         return paired_retention(one.correct, other.correct)
-    over, under = (headline_at(task, scores) for scores in (one, other))
-    if not task.metric.higher_is_better:
-        over, under = under, over
-    return bootstrap_retention(over, under, len(one), rng)
+    mine, theirs = (headline_at(task, scores) for scores in (one, other))
+    if task.metric.higher_is_better:
+        return bootstrap_retention(mine, theirs, len(one), rng)
+
+    def kept(at: Array) -> float:
+        return theirs(at) / mine(at) if mine(at) else 1.0  # who makes no errors keeps everything
+
+    return bootstrap(kept, len(one), rng)
 
 
 def headline_at(task: Task, scores: Scores) -> Statistic:

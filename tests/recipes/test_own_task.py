@@ -72,6 +72,7 @@ def test_a_drop_is_always_worse_by_and_a_kept_share_never_over_one_for_it() -> N
     assert 0 < drop.low < drop.estimate < drop.high
     kept = score_retention(task, student, teacher, rng)
     assert kept.estimate == pytest.approx(teacher.metrics["error_rate"] / student.metrics["error_rate"])
+    assert score_retention(task, scored(0.0).scores, teacher, rng).estimate == 1, "no errors, and none are lost"
     gap = gap_closed(*(worth_at(task, one) for one in (student, teacher, control)), len(ROWS), rng)
     assert 0.5 < gap.estimate < 1
 
