@@ -164,7 +164,7 @@ def test_a_pack_holds_every_graph_of_student_and_teacher(pack: Path) -> None:
     assert len(read.splits.eval) == 120
     assert read.splits.validation
     assert {one.role for one in read.networks} == {"teacher", "student", "control"}
-    assert trainings_of(read).control is not None
+    assert [one.seed for one in trainings_of(read).controls] == [read.chosen_seed]
 
 
 def test_no_packed_graph_is_made_again(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_a_bundle_is_packed_with_the_teacher_that_is_named(finished: Path, tmp_p
     assert graphs[0].startswith("ort-fp32: ")
     export(None, bundle, wanted(tmp_path / "pack", teacher=str(finished / "networks" / "teacher")), Silent())
     read = read_pack(tmp_path / "pack")
-    assert trainings_of(read).control is None
+    assert trainings_of(read).controls == ()
     assert read.begun_with.baseline.sha256 == read_pack(finished, out=finished / "out").begun_with.baseline.sha256
     assert not (tmp_path / "pack" / "networks" / "student-0" / "bundle.json").exists()
     assert read.facts.recipe
