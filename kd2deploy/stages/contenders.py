@@ -40,8 +40,8 @@ def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Export
         name = "control" if one.seed == student.seed else f"control (seed {one.seed})"
         entries.append(as_trained(name, one.model, "control", one.seed, timed=False))
     for variant in exports.variants.values():
-        made = Entry(variant.contender, student.model, "variant", student.seed, variant.chain, variant is chosen)
-        entries.append(made)
+        of_student = Entry(variant.contender, student.model, "variant", student.seed, variant.chain, variant is chosen)
+        entries.append(of_student)
     entries += links(chosen, student.model, student.seed, entries)
     return Field(tuple(entries), unmade)
 

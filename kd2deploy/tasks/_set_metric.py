@@ -38,7 +38,7 @@ class SetMetric(Metric):
     def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
         logits, truth = outputs["logits"], self.target.of(rows)
         check_outputs(logits, rows)
-        check_labelled((truth >= 0).all(-1), rows)
+        check_labelled(np.all(truth >= 0, axis=-1), rows)
         return {"truth": truth, "margins": margins_of(logits, self.threshold)}
 
     def scores(self, statistics: Mapping[str, Array]) -> Scores:
