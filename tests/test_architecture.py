@@ -108,18 +108,6 @@ def test_nothing_leans_on_the_command_line() -> None:
             assert not own(file) & COMMAND_LINE, file
 
 
-def test_the_exporters_private_modules_are_imported_from_their_own_folder_alone() -> None:
-    private = {
-        ".".join(file.relative_to(ROOT).with_suffix("").parts): file.parent
-        for file in files("exporters")
-        if file.stem.startswith("_") and not file.stem.endswith("__")
-    }
-    assert "kd2deploy.exporters._cpu" in private
-    for file in files():
-        for module in imports(file) & private.keys():
-            assert file.is_relative_to(private[module]), f"{file} imports {module}"
-
-
 @pytest.mark.parametrize(
     ("text", "module"),
     [

@@ -60,7 +60,9 @@ def recalled(folder: Path) -> Mapping[str, Remembered]:
     path = folder / EXPORTED
     found = object_of(path, SessionError, "export the network again")
     if found.get("format") != FORMAT:
-        raise SessionError(f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}")
+        raise SessionError(
+            f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}; export it anew"
+        )
     try:
         return TypeAdapter(dict[str, Remembered]).validate_python(found.get("variants"))
     except ValidationError as error:

@@ -238,7 +238,9 @@ def manifest_of(path: Path) -> Manifest:
     """Raises RunError for a manifest that this program has not written, or another version of it."""
     found = object_of(path, RunError, "copy the pack again")
     if found.get("format") != FORMAT:
-        raise RunError(f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}")
+        raise RunError(
+            f"{path} has format {short(found.get('format'))}, and this version reads {FORMAT}; export it anew"
+        )
     try:
         return TypeAdapter(Manifest).validate_python(found)
     except ValidationError as error:
