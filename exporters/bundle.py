@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kd2deploy.core import Artifact, Session, Target, Task, build_task, open_session, sha256_of
+from kd2deploy.core import Artifact, Reader, Session, Target, Task, build_task, open_session, sha256_of
 from kd2deploy.core import trust as trust_names
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.core.reading import inside, leads_out, object_of, text_of
@@ -51,6 +51,12 @@ class Bundle:
     artifact: Artifact
     session: Mapping[str, Any]
     """Options that the deployed artifact was measured with."""
+    format: int = FORMAT
+
+    @property
+    def reader(self) -> Reader:
+        """What reads rows for the deployed file: in a bundle of format 1 the files do not say what was judged."""
+        return self.task.reader.served() if self.format > 1 else self.task.reader
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def read_bundle(folder: Path, *, trust: Sequence[str] = ()) -> Bundle:
         artifact = _parsed(Artifact, {**found, "path": place})
     except ValidationError as error:
         raise _not_ours(path, error) from None
-    return Bundle(folder, build_task(manifest.task), target, artifact, manifest.session)
+    return Bundle(folder, build_task(manifest.task), target, artifact, manifest.session, manifest.format)
 
 
 @dataclass(frozen=True)

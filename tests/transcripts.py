@@ -27,7 +27,8 @@ from kd2deploy.core import (
     TaskNetworks,
     mark_of,
 )
-from kd2deploy.networks.folder import arguments_of, network, tokenizer
+from kd2deploy.networks.folder import arguments_of, network
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import pad_of
 
 Array = np.ndarray[Any, Any]

@@ -111,6 +111,11 @@ class Reader(ABC):
     def write_as_judged(self, folder: Path) -> None:  # noqa: B027 (a task of one's own may have nothing to say)
         """Say in a bundle's files how its inputs are read, so that every client reads them as they were judged."""
 
+    def served(self) -> Reader:
+        """The same for a bundle's folder, by what `write_as_judged` wrote there: it need not wait for the libraries
+        that the network was trained with."""
+        return self
+
     def server_reader(self) -> ServerReader | None:
         """What reads rows on an inference server; None where clients send `inputs` themselves."""
         return None

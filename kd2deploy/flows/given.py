@@ -10,7 +10,7 @@ from kd2deploy.data.files import files
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.configuration import read_config
 from kd2deploy.recipe.from_flags import guessed, task_called
 from kd2deploy.stages.job import Model, encoded, model_at
 from kd2deploy.train.checkpoint import locate

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.exporters.bundle import open_bundle, read_bundle
-from kd2deploy.stages.job import encoded
 
 
 def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iterator[dict[str, Any]]:
     """The deployed file's answers, each as soon as its input is there, one by one as they would be served; `notes` say
     where little of the input was read."""
     bundle = read_bundle(folder)
+    reader = bundle.reader
     with open_bundle(folder) as session:
         for text in given:
-            row = {**bundle.task.reader.row(text, other), "index": 0}
-            doubts = bundle.task.reader.reading([row], folder).doubts
+            row = {**reader.row(text, other), "index": 0}
+            doubts = reader.reading([row], folder).doubts
             noted = {"notes": list(doubts)} if doubts else {}
-            found = bundle.task.metric.answer(session.run(bundle.task.reader.feed(encoded(bundle.task, [row], folder))))
+            found = bundle.task.metric.answer(session.run(reader.feed(reader.encode([row], folder))))
             yield from ({**answer, **noted} for answer in found)

@@ -1,38 +1,17 @@
 """A model folder: checked before anything is loaded from it, and loaded from safetensors only."""
 
-import functools
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.config_fields import faults_of
+from kd2deploy.networks.configuration import config_in, quiet, read_config
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.networks.weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
-
-ADAPTER = "adapter_config.json"
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder. Raises ModelError where there is none, or where it asks for remote code."""
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is not a folder; give the folder that holds config.json and model.safetensors")
-    path = folder / "config.json"
-    if not path.is_file():
-        if (folder / ADAPTER).is_file():
-            raise ModelError(f"{folder} is an adapter and no whole network; merge it into its base and save that")
-        raise ModelError(f"{folder} has no config.json, so it is not a model that transformers saved")
-    config = object_of(path, ModelError, "save the model anew")
-    for fault in faults_of(config):
-        raise ModelError(f"{path} {fault}; save the model anew with save_pretrained")
-    return config
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -73,58 +52,6 @@ def network(auto: str, folder: Path) -> nn.Module:
     assert isinstance(net, nn.Module)
     check_finite(folder, net)
     return net.eval()
-
-
-def config_in(folder: Path) -> Any:
-    """transformers' own configuration of a folder. Raises ModelError."""
-    import transformers
-
-    read_config(folder)
-    with quiet(), refused_as(f"{folder / 'config.json'} is no configuration that transformers reads"):
-        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load reports: what matters in them is raised as an error."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@functools.lru_cache(maxsize=8)
-def tokenizer(folder: Path) -> Any:
-    """The fast tokenizer in `folder`. Raises ModelError where there is none."""
-    from transformers import AutoTokenizer
-
-    if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
-        raise ModelError(
-            f"{folder} has no tokenizer; save it beside the model: tokenizer.save_pretrained({str(folder)!r})"
-        )
-    for name in ("tokenizer_config.json", "tokenizer.json"):
-        if (folder / name).is_file():
-            said = object_of(folder / name, ModelError, "save the tokenizer anew")
-            if "auto_map" in said:
-                raise ModelError(f"{folder / name} wants to run code of its own (auto_map); remote code is not trusted")
-    with quiet(), refused_as(f"the tokenizer in {folder} cannot be loaded"):
-        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, trust_remote_code=False)
-    if not found.is_fast:
-        raise ModelError(
-            f"the tokenizer in {folder} has no fast version (tokenizer.json); convert it and save it there"
-        )
-    most = found.model_max_length
-    if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 1:
-        raise ModelError(f"the tokenizer in {folder} sets model_max_length to {most!r}, which must be a number above 0")
-    return found
 
 
 def arguments_of(net: nn.Module) -> frozenset[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kd2deploy.errors import ModelError
 from kd2deploy.networks._processor_classes import COMMON, HAMMING, KINDS, OF_MODELS, Kind
-from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.configuration import read_config
 
 Array = np.ndarray[Any, Any]
 FILE = "preprocessor_config.json"

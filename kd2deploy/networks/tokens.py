@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import read_config, tokenizer
+from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.tokenizer import tokenizer
 
 COUNTED_FROM_PADDING = frozenset(
     {
@@ -78,11 +79,13 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
 
 
-def pad_of(folder: Path) -> int | None:
-    """The padding token's number: the network's own, else its tokenizer's; None where neither names one."""
+def pad_of(folder: Path, reader: Any = None) -> int | None:
+    """The padding token's number: the network's own, else its tokenizer's; None where neither names one.
+
+    `reader` is the tokenizer, where it is open already."""
     own = read_config(folder).get("pad_token_id") if (folder / "config.json").is_file() else None
     if own is None and has_tokenizer(folder):
-        own = tokenizer(folder.resolve()).pad_token_id
+        own = (reader or tokenizer(folder.resolve())).pad_token_id
     return None if own is None else int(own)
 
 

@@ -14,7 +14,7 @@ from kd2deploy.core import Row, Task
 from kd2deploy.errors import DataError
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.label_fit import Fit, label_doubts
-from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.labels import labels_of
 from kd2deploy.stages.fit import started_origin
 from kd2deploy.stages.job import Job, Live, encoded, model_at, sampled

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
-from kd2deploy.networks.folder import read_config
+from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
 from kd2deploy.tasks._images import pixels, unreadable
 from kd2deploy.tasks._served_pictures import write_processor

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import PROBES, pad_of, read_length
 
 CUT = (*PROBES, "", " ".join(PROBES) * 64, "שלום עולם, مرحبا بالعالم 123")

@@ -6,7 +6,8 @@ they are padded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,9 @@ import numpy as np
 
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Reading, Row, ServerReader, Table
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.networks.folder import read_config, tokenizer
+from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.plain_tokenizer import plain_tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike, read_length
 from kd2deploy.tasks._encoding import token_columns
 from kd2deploy.tasks._reading import counted, reading_of
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
 
 TOKEN_TYPED = frozenset({"albert", "bert", "electra", "funnel", "mobilebert", "rembert", "squeezebert", "xlnet"})
 """Model types whose networks tell the two texts of a pair apart by token types, and whose ONNX form has that input."""
-
-"""The transformers class that loads the networks of every task that reads texts."""
 
 SNIPPET = """\
 {runtime}
@@ -69,6 +70,8 @@ class TextReader(Reader):
         if max_length < 1:
             raise ValueError(f"max_length must be positive, got {max_length}")
         self.target, self.max_length, self.pair, self.token_types = target, max_length, pair, token_types
+        self.opened: Callable[[Path], Any] = tokenizer
+        """What opens the tokenizer in a folder."""
 
     def spec(self) -> dict[str, Any]:
         """The arguments of a task that are its reader's."""
@@ -113,14 +116,15 @@ class TextReader(Reader):
         return {"text": given, "text_pair": other, "label": None} if self.pair else {"text": given, "label": None}
 
     def reading(self, rows: Sequence[Row], folder: Path) -> Reading:
-        reader = tokenizer(folder.resolve())
+        reader = self.opened(folder.resolve())
         length = read_length(reader, folder, self.max_length)
         return reading_of(counted(reader, [self.texts(row) for row in rows], self.pair, length), length)
 
     def encode(self, rows: Sequence[Row], folder: Path) -> Table:
         if not rows:
             return Table({}, {}, 0)
-        reader, pad = tokenizer(folder.resolve()), pad_of(folder)
+        reader = self.opened(folder.resolve())
+        pad = pad_of(folder, reader)
         if pad is None:
             raise ModelError(f"the tokenizer in {folder} has no padding token; set one and save it there")
         length = read_length(reader, folder, self.max_length)
@@ -170,6 +174,11 @@ class TextReader(Reader):
 
     def write_as_judged(self, folder: Path) -> None:
         write_tokenizer(folder, self.max_length, [port.name for port in self.ports])
+
+    def served(self) -> TextReader:
+        found = copy(self)
+        found.opened = plain_tokenizer
+        return found
 
     def server_reader(self) -> ServerReader:
         fields = self.fields({"pair": self.pair})

@@ -12,7 +12,7 @@ from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import ADAPTER, quiet
+from kd2deploy.networks.configuration import ADAPTER, quiet
 from kd2deploy.networks.weights import weight_files
 
 log = logging.getLogger(__name__)

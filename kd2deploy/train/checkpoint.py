@@ -13,7 +13,8 @@ from kd2deploy.core import Task
 from kd2deploy.core.trust import refusal, short
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.config_fields import faults_of
-from kd2deploy.networks.folder import check_folder, config_in, quiet, read_config
+from kd2deploy.networks.configuration import config_in, quiet, read_config
+from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.networks.tokens import pad_of

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from kd2deploy.core import Features, MaskedLm, Task
 from kd2deploy.core.locks import held
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import network, tokenizer
+from kd2deploy.networks.folder import network
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.train.checkpoint import locate
 
 STEPS, BATCH = 200, 16

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import config_in, quiet
+from kd2deploy.networks.configuration import config_in, quiet
 from kd2deploy.networks.image_processor import processor
 from kd2deploy.train.narrow import Heads
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Task
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import quiet
+from kd2deploy.networks.configuration import quiet
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
 from kd2deploy.train.checkpoint import saved

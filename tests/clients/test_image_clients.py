@@ -10,7 +10,8 @@ from PIL import Image
 from tiny_models import save_image_net
 
 from kd2deploy.core import Target, made
-from kd2deploy.exporters.bundle import write_bundle
+from kd2deploy.core.serving import code_that_opens
+from kd2deploy.exporters.bundle import Contents, write_bundle
 from kd2deploy.exporters.onnx import onnx_from_torch
 from kd2deploy.stages.bundle import lines, requirements
 from kd2deploy.tasks.image_classification import ImageClassification
@@ -51,15 +52,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = onnx_from_torch(
         made(student, "kd2deploy.exporters.torch.TorchSession"), task, target, place / "fp32", samples
     )
-    code = task.snippet("onnx/model.onnx", student)
+    code = task.snippet(code_that_opens(file, task.networks.auto), student)
     return write_bundle(
         place / "served",
-        deployed=file,
         student=student,
         task=task,
         target=target,
-        extra_files={"serve.py": code, "requirements.txt": lines(requirements(code))},
-        artifacts={"fp32": file},
+        contents=Contents(
+            deployed=file,
+            files={"serve.py": code, "requirements.txt": lines(requirements(code))},
+            artifacts={"fp32": file},
+        ),
     )
 
 

@@ -21,8 +21,10 @@ from kd2deploy.data.splits import read_rows
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
 from kd2deploy.flows.pack import manifest_of
-from kd2deploy.networks.folder import check_folder, config_in, tokenizer
+from kd2deploy.networks.configuration import config_in
+from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.image_processor import processor, save_processor
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.weights import check_weights, weight_files
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.from_flags import guessed, task_called

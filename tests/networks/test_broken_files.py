@@ -11,7 +11,7 @@ from tiny_models import save_encoder
 from kd2deploy.core import build_task
 from kd2deploy.errors import Kd2DeployError, ModelError, TrustError
 from kd2deploy.networks import size
-from kd2deploy.networks.folder import tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.train.checkpoint import create, locate
 
 TASK = build_task({"use": "text_classification", "labels": ["neg", "pos"], "max_length": 16})

@@ -6,7 +6,8 @@ import torch
 from tiny_models import save_encoder
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import check_folder, network, tokenizer
+from kd2deploy.networks.folder import check_folder, network
+from kd2deploy.networks.tokenizer import tokenizer
 
 AUTO = "AutoModelForSequenceClassification"
 

@@ -10,7 +10,7 @@ from tiny_models import WORDS, save_tokenizer
 from transformers import AutoTokenizer
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.tasks import _encoding
 from kd2deploy.tasks._encoding import beginning, chunks, cut_is_safe, token_columns
 from kd2deploy.tasks._reading import counted

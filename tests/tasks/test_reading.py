@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tiny_models import save_tokenizer
 
-from kd2deploy.networks.folder import tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.tasks import _reading
 from kd2deploy.tasks._reading import Counts, counted
 from kd2deploy.tasks.text_classification import TextClassification

@@ -80,6 +80,22 @@ def feeds(task: TextClassification, folder: Path, pair: bool) -> list[dict[str, 
 
 
 @pytest.mark.parametrize("pair", [False, True])
+def test_what_serves_a_bundle_reads_by_its_files_alone_what_was_judged(folder: Path, pair: bool) -> None:
+    task = TextClassification(LABELS, max_length=LENGTH, pair=pair)
+    judged = feeds(task, folder, pair)
+    rows = [task.reader.row(text, other if pair else None) for text, other in zip(TEXTS, reversed(TEXTS), strict=True)]
+    told = [task.reader.reading([row], folder) for row in rows]
+    task.reader.write_as_judged(folder)
+    served = task.reader.served()
+    for row, feed, reading in zip(rows, judged, told, strict=True):
+        found = served.feed(served.encode([row], folder))
+        assert found.keys() == feed.keys()
+        for name, array in feed.items():
+            np.testing.assert_array_equal(found[name], array)
+        assert served.reading([row], folder) == reading
+
+
+@pytest.mark.parametrize("pair", [False, True])
 def test_every_reader_of_the_files_sees_the_judged_tokens(folder: Path, pair: bool) -> None:
     from transformers import AutoTokenizer
 

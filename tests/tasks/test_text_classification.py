@@ -251,7 +251,7 @@ def test_body_without_a_head_is_not_loaded_as_a_classifier(tmp_path: Path) -> No
 def test_ten_thousand_rows_go_through_the_tokenizer_in_ten_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kd2deploy.networks.folder import tokenizer
+    from kd2deploy.networks.tokenizer import tokenizer
 
     save_tokenizer(tmp_path)
     reader = tokenizer(tmp_path.resolve())

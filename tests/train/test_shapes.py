@@ -5,7 +5,7 @@ import torch
 from tiny_models import encoder_config, save_encoder, save_image_net
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.folder import config_in
+from kd2deploy.networks.configuration import config_in
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.shapes import candidates, flops, shape_label, smaller
