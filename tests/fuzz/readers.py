@@ -20,7 +20,7 @@ from kd2deploy.data.prepare import prepare
 from kd2deploy.data.splits import read_rows
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
-from kd2deploy.flows.pack import manifest_of
+from kd2deploy.flows.pack import FORMAT, manifest_of
 from kd2deploy.networks.configuration import config_in
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.image_processor import processor, save_processor
@@ -113,7 +113,7 @@ def of_bundles(folder: Path, bundle: Path) -> dict[str, Subject]:
     rows = "\n".join(json.dumps({"text": f"row {at}", "label": at % 2, "image": {"file": "a.png"}}) for at in range(9))
     steps = [{"use": "onnx_from_torch"}]
     pack = {
-        "format": 1,
+        "format": FORMAT,
         "task": TASK.spec(),
         "target": {
             "name": "t",
