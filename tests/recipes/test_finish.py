@@ -291,7 +291,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     rows: list[dict[str, Any]] = [
         {"text": "a.png", "label": "x", "index": np.int64(3)},
-        {"image": str(picture), "label": None},
+        {"image": picture, "label": None},
         {"image": pixels, "label": 0.5},
     ]
     write_rows(rows, tmp_path / "rows")

@@ -11,6 +11,9 @@ from kd2deploy.core import Artifact, Target, Variant, made
 from kd2deploy.flows.files import samples_hash
 from kd2deploy.stages.export import Exported, builds_for_shapes, choose, convert, place_of, shaped
 from kd2deploy.stages.job import Model
+from kd2deploy.tasks.text_classification import TextClassification
+
+METRIC = TextClassification(["no", "yes"]).metric
 
 
 def exported(name: str, precision: str, score: float, ms: float, **details: Any) -> Exported:
@@ -20,24 +23,27 @@ def exported(name: str, precision: str, score: float, ms: float, **details: Any)
 
 def test_the_fastest_that_keeps_the_score_is_deployed() -> None:
     made = {one.name: one for one in (exported("fp32", "fp32", 0.9, 3.0), exported("int8", "int8", 0.9, 1.0))}
-    assert choose(made, 0.89) == ("int8", "the fastest of 2 that keep the student's score on the validation rows")
+    assert choose(made, 0.89, METRIC) == (
+        "int8",
+        "the fastest of 2 that keep the student's score on the validation rows",
+    )
 
 
 def test_int8_that_lost_too_much_brings_the_advice_to_train_with_rounding() -> None:
     made = {one.name: one for one in (exported("fp32", "fp32", 0.9, 3.0), exported("int8", "int8", 0.5, 1.0))}
-    chosen, why = choose(made, 0.89)
+    chosen, why = choose(made, 0.89, METRIC)
     assert chosen == "fp32"
     assert "int8 lost too much: a last training with `quantize: int8` may win it back" in why
-    chosen, why = choose(made, 0.95)
+    chosen, why = choose(made, 0.95, METRIC)
     assert chosen == "fp32"
     assert "this one keeps most of it; int8 lost" in why
 
 
 def test_for_tensorrt_the_advice_is_to_round_as_it_does() -> None:
     engine = exported("engine", "int8", 0.5, 1.0, **{"from": {"layout": "tensorrt"}})
-    assert "`quantize: int8_symmetric`" in choose({"engine": engine}, 0.89)[1]
+    assert "`quantize: int8_symmetric`" in choose({"engine": engine}, 0.89, METRIC)[1]
     graph = exported("graph", "int8", 0.5, 1.0, layout="onnxruntime")
-    assert "`quantize: int8`" in choose({"engine": engine, "graph": graph}, 0.89)[1]
+    assert "`quantize: int8`" in choose({"engine": engine, "graph": graph}, 0.89, METRIC)[1]
 
 
 def test_what_lies_in_a_conversions_place_is_used_as_it_is(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def test_head_depends_on_the_seed_and_leaves_the_generator_alone(tmp_path: Path)
 def test_head_of_the_same_labels_is_kept_and_another_is_replaced(tmp_path: Path) -> None:
     save_encoder(tmp_path / "source", labels=["neg", "pos"])
     same = TextClassification(["neg", "pos"])
-    given = same.load(tmp_path / "source").state_dict()["classifier.weight"]
-    kept = same.load(with_head(tmp_path / "source", tmp_path / "kept", same)).state_dict()["classifier.weight"]
+    given = same.networks.load(tmp_path / "source").state_dict()["classifier.weight"]
+    kept = same.networks.load(with_head(tmp_path / "source", tmp_path / "kept", same)).state_dict()["classifier.weight"]
     assert torch.equal(kept, given)
     new = TASK.networks.load(with_head(tmp_path / "source", tmp_path / "new", TASK))
     assert new.state_dict()["classifier.weight"].shape == (3, 16)
