@@ -117,7 +117,7 @@ class TranscriptNetworks(TaskNetworks):
             weight = torch.tensor([0.2, 1.0, 1.0])  # most positions say nothing
             logits, labels = seen.logits.flatten(0, 1), batch["labels"].flatten()
             loss = nn.functional.cross_entropy(logits, labels, weight, ignore_index=UNSAID)
-        return Observation(seen.logits, tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
+        return Observation(seen.logits, hidden=tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
 
     def head(self, net: nn.Module) -> nn.Module:
         return net.classifier  # type: ignore[return-value]
