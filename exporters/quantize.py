@@ -14,7 +14,7 @@ from kd2deploy.errors import ConvertError, DisagreementError
 from kd2deploy.exporters._cpu import isa, saturates_int8
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.onnx.attention import has_bias
-from kd2deploy.exporters.onnx.checking import Outputs, agreement, damage, run_all
+from kd2deploy.exporters.onnx.checking import Outputs, agreement, by_damage, not_excluded, run_all
 from kd2deploy.exporters.onnx.files import OPENED_BY, domains, save
 
 if TYPE_CHECKING:
@@ -66,13 +66,9 @@ def rank_sensitivity(
 
     The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
     """
-    reference, damages = run_all(source.path, task, target, samples), []
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        for name in quantizable_nodes(source.path, options.mode, options.embeddings):
-            save(quantized(source.path, samples, [name], options), path, {})
-            damages.append((name, damage(reference, run_all(path, task, target, samples))))
-    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+    names = quantizable_nodes(source.path, options.mode, options.embeddings)
+    rounded = ((name, quantized(source.path, samples, [name], options)) for name in names)
+    return by_damage(source.path, task, target, samples, rounded)
 
 
 @converter(rounds_to=8, ranked_by=rank_sensitivity)
@@ -93,12 +89,8 @@ def int8_from_onnx(
     if layout == "tensorrt" and foreign:
         raise ConvertError(f"TensorRT cannot run {foreign} operations: quantize the plain export, not the fused one")
     candidates = quantizable_nodes(source.path, mode, options.embeddings)
-    unknown = sorted(set(exclude) - set(candidates))
-    if unknown:
-        raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
-    chosen = [name for name in candidates if name not in set(exclude)]
-    if not chosen:
-        raise ConvertError("no operation is left to quantize: the graph has none with weights, or all are excluded")
+    none_left = "no operation is left to quantize: the graph has none with weights, or all are excluded"
+    chosen = not_excluded(candidates, exclude, none_left)
     path = folder / "model.onnx"
     model = quantized(source.path, samples, chosen, options)
     save(model, path, {"source": source.sha256, "quantized": mode})

@@ -1,8 +1,9 @@
 """A converted graph's answers on the host, and whether they are its source's."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +11,11 @@ from kd2deploy.core import Feed, Target, Task
 from kd2deploy.errors import ConvertError, DisagreementError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads
+from kd2deploy.exporters.onnx.files import save
 from kd2deploy.exporters.onnx.opening import opened
+
+if TYPE_CHECKING:
+    import onnx
 
 Outputs = Mapping[str, np.ndarray[Any, Any]]
 
@@ -53,6 +58,31 @@ def damage(reference: Sequence[Outputs], found: Sequence[Outputs]) -> float:
     if not np.isfinite(other).all():
         return float("inf")
     return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-12))
+
+
+def by_damage(
+    source: Path, task: Task, target: Target, samples: Sequence[Feed], rounded: Iterable[tuple[str, "onnx.ModelProto"]]
+) -> list[tuple[str, float]]:
+    """Each name with the damage that its graph does, worst first. A graph of `rounded` is `source` with one node alone
+    in fewer bits, made when it is asked for; the damage is that of `damage`."""
+    reference, damages = run_all(source, task, target, samples), []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        for name, model in rounded:
+            save(model, path, {})
+            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+
+
+def not_excluded(candidates: Sequence[str], exclude: Sequence[str], none_left: str) -> list[str]:
+    """The candidates without those that `exclude` names. Raises ConvertError for an unknown name, or `none_left`."""
+    unknown = sorted(set(exclude) - set(candidates))
+    if unknown:
+        raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
+    chosen = [name for name in candidates if name not in set(exclude)]
+    if not chosen:
+        raise ConvertError(none_left)
+    return chosen
 
 
 def agreement(task: Task, reference: Sequence[Outputs], found: Sequence[Outputs]) -> dict[str, float]:

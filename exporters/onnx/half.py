@@ -1,12 +1,11 @@
 """16-bit floating point: graphs cast for ONNX Runtime, and which operations pay for it with accuracy."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from kd2deploy.core import Artifact, Feed, Target, Task, converter
 from kd2deploy.exporters.onnx.casts import Half, cast_to_half, only_in_half
-from kd2deploy.exporters.onnx.checking import check_agreement, damage, run_all
+from kd2deploy.exporters.onnx.checking import by_damage, check_agreement, run_all
 from kd2deploy.exporters.onnx.files import artifact_at, load, save
 
 HALF_SENSITIVE = frozenset({"MatMul", "Gemm", "Conv", "Softmax", "LayerNormalization", "ReduceMean", "Pow"})
@@ -24,14 +23,9 @@ def rank_half_sensitivity(
     import onnx
 
     model = onnx.load(source.path)
-    reference, damages = run_all(source.path, task, target, samples), []
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        for node in model.graph.node:
-            if node.op_type in HALF_SENSITIVE:
-                save(only_in_half(model, precision, node.name), path, {})
-                damages.append((node.name, damage(reference, run_all(path, task, target, samples))))
-    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+    heavy = [node.name for node in model.graph.node if node.op_type in HALF_SENSITIVE]
+    rounded = ((name, only_in_half(model, precision, name)) for name in heavy)
+    return by_damage(source.path, task, target, samples, rounded)
 
 
 @converter(rounds_to=16, ranked_by=rank_half_sensitivity)

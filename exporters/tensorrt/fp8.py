@@ -1,6 +1,5 @@
 """8-bit floating point pairs (e4m3), which TensorRT alone fuses, and which products pay for it with accuracy."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
-from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx.casts import floats_of
-from kd2deploy.exporters.onnx.checking import agreement, damage, run_all
+from kd2deploy.exporters.onnx.checking import agreement, by_damage, not_excluded, run_all
 from kd2deploy.exporters.onnx.files import OPENED_BY as ONNX_SESSION
 from kd2deploy.exporters.onnx.files import domains, save
 from kd2deploy.exporters.quantize import Int8, quantizable_nodes, quantized
@@ -35,13 +33,9 @@ def rank_fp8_sensitivity(
     import onnx
 
     plain = onnx.load(source.path)
-    reference, damages = run_all(source.path, task, target, samples), []
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        for name in _matrix_products(plain, source.path):
-            save(_in_fp8(plain, source.path, samples, [name]), path, {})
-            damages.append((name, damage(reference, run_all(path, task, target, samples))))
-    return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
+    names = _matrix_products(plain, source.path)
+    rounded = ((name, _in_fp8(plain, source.path, samples, [name])) for name in names)
+    return by_damage(source.path, task, target, samples, rounded)
 
 
 @converter(rounds_to=8, ranked_by=rank_fp8_sensitivity)
@@ -62,12 +56,9 @@ def fp8_from_onnx(
 
     plain = onnx.load(source.path)
     candidates = _matrix_products(plain, source.path)
-    unknown = sorted(set(exclude) - set(candidates))
-    if unknown:
-        raise ConvertError(f"exclude names {unknown}, which are not quantizable; those that are: {candidates}")
-    chosen = [name for name in candidates if name not in set(exclude)]
-    if not chosen:
-        raise ConvertError("no matrix product is left for fp8: the graph has none, or all are excluded")
+    chosen = not_excluded(
+        candidates, exclude, "no matrix product is left for fp8: the graph has none, or all are excluded"
+    )
     path = folder / "model.onnx"
     save(_in_fp8(plain, source.path, samples, chosen), path, {"source": source.sha256, "quantized": "fp8"})
     alike = agreement(task, run_all(source.path, task, target, samples), run_all(path, task, target, samples))
