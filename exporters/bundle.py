@@ -58,6 +58,10 @@ class Bundle:
         """What reads rows for the deployed file: in a bundle of format 1 the files do not say what was judged."""
         return self.task.reader.served() if self.format > 1 else self.task.reader
 
+    def open(self, **options: Any) -> Session:
+        """The deployed artifact, opened as it was measured; `options` override its session's."""
+        return open_session(self.artifact, self.task.ports, self.target, {**self.session, **options})
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -182,8 +186,7 @@ def open_bundle(folder: Path, *, trust: Sequence[str] = (), **options: Any) -> S
 
     `trust` as in `read_bundle`.
     """
-    bundle = read_bundle(folder, trust=trust)
-    return open_session(bundle.artifact, bundle.task.ports, bundle.target, {**bundle.session, **options})
+    return read_bundle(folder, trust=trust).open(**options)
 
 
 def verify_sums(folder: Path, beside: Collection[str] = ()) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.exporters.bundle import open_bundle, read_bundle
+from kd2deploy.exporters.bundle import read_bundle
 
 
 def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iterator[dict[str, Any]]:
@@ -12,7 +12,7 @@ def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iter
     where little of the input was read."""
     bundle = read_bundle(folder)
     reader = bundle.reader
-    with open_bundle(folder) as session:
+    with bundle.open() as session:
         for text in given:
             row = {**reader.row(text, other), "index": 0}
             doubts = reader.reading([row], folder).doubts
