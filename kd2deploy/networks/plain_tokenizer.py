@@ -11,6 +11,7 @@ from typing import Any
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.tokenizer import check_most
 
 REMEDY = "copy the bundle again"
 
@@ -26,10 +27,8 @@ class PlainTokenizer:
         with refused_as(f"the tokenizer in {folder} cannot be loaded"):
             self.backend_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.backend_tokenizer.no_padding()
-        most = said.get("model_max_length")
-        if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 1:
-            raise ModelError(f"{folder}/tokenizer_config.json sets model_max_length to {most!r}; {REMEDY}")
-        self.model_max_length = most
+        self.model_max_length: Any = said.get("model_max_length")
+        check_most(self.model_max_length, folder)
         self.truncation_side = "left" if said.get("truncation_side") == "left" else "right"
         self.unk_token_id = self.number(said.get("unk_token"))
         self.pad_token_id = self.number(said.get("pad_token"))

@@ -30,7 +30,11 @@ def tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"the tokenizer in {folder} has no fast version (tokenizer.json); convert it and save it there"
         )
-    most = found.model_max_length
+    check_most(found.model_max_length, folder)
+    return found
+
+
+def check_most(most: Any, folder: Path) -> None:
+    """Raises ModelError where what the tokenizer in `folder` says of its longest text is no length."""
     if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 1:
         raise ModelError(f"the tokenizer in {folder} sets model_max_length to {most!r}, which must be a number above 0")
-    return found
