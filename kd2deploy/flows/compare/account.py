@@ -18,12 +18,12 @@ from kd2deploy.measure.over_seeds import (
     score_over_seeds,
 )
 from kd2deploy.recipe import Distill
-from kd2deploy.report import DataInfo
 from kd2deploy.report.comparison import Budget, Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.run import versions
 from kd2deploy.stages.distill import unlabelled
 from kd2deploy.stages.job import Model
+from kd2deploy.stages.telling import data_of
 
 SEED = 0
 """Of the bootstrap over examples."""
@@ -54,15 +54,7 @@ def drawn_up(
         budget_about=budget_about(contest),
         budget_s=contest.budget_s,
         task=job.task_info,
-        data=DataInfo(
-            source=job.about,
-            train_rows=len(splits.train),
-            eval_rows=len(splits.eval),
-            overlap=splits.overlap,
-            sha256=splits.sha256,
-            details={"labelled training rows": len(splits.train) - free, "unlabelled training rows": free},
-            warnings=tuple(splits.warnings),
-        ),
+        data=data_of(job, {"labelled training rows": len(splits.train) - free, "unlabelled training rows": free}),
         teacher=teacher,
         sizes={"teacher": parameters(contest.teacher), "student": parameters(contest.start)},
         standings=tuple(sorted(standings, key=lambda one: -job.task.metric.worth(one.mean.value or 0.0))),

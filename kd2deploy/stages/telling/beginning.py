@@ -1,11 +1,11 @@
 """What is known before anything is measured: the task, the data, the plan's candidates, and how trainings went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kd2deploy.core import Target
 from kd2deploy.core.verdict import Outcome, Verdict
-from kd2deploy.report import Candidate, DataInfo, Report
+from kd2deploy.report import Candidate, DataInfo, Plain, Report
 from kd2deploy.report.formats import point
 from kd2deploy.run import versions
 from kd2deploy.stages.job import Job
@@ -25,19 +25,25 @@ def described(job: Job, target: Target, planned: Planned | None = None) -> Repor
         target_about=target.about,
         workload=f"batch {target.workload.batch}, inputs drawn from the evaluation set",
         task=job.task_info,
-        data=DataInfo(
-            source=job.about,
-            train_rows=len(splits.train),
-            eval_rows=len(splits.eval),
-            overlap=splits.overlap,
-            sha256=splits.sha256,
-            details={"validation rows": len(splits.validation), **splits.details},
-            warnings=tuple(splits.warnings),
-        ),
+        data=data_of(job, {"validation rows": len(splits.validation), **splits.details}),
         candidates=planned.candidates if planned else (),
         versions=versions(),
         seeds=tuple(job.recipe.seeds),
         recipe=job.recipe.to_yaml(),
+    )
+
+
+def data_of(job: Job, details: Mapping[str, Plain]) -> DataInfo:
+    """A run's rows: where they are from, and how many there are."""
+    splits = job.splits
+    return DataInfo(
+        source=job.about,
+        train_rows=len(splits.train),
+        eval_rows=len(splits.eval),
+        overlap=splits.overlap,
+        sha256=splits.sha256,
+        details=details,
+        warnings=tuple(splits.warnings),
     )
 
 
