@@ -70,7 +70,7 @@ class Subject:
     @property
     def task(self) -> Task:
         length, pixels, samples = (16, 32, 4000) if self.tiny else (128, 224, 64000)
-        return cast(Task, Untrained(self.size.family, length, pixels, samples))
+        return Untrained(self.size.family, length, pixels, samples)
 
     @property
     def network(self) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kd2deploy.cli.interrupts import end_at_sigterm
+from kd2deploy.cli.interrupts import end_at_signals
 from kd2deploy.cli.options import Json, LogLevel, Quiet, Verbose, asked
 from kd2deploy.cli.screen import showing
 
@@ -43,5 +43,5 @@ def before_every_command(
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    end_at_sigterm()
+    end_at_signals()
     app()

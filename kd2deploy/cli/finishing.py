@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from kd2deploy.cli.errors import errors_shown
-from kd2deploy.cli.interrupts import end_at_sigterm
+from kd2deploy.cli.interrupts import end_at_signals
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import Screen, console, showing
 from kd2deploy.flows.finish import finish
@@ -15,7 +15,7 @@ from kd2deploy.report import print_report
 def main(folder: Path, out: Path) -> int:
     """The verdict's exit code, or that of an error, with one clear message."""
     screen = Screen(folder=out)
-    end_at_sigterm()
+    end_at_signals()
     try:
         with showing(screen), errors_shown(), on_terminal() as watcher:
             result = finish(folder, out, watcher)
