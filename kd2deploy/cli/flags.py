@@ -46,6 +46,9 @@ Train = Annotated[str | None, typer.Option(help="Training data: csv, tsv, jsonl 
 Eval = Annotated[str | None, typer.Option(help="Evaluation data, used for judging alone.")]
 
 
+Unlabelled = Annotated[str | None, typer.Option(help="Rows to distil on that need no label.")]
+
+
 Column = Annotated[str | None, typer.Option(help="Name of the column in the data.")]
 
 

@@ -110,9 +110,10 @@ def data_of(recipe: Recipe) -> list[Block]:
 
 
 def rows_shown(task: Task, splits: Splits, about: str) -> str:
-    sizes = (
-        f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.eval):,} evaluation rows"
-    )
+    free = len(splits.train) - len(splits.labelled)
+    without = f" ({len(splits.labelled):,} with a label, {free:,} without)" if free else ""
+    held, judged = len(splits.validation), len(splits.eval)
+    sizes = f"{len(splits.train):,} training{without}, {held:,} validation, {judged:,} evaluation rows"
     labels = f"; {count_of(len(splits.labels), 'label')}" if splits.labels else ""
     return f"{about}\n{sizes}{labels}; metric {task.metric.name}"
 

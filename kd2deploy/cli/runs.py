@@ -17,6 +17,7 @@ from kd2deploy.cli.flags import (
     TargetName,
     TeacherName,
     Train,
+    Unlabelled,
     folder,
     method_names,
 )
@@ -32,6 +33,7 @@ def compress(
     teacher: TeacherName = None,
     train: Train = None,
     eval: Eval = None,
+    unlabelled: Unlabelled = None,
     task: Annotated[str | None, typer.Option(help="The task by name: text_classification if not given.")] = None,
     text: Column = None,
     text_pair: Column = None,
@@ -61,6 +63,7 @@ def compress(
         "teacher": teacher,
         "train": train,
         "eval": eval,
+        "unlabelled": unlabelled,
         "task": task,
         "columns": {"text": text, "text_pair": text_pair, "label": label},
         "targets": target,

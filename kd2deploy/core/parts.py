@@ -106,6 +106,8 @@ class Term(Part):
     without_gradient: tuple[str, ...] = ()
     """Those of `views` whose student is only looked at: nothing flows back through its answer. Where all terms that
     read a view say so, the student answers it without a graph."""
+    softens: float | None = None
+    """What it divides the teacher's logits by before it compares answers; None where it does not."""
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor: ...

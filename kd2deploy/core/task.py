@@ -69,6 +69,13 @@ class Task(ABC):
         `folder` holds the network that the file was made of.
         """
 
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> Mapping[str, Mapping[str, Array]]:
+        """What any network must beat, by a name for a person: outputs for the rows `asked` of what is had without one.
+
+        Fitted on `train`, labelled rows, in seconds; a network's `folder` says how inputs are read, where they must be.
+        """
+        return {}
+
     def tuned(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Task:
         """The same task with what its metric chooses for one network by its outputs on the validation rows."""
         chosen = self.metric.chosen(outputs, rows)

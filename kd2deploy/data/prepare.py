@@ -49,8 +49,9 @@ def prepare(
     Of these `labels` are the classes in the networks' order; None takes the source's or, sorted, those of the training
     rows; empty means regression. `validation_share` of the training rows is held out, class by class, where the source
     has no validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so
-    many training labels, and the other training rows stay without. `missing: drop` leaves out rows that lack their
-    input or label instead of refusing them. Raises DataError that names split, rows and remedy.
+    many labels, of which the validation rows are held out, and the other training rows stay without. `missing: drop`
+    leaves out rows that lack their input or label instead of refusing them. Raises DataError that names split, rows and
+    remedy.
     """
     warnings = list(tables.warnings)
     inputs, labels = task.reads.fields(arguments), arguments.get("labels")
@@ -98,11 +99,12 @@ def prepare(
     if len(judged) < 2:
         raise DataError(f"{tables.name('eval')} has one row, and an interval takes at least two; add rows to judge by")
     train = drawn(train, limit_train, generator, several)
+    if limit_labels is not None:
+        train, others = few_labelled(train, limit_labels, generator, len(names), several)
+        free = others + free
     held = kept.get("validation")
     if held is None:
         train, held = held_out(train, validation_share, generator, tables.name("train"), several)
-    if limit_labels is not None:
-        train = with_few_labels(train, limit_labels, generator, len(names), several)
     train = train + [{**row, "label": None} for row in free]
 
     fields = [*inputs, "label"] if inputs else None
@@ -276,15 +278,17 @@ def held_out(
     return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
 
 
-def with_few_labels(
+def few_labelled(
     rows: list[Row], labels: int, generator: np.random.Generator, classes: int, several: bool = False
-) -> list[Row]:
-    """`labels` labelled rows, every class in proportion and at least once; then the others without their label."""
+) -> tuple[list[Row], list[Row]]:
+    """`labels` rows that keep theirs, every class in proportion and at least once; and the others."""
     if labels < classes:
         raise DataError(f"limit_labels {labels} is less than one label for each of {classes} classes; raise it")
     places_kept = chosen(rows, labels, generator, several)
-    kept = [row for place, row in enumerate(rows) if place in places_kept]
-    return kept + [{**row, "label": None} for place, row in enumerate(rows) if place not in places_kept]
+    return (
+        [row for place, row in enumerate(rows) if place in places_kept],
+        [row for place, row in enumerate(rows) if place not in places_kept],
+    )
 
 
 # what was read --------------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ class Splits:
     details: Mapping[str, str] = field(default_factory=dict)
     """What else a person may want to know of the rows, by name."""
 
+    @property
+    def labelled(self) -> list[Row]:
+        """The training rows that have a label."""
+        return [row for row in self.train if row.get("label", 0) is not None]
+
 
 def write_splits(splits: Splits, folder: Path, *, copies: bool) -> Path:
     """The splits in a folder that is there whole or not at all. `copies`: with the files that rows name."""

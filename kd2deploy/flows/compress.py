@@ -24,6 +24,7 @@ from kd2deploy.stages.contenders import contenders
 from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.export import export
 from kd2deploy.stages.fit import refuse_unfit
+from kd2deploy.stages.floors import floors
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.judge import decide
 from kd2deploy.stages.kept import forget_cache
@@ -102,10 +103,12 @@ def compress(
         for warning in job.splits.warnings:
             watcher.warn(warning)
         networks = teach(job)
+        if until != "plan":
+            job = replace(job, floors=floors(job, networks.origin))
         signed = partial(sign, run=run, command=command, began=started)
         results = []
         for target in targets.values():
-            run.done = [stage for stage in run.done if stage.name in ("look", "teacher")]
+            run.done = [stage for stage in run.done if stage.name in ("look", "teacher", "floors")]
             place = folder if len(targets) == 1 else folder / target.name
             place.mkdir(exist_ok=True)
             result = compress_for(job, networks, target, place, until, signed)

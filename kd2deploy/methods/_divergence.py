@@ -38,7 +38,8 @@ class Disagreement(Term):
         if kind not in ("kl", "cross_entropy"):
             raise ValueError(f"divergence must be kl or cross_entropy, got {kind!r}")
         need_positive(temperature=temperature)
-        self.method, self.view, self.kind, self.temperature = method, view, kind, temperature
+        self.method, self.view, self.kind = method, view, kind
+        self.temperature = self.softens = temperature
         self.views = (view,)
 
     def bind(self, nets: Networks) -> None:

@@ -34,7 +34,8 @@ class Relations(Term):
     def __init__(self, temperature: float, by_class: bool) -> None:
         super().__init__()
         need_positive(temperature=temperature)
-        self.temperature, self.by_class = temperature, by_class
+        self.temperature = self.softens = temperature
+        self.by_class = by_class
 
     def bind(self, nets: Networks) -> None:
         need_exclusive_classes(nets, "dist")

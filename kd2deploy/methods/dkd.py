@@ -48,7 +48,8 @@ class Decoupled(Term):
         super().__init__()
         need_positive(temperature=temperature)
         need_weight(alpha=alpha, beta=beta)
-        self.temperature, self.alpha, self.beta = temperature, alpha, beta
+        self.temperature = self.softens = temperature
+        self.alpha, self.beta = alpha, beta
 
     def bind(self, nets: Networks) -> None:
         need_exclusive_classes(nets, "dkd")

@@ -30,7 +30,8 @@ class SoftTargets(Term):
     def __init__(self, temperature: float = 4.0, view: str = "clean", method: str = "logit") -> None:
         super().__init__()
         need_positive(temperature=temperature)
-        self.temperature, self.method = temperature, method
+        self.temperature = self.softens = temperature
+        self.method = method
         self.view, self.views = view, (view,)
 
     def bind(self, nets: Networks) -> None:

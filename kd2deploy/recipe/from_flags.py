@@ -19,6 +19,10 @@ TASK = "text_classification"
 """What is to be done where nobody says."""
 
 
+OPTIONAL = ("unlabelled", "task", "method", "epochs")
+"""What may be given as flags beside what must be."""
+
+
 ROWS = 1000
 """Rows whose labels are looked at."""
 
@@ -27,7 +31,7 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     """The recipe that a file or the flags describe, and a name for its run. Raises RecipeError, DataError."""
     needed = ("teacher", "train", "eval")
     if path is not None:
-        own = {name: flags[name] for name in (*needed, "task", "method", "epochs")} | dict(flags["columns"])
+        own = {name: flags.get(name) for name in (*needed, *OPTIONAL)} | dict(flags["columns"])
         if set_only(own):
             message = f"stands in {path} already; give a recipe or flags, not both"
             raise RecipeError([Fault(f"--{name.replace('_', '-')}", message) for name in set_only(own)])
@@ -37,9 +41,10 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     task, columns = described(flags["train"], flags["task"], flags["columns"])
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
+    files = {name: flags.get(name) for name in ("train", "eval", "unlabelled")}
     found: dict[str, Any] = {
         "task": task,
-        "data": {"use": "files", "train": flags["train"], "eval": flags["eval"], **columns},
+        "data": {"use": "files", **set_only(files), **columns},
         "teacher": {"from": flags["teacher"]},
         "student": {"plan": {}},
         "distill": [{**training, "learning_rate": 2e-4, "precision": "auto"}],

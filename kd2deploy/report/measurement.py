@@ -93,3 +93,13 @@ def thinned(samples: Sequence[float], most: int = SAMPLES_ON_PAGE) -> tuple[floa
     if len(ordered) <= most:
         return tuple(ordered)
     return tuple(ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most))
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What is had without any network, scored on the same evaluation rows: what a network must beat."""
+
+    name: str
+    metric: Estimate
+    rows: int
+    """Labelled rows that it was fitted on."""

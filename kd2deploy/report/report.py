@@ -19,7 +19,7 @@ from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
-from kd2deploy.report.measurement import Measurement, Role
+from kd2deploy.report.measurement import Floor, Measurement, Role
 from kd2deploy.report.origin import ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
 from kd2deploy.report.training import Candidate, Curve, Distillation, LayerMap
 
@@ -45,6 +45,7 @@ class Report:
     drop_chain: tuple[DropLink, ...] = ()
     class_drops: tuple[ClassDrop, ...] = ()
     """The largest first; those with too few rows last."""
+    floors: tuple[Floor, ...] = ()
     distillation: Distillation | None = None
     curves: tuple[Curve, ...] = ()
     generator: str = ""

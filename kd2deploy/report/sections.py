@@ -86,7 +86,9 @@ def comparison(report: Report) -> Section:
         "comparison",
         "Accuracy and speed",
         figures=("accuracy_latency",),
-        tables=_there(tables.contenders(report), tables.speedups(report), tables.lengths(report)),
+        tables=_there(
+            tables.contenders(report), tables.floors(report), tables.speedups(report), tables.lengths(report)
+        ),
         folded=_there(tables.class_drops(report), tables.metrics(report), tables.classes(report), tables.f1(report)),
     )
 

@@ -21,12 +21,13 @@ from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, Training, distill
+from kd2deploy.train.flattened import doubts
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import Trackers
 
 Role = Literal["student", "control"]
 CACHE, GENERATOR = "teacher cache", "generator"
-LAYOUT = 4
+LAYOUT = 5
 """Version of what the stage's record holds and of what methods do by default; part of its specification, so that a
 student of another version is never taken for this one's."""
 
@@ -46,6 +47,8 @@ class Distilled:
     setup: Mapping[str, float]
     """Seconds before the first step, by what took them: what this training would have had to spend alone, also where it
     found the teacher's cache or a generator made already."""
+    doubts: tuple[str, ...] = ()
+    """What a person should know of how it was taught."""
 
     @property
     def cached(self) -> bool:
@@ -128,6 +131,7 @@ def collected(job: Job, done: Done) -> Distilled:
         result["layer_maps"],
         result["generator"],
         result["setup"],
+        tuple(result["doubts"]),
     )
 
 
@@ -155,6 +159,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
         },
         "generator": ", ".join(made),
         "setup": setup | ({GENERATOR: sum(made.values())} if any(made.values()) else {}),
+        "doubts": [doubt for part in parts for doubt in part.doubts],
     }
     return keep_only(folder, parts[-1].trained.student, opened.start.folder, spec["role"], result)
 
@@ -169,6 +174,7 @@ class Part:
     """What wrote text, and the seconds that making it took."""
     cache_s: float | None
     """Seconds that the teacher's cached answers took; None where none were read."""
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,7 @@ class Opened:
             cache = cache_for(self.kept, method, net, teacher, features, settings.epochs)
             data = self.trained_on[at].sha256
             written = generators_of(self.kept, teacher, net, task, features, seed, data)
+        found = doubts(method, cache.arrays.get("logits")) if cache is not None else []
         validation = encoded(task, self.splits.validation, self.start.folder)
         name = "training" if len(self.trained_on) == 1 else f"training {at + 1}"
         which = name if len(self.trained_on) > 1 else ""
@@ -235,7 +242,7 @@ class Opened:
         except ValueError as error:
             raise RecipeError([Fault(path, str(error))]) from error
         generators = dict(written.given) if written is not None else {}
-        return Part(trained, maps_of(method), generators, cache.seconds if cache is not None else None)
+        return Part(trained, maps_of(method), generators, cache.seconds if cache is not None else None, tuple(found))
 
 
 def labelled(

@@ -16,7 +16,7 @@ from kd2deploy.data.splits import Splits, remember, write_splits
 from kd2deploy.measure.accuracy import outputs_of, score_open
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.recipe import Block, Recipe
-from kd2deploy.report import TaskInfo
+from kd2deploy.report import Floor, TaskInfo
 from kd2deploy.run import Run
 from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.train.trackers import Trackers
@@ -44,6 +44,8 @@ class Job:
     """Who does the stages that do not depend on each other."""
     beside: Mapping[str, Splits] = field(default_factory=dict)
     """The splits with other training rows, by the data that a training names."""
+    floors: tuple[Floor, ...] = ()
+    """What any network must beat."""
 
     def splits_for(self, data: Block | None) -> Splits:
         """What a training that names `data` reads."""

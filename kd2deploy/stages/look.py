@@ -95,7 +95,7 @@ def answers_and_labels(job: Job, teacher: Path) -> list[str]:
     task = job.task.at(teacher)
     net = task.networks.load(teacher)
     fits = []
-    for rows in ([row for row in job.splits.train if row.get("label", 0) is not None], job.splits.eval):
+    for rows in (job.splits.labelled, job.splits.eval):
         asked = sampled(rows, ASKED_ROWS)
         scores = score_open(Live(net, task), task, encoded(task, asked, teacher), asked).scores
         if scores.answered is None:

@@ -109,7 +109,7 @@ def fine_tune(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, 
     task = whole.at(start)
     net = task.networks.load(start)
     assert teacher.fine_tune is not None
-    rows = [row for row in splits.train if row["label"] is not None]
+    rows = splits.labelled
     if not rows:
         raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
     validation = encoded(task, splits.validation, start)

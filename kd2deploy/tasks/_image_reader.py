@@ -15,6 +15,7 @@ import numpy as np
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
 from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
+from kd2deploy.tasks._floors import coarse, floors
 from kd2deploy.tasks._images import pixels, unreadable
 from kd2deploy.tasks._served_pictures import write_processor
 from kd2deploy.tasks._snippets import picture_code
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from kd2deploy.core import Batch
 
 """The transformers class that loads the networks."""
+
+CHUNK = 256
+"""Pictures that are held in full while a linear model reads them."""
 
 SNIPPET = """\
 {runtime}
@@ -87,6 +91,17 @@ class ImageReader(Reader):
 
     def length(self, features: Features) -> int:
         return 1
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> dict[str, Mapping[str, Array]]:
+        """The commonest answer, and a linear model of the pixels."""
+
+        def seen(rows: Sequence[Row]) -> Array:
+            chunks = (self.encode(rows[at : at + CHUNK], folder) for at in range(0, len(rows), CHUNK))
+            return np.concatenate([coarse(np.stack([one["pixel_values"] for one in chunk])) for chunk in chunks])
+
+        return floors(
+            self.target, "a linear model of the pixels", lambda rows: (seen(rows), seen(asked)), train, len(asked)
+        )
 
     # batches ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from kd2deploy.networks.plain_tokenizer import plain_tokenizer
 from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike, read_length
 from kd2deploy.tasks._encoding import token_columns
+from kd2deploy.tasks._floors import Inputs, floors, weighted_words
 from kd2deploy.tasks._reading import counted, reading_of
 from kd2deploy.tasks._served_texts import server_code
 from kd2deploy.tasks._served_tokens import write_tokenizer
@@ -141,6 +142,14 @@ class TextReader(Reader):
 
     def length(self, features: Features) -> int:
         return len(features["input_ids"])
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row]) -> dict[str, Mapping[str, Array]]:
+        """The commonest answer, and a linear model of the words."""
+
+        def words(rows: Sequence[Row]) -> Inputs | None:
+            return weighted_words(*([" ".join(self.texts(row)) for row in some] for some in (rows, asked)))
+
+        return floors(self.target, "TF-IDF with a linear model", words, train, len(asked))
 
     # batches ------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kd2deploy.core import Port, Task
+from kd2deploy.core import Array, Port, Row, Task
 from kd2deploy.tasks._class_metric import ClassMetric, resolve_metric
 from kd2deploy.tasks._image_reader import ImageReader, ports_of
 from kd2deploy.tasks._targets import ClassTarget
@@ -51,6 +51,9 @@ class ImageClassification(Task):
 
     def at(self, folder: Path) -> ImageClassification:
         return ImageClassification(self.labels, self.metric.name, **ports_of(folder))
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> Mapping[str, Mapping[str, Array]]:
+        return self.reader.floors(train, asked, folder)
 
     def snippet(self, opening: str, folder: Path) -> str:
         return self.reader.snippet(opening, folder, self.labels)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kd2deploy.core import Port, Task
+from kd2deploy.core import Array, Port, Row, Task
 from kd2deploy.tasks._class_metric import ClassMetric, ValueMetric, resolve_metric
 from kd2deploy.tasks._targets import ClassTarget, ValueTarget
 from kd2deploy.tasks._text_reader import TextReader
@@ -56,6 +56,9 @@ class TextClassification(Task):
 
     def at(self, folder: Path) -> TextClassification:
         return TextClassification(self.labels, metric=self.metric.name, **self.reader.spec_at(folder))
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> Mapping[str, Mapping[str, Array]]:
+        return self.reader.floors(train, asked)
 
     def snippet(self, opening: str, folder: Path) -> str:
         if not self.labels:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kd2deploy.core import Port, Task
+from kd2deploy.core import Array, Port, Row, Task
 from kd2deploy.networks.labels import MULTI
 from kd2deploy.tasks._set_metric import METRICS, SetMetric, logit
 from kd2deploy.tasks._targets import SetTarget
@@ -82,6 +82,9 @@ class TextMultilabel(Task):
     def at(self, folder: Path) -> TextMultilabel:
         arguments = {name: value for name, value in self.spec().items() if name != "use"}
         return TextMultilabel(**{**arguments, **self.reader.spec_at(folder)})
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> Mapping[str, Mapping[str, Array]]:
+        return self.reader.floors(train, asked)
 
     def snippet(self, opening: str, folder: Path) -> str:
         of_logits = logit(self.metric.threshold)

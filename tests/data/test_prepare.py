@@ -69,16 +69,24 @@ def test_limits_keep_the_proportions() -> None:
     assert len(found.train) + len(found.validation) == 44
 
 
-def test_few_labels_leave_the_other_rows_without() -> None:
-    found = prepared(rows(100, 4), rows(8, 4, "eval"), limit_labels=8, unlabelled=[{"text": "free"}])
-    labelled = [row["label"] for row in found.train if row["label"] is not None]
-    assert Counter(labelled) == dict.fromkeys(range(4), 2)
+def test_few_labels_leave_the_other_rows_without_and_validation_rows_are_among_the_few() -> None:
+    found = prepared(
+        rows(100, 4), rows(8, 4, "eval"), limit_labels=8, unlabelled=[{"text": "free"}], validation_share=0.5
+    )
+    assert Counter(row["label"] for row in found.labelled) == dict.fromkeys(range(4), 1)
+    assert Counter(row["label"] for row in found.validation) == dict.fromkeys(range(4), 1)
     assert len(found.train) + len(found.validation) == 101
     assert found.train[-1]["text"] == "free"
     assert found.train[-1]["label"] is None
     assert [row["index"] for row in found.train] == list(range(len(found.train)))
     with pytest.raises(DataError, match="each of 4 classes"):
         prepared(rows(100, 4), rows(8, 4, "eval"), limit_labels=3)
+
+
+def test_few_labels_beside_validation_rows_of_their_own_are_all_trained_on() -> None:
+    found = prepared(rows(100, 4), rows(8, 4, "eval"), validation=rows(12, 4, "held"), limit_labels=8)
+    assert len(found.labelled) == 8
+    assert len(found.validation) == 12
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 300))

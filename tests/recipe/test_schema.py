@@ -229,6 +229,8 @@ def test_flags_and_init_make_the_same_kind_of_recipe(tmp_path: Path) -> None:
     assert recipe.student.plan is not None
     written = Recipe.parse(yaml.safe_load(written_recipe("dir", str(data), str(data))))
     assert written.data == recipe.data
+    more, _ = recipe_from(None, {**flags, "unlabelled": "more.csv"})
+    assert more.data == {**recipe.data, "unlabelled": "more.csv"}
     with pytest.raises(RecipeError, match="--teacher"):
         recipe_from(None, {**flags, "teacher": None})
     with pytest.raises(RecipeError, match="epochs must be positive"):

@@ -17,6 +17,7 @@ from kd2deploy.report import (
     DataInfo,
     Distillation,
     Finding,
+    Floor,
     Latency,
     LayerMap,
     Measurement,
@@ -181,6 +182,10 @@ def example(outcome: Outcome = Outcome.PASS) -> Report:
             contender("student, ONNX fp32", "student", "ONNX Runtime", "fp32", 0.9201, 19.9, 57.5, "o"),
             contender("student, ONNX int8", "student", "ONNX Runtime", "int8", 0.9181, 12.67, 14.6, "q"),
             contender("student, OpenVINO", "variant", "OpenVINO", "fp32", 0.9201, 17.1, 57.9, "s"),
+        ),
+        floors=(
+            Floor("the commonest answer", Estimate(0.31, 0.30, 0.32), 12_000),
+            Floor("TF-IDF with a linear model", Estimate(0.86, 0.85, 0.87), 12_000),
         ),
         speedups=(
             Speedup("eager", speedup, "teacher, eager", gates=True),

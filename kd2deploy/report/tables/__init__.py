@@ -3,7 +3,7 @@
 from kd2deploy.report.tables.contenders import contenders, costs, sessions
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
-from kd2deploy.report.tables.scores import class_drops, classes, f1, metrics
+from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
 from kd2deploy.report.tables.speed import lengths, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
 from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
@@ -21,6 +21,7 @@ __all__ = [
     "drop_chain",
     "f1",
     "facts",
+    "floors",
     "gates",
     "layers",
     "lengths",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from kd2deploy.report.formats import (
     count,
     figure,
+    metric_unit,
 )
 from kd2deploy.report.measurement import Measurement
 from kd2deploy.report.report import Report
@@ -24,6 +25,19 @@ def classes(report: Report) -> Table | None:
 def f1(report: Report) -> Table | None:
     """F1 per label, by contender: a label that is always answered has a recall of one, and is of no use."""
     return _by_name("F1 per label", [(one, one.f1) for one in report.contenders if one.f1])
+
+
+def floors(report: Report) -> Table | None:
+    """What is had without a network: a teacher that is not ahead of it has nothing to teach."""
+    if not report.floors:
+        return None
+    unit, _, suffix = metric_unit(report.task)
+    return Table(
+        caption="Without any network, on the same evaluation rows: what teacher and student must beat",
+        head=("Floor", report.task.metric if report.task else "Metric", "Fitted on labelled rows"),
+        rows=tuple((Cell(one.name), told(one.metric, unit, suffix), Cell(count(one.rows))) for one in report.floors),
+        numbers=frozenset({1, 2}),
+    )
 
 
 def class_drops(report: Report) -> Table | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from kd2deploy.core import Target
 from kd2deploy.core.verdict import Outcome, Verdict
+from kd2deploy.data.splits import Splits
 from kd2deploy.report import Candidate, DataInfo, Plain, Report
 from kd2deploy.report.formats import point
 from kd2deploy.run import versions
@@ -25,12 +26,21 @@ def described(job: Job, target: Target, planned: Planned | None = None) -> Repor
         target_about=target.about,
         workload=f"batch {target.workload.batch}, inputs drawn from the evaluation set",
         task=job.task_info,
-        data=data_of(job, {"validation rows": len(splits.validation), **splits.details}),
+        data=data_of(job, {**labels_of(splits), **splits.details}),
+        floors=job.floors,
         candidates=planned.candidates if planned else (),
         versions=versions(),
         seeds=tuple(job.recipe.seeds),
         recipe=job.recipe.to_yaml(),
     )
+
+
+def labels_of(splits: Splits) -> dict[str, Plain]:
+    """Where the labels are: validation rows have theirs too, and cost as much."""
+    known = {"validation rows": len(splits.validation)}
+    if free := len(splits.train) - len(splits.labelled):
+        known = {"training rows with a label": len(splits.labelled), "training rows without": free, **known}
+    return {**known}
 
 
 def data_of(job: Job, details: Mapping[str, Plain]) -> DataInfo:
@@ -71,5 +81,5 @@ def with_training(facts: Report, taught: Taught, started: Started, trainings: Tr
         curves=curves(taught.trained, (*trainings.students, *trainings.controls)),
         generator=trainings.chosen.generator,
         layer_map=layer_map(started, trainings.chosen),
-        warnings=(*facts.warnings, *started.notes),
+        warnings=(*facts.warnings, *started.notes, *trainings.chosen.doubts),
     )

@@ -18,6 +18,7 @@ from kd2deploy.stages.telling.findings import findings
 from kd2deploy.stages.telling.origin import lineage
 from kd2deploy.stages.telling.plain import flat
 from kd2deploy.stages.telling.protocol import how
+from kd2deploy.stages.telling.worth import worth_learning_from
 
 
 def full_report(
@@ -36,7 +37,10 @@ def full_report(
         class_drops=judged.class_drops,
         distillation=distillation(job, methods, field),
         lineage=lineage(field),
-        findings=findings(field, judged, target, job.recipe.measurement.cap_s),
+        findings=(
+            *findings(field, judged, target, job.recipe.measurement.cap_s),
+            *worth_learning_from(facts, field, job.task.metric),
+        ),
         warnings=(*facts.warnings, *measured.notes, drop_sentence(job, field, chain)),
         left_out={**facts.left_out, **exports.left_out, **field.failures},
         machine=flat(measured.machine),

@@ -1,0 +1,48 @@
+"""A teacher that has nothing to teach is named."""
+
+from dataclasses import replace
+
+from stages.small_field import TASK, changed, job, scores
+
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.report import Curve, CurvePoint, Floor, Report
+from kd2deploy.stages.field import Field
+from kd2deploy.stages.telling.worth import worth_learning_from
+
+FACTS = Report("", task=job().task_info, floors=(Floor("words", Estimate(0.93), 50), Floor("most", Estimate(0.5), 50)))
+
+
+def told(facts: Report, field: Field) -> list[str]:
+    return [one.sentence for one in worth_learning_from(facts, field, TASK.metric)]
+
+
+def test_a_teacher_ahead_of_all_is_not_spoken_of(field: Field) -> None:
+    ahead = changed(changed(field, "teacher (eager)", scores=scores(0.95)), "onnx", scores=scores(0.94))
+    assert told(FACTS, ahead) == []
+
+
+def test_a_linear_model_that_beats_teacher_and_student(field: Field) -> None:
+    behind = changed(changed(field, "teacher (eager)", scores=scores(0.92)), "onnx", scores=scores(0.9))
+    assert told(FACTS, behind) == [
+        "The teacher (92.00 %) is behind words (93.00 %, fitted on 50 labelled rows).",
+        "The deployed file (90.00 %) is behind words (93.00 %, fitted on 50 labelled rows).",
+    ]
+
+
+def test_a_teacher_behind_the_control(field: Field) -> None:
+    facts = replace(FACTS, floors=())
+    (said,) = told(facts, changed(field, "teacher (eager)", scores=scores(0.5)))
+    assert said.startswith("The teacher (50.00 %) is behind the control, which had no teacher (")
+
+
+def test_a_teacher_whose_loss_had_not_settled(field: Field) -> None:
+    def ended(*losses: float) -> Report:
+        points = tuple(CurvePoint(at + 1.0, {"loss": loss}) for at, loss in enumerate(losses))
+        return replace(FACTS, floors=(), curves=(Curve("fine-tuning", "teacher", points),))
+
+    assert told(ended(1.0, 0.5, 0.49), field) == []
+    assert told(ended(1.0, 0.5, 0.3), field) == [
+        "The teacher's training loss was still falling at its end (0.5, then 0.3)."
+    ]
+    assert told(ended(1.0), field) == []
+    assert told(ended(1.0, 0.02, 0.01), field) == []
