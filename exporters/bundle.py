@@ -1,6 +1,7 @@
 """The bundle: a folder that holds the student alone, with all that is needed to serve it.
 
 config.json, model.safetensors, tokenizer or preprocessor files     transformers
+members.json and a folder for each member                           a student of several networks, in the weights' place
 onnx/model.onnx, model_quantized.onnx, ...                          optimum, transformers.js
 ort/, openvino/, torch/                                             what only that runtime can open
 triton_models/                                                      a model repository of NVIDIA Triton
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from kd2deploy.core import Artifact, Reader, Session, Target, Task, build_task, open_session, sha256_of
 from kd2deploy.core import trust as trust_names
 from kd2deploy.core.artifact import SIDECAR
+from kd2deploy.core.members import holds_network, members_in, networks_in
 from kd2deploy.core.reading import inside, leads_out, object_of, text_of
 from kd2deploy.core.serving import place_in_bundle, serving
 from kd2deploy.core.session import options_of
@@ -92,6 +94,8 @@ def write_bundle(folder: Path, *, student: Path, task: Task, target: Target, con
             f"{folder} is not empty; a bundle is written into an empty folder so that it holds nothing else"
         )
     copy_network(student, folder)
+    if members_in(student) is not None:  # what clients of the ONNX file know labels and padding by
+        shutil.copyfile(networks_in(student)[0] / "config.json", folder / "config.json")
     task.reader.write_as_judged(folder)
     places: dict[str, str] = {}
     for artifact in contents.copied:
@@ -244,11 +248,15 @@ def _present(folder: Path, beside: Collection[str] = ()) -> list[str]:
 
 
 def copy_network(source: Path, folder: Path) -> None:
-    """The files of a transformers folder or of a bundle's network, without what training and bundling left there."""
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.name not in TRAINING_FILES | {MANIFEST, SUMS}:
-            shutil.copyfile(file, folder / file.name)
-    if not (folder / "config.json").is_file():
+    """The files of a transformers folder or of a bundle's network, of its members too, without what training and
+    bundling left there."""
+    for place in dict.fromkeys((source, *networks_in(source))):
+        to = folder / place.relative_to(source)
+        to.mkdir(parents=True, exist_ok=True)
+        for file in sorted(place.iterdir()):
+            if file.is_file() and file.name not in TRAINING_FILES | {MANIFEST, SUMS}:
+                shutil.copyfile(file, to / file.name)
+    if not holds_network(folder):
         raise ConvertError(f"{source} has no config.json: give the network's transformers folder")
 
 

@@ -15,18 +15,8 @@ from kd2deploy.core import Artifact, Feed, Port, Ports, Target, Task, build_task
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
+from kd2deploy.exporters._torch_code import code_of
 
-CODE = """\
-import torch
-from transformers import {auto}
-
-net = {auto}.from_pretrained({file}).eval()
-
-
-@torch.inference_mode()
-def run(feed):
-    return {"logits": net(**{name: torch.from_numpy(value) for name, value in feed.items()}).logits.numpy()}
-"""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -52,7 +42,7 @@ class TorchSession:
     the host what cannot be recorded, or where a part of it would silently run uncompiled.
     """
 
-    serving: ClassVar[Serving] = Serving("torch", code=CODE, network=True)
+    serving: ClassVar[Serving] = Serving("torch", code=code_of, network=True)
 
     def __init__(
         self,

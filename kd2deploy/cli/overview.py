@@ -91,6 +91,8 @@ def overview(recipe: Recipe) -> Overview:
         for entry in recipe.distill
     )
     stages["control"] = "the same student, as long, without a teacher" if recipe.control else "none (control: false)"
+    if not recipe.distill:
+        stages |= {"distill": "nothing: the student is finished, and taken as it is", "control": "none"}
     for target in recipe.resolved_targets().values():
         limits = {key: value for key, value in dataclasses.asdict(target.gates).items() if value is not None}
         reasons = runtimes[target.name]
@@ -134,7 +136,7 @@ def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]
         uncounted += beside
     else:
         uncounted.append("the plan and all trainings: their time depends on the student that the plan chooses")
-    others = len(recipe.seeds) * (2 if recipe.control else 1)
+    others = len(recipe.seeds) * (2 if recipe.has_control else 1)
     wanted = recipe.measurement
     for target in recipe.resolved_targets().values():
         if not device_is_here(target):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.members import networks_in
 from kd2deploy.errors import SessionError
 
 SIDECAR = "artifact.json"
@@ -38,8 +39,9 @@ class Artifact:
     @property
     def weights_mb(self) -> float:
         """Size of what is loaded: a network's folder also holds its tokenizer, which does not count."""
-        weights = self.path / "model.safetensors"
-        return weights.stat().st_size / 1e6 if weights.is_file() else self.size_mb
+        weights = [place / "model.safetensors" for place in networks_in(self.path)]
+        known = all(file.is_file() for file in weights)
+        return sum(file.stat().st_size for file in weights) / 1e6 if known else self.size_mb
 
     def verify(self) -> "Artifact":
         """Itself, or an error if the bytes are not those that were hashed."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core.artifact import sha256_of
+from kd2deploy.core.members import holds_network
 
 VERSIONED = (
     "kd2deploy",
@@ -38,7 +39,7 @@ def outside(spec: Any, named: bool = False) -> dict[str, str]:
     if isinstance(spec, Mapping):
         for key, value in spec.items():
             found |= outside(value, named=key in ("use", "method"))
-            if "use" in spec and isinstance(value, str) and Path(value, "config.json").is_file():
+            if "use" in spec and isinstance(value, str) and holds_network(Path(value)):
                 found[value] = sha256_of(Path(value))
     elif isinstance(spec, list | tuple):
         for value in spec:

@@ -29,7 +29,7 @@ class Serving:
     """The file to open, of an artifact that is a folder."""
     backend: str = ""
     """NVIDIA Triton's backend that opens its files, each as `model` with its own ending; none where nothing is said."""
-    code: str = BY_THIS_PROGRAM
+    code: str | Callable[[Artifact], str] = BY_THIS_PROGRAM
     """Python that opens `{file}`, for a network of transformers by its class `{auto}`, and defines
     `run(feed) -> {output: array}`."""
     rebuilt: bool = False
@@ -65,6 +65,7 @@ def code_that_opens(artifact: Artifact, auto: str, file: str = "") -> str:
     """
     filled = {"{file}": repr(file or opened_in_bundle(artifact)), "{auto}": auto, "{trust}": repr([artifact.opened_by])}
     code = serving(artifact).code
+    code = code(artifact) if callable(code) else code
     for name, value in filled.items():
         code = code.replace(name, value)
     return code

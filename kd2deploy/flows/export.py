@@ -145,7 +145,7 @@ def pack_of_student(name: str, recipe: Recipe, wanted: Wanted, watcher: Watcher)
         student.task.networks.load(student.folder)  # refused here, before anything is written
         task.networks.check_pair(networks.origin.folder, student.folder)
         student = chosen_for(job, "student", student)
-        one = Distilled("student", recipe.seeds[0], student, (), {}, "", {})
+        one = Distilled.untrained(recipe.seeds[0], student)
         target = only_target(recipe)
         facts = sign(described(job, target), run, "", began)
         if not from_bundle(name):

@@ -47,4 +47,4 @@ def trainings_of(pack: Pack) -> Trainings:
 
 def trained(one: Network) -> Distilled:
     """A packed network; how its training went stands in the pack's report."""
-    return Distilled("control" if one.role == "control" else "student", one.seed, one.model, (), {}, "", {})
+    return Distilled.untrained(one.seed, one.model, "control" if one.role == "control" else "student")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kd2deploy.core import Target
+from kd2deploy.core.members import holds_network
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
@@ -91,7 +92,7 @@ def opened(name: str, given: Given) -> dict[str, tuple[Contender, Model]]:
         bundle = read_bundle(Path(name))
         model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
         return {name: (Contender(name, bundle.artifact, bundle.session), model)}
-    if Path(name).exists() and not Path(name, "config.json").is_file() and home_of(Path(name)) is not None:
+    if Path(name).exists() and not holds_network(Path(name)) and home_of(Path(name)) is not None:
         found = files_at(Path(name))
         called = {variant: name if len(found) == 1 else f"{name}: {variant}" for variant in found}
         return {

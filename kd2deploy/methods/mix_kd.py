@@ -73,7 +73,9 @@ class InputMixup(View):
         self.draw, self.method = draw, method
 
     def bind(self, nets: Networks) -> None:
-        nets.need_teacher(self.method)
+        teacher, _ = nets.need_teacher(self.method)
+        for net in (nets.student, teacher):
+            nets.task.networks.token_table(net)  # raises where there are words that cannot be shown as vectors
         self.nets = nets
 
     def forward(self, batch: Batch) -> Look:

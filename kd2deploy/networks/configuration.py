@@ -1,20 +1,63 @@
 """A model folder's configuration, read as plain values; and as transformers reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.members import MEMBERS, members_in, networks_in
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.config_fields import faults_of
 from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.labels import labels_of
 
 ADAPTER = "adapter_config.json"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder. Raises ModelError where there is none, or where it asks for remote code."""
+    """`config.json` of a model folder, of several networks the first's: in what they answer they agree.
+
+    Raises ModelError where there is none, where it asks for remote code, or where members disagree."""
+    return read_configs(folder)[0]
+
+
+def read_configs(folder: Path) -> list[dict[str, Any]]:
+    """The configurations of the networks in a folder: one, or its members'. Raises ModelError."""
+    places = networks_in(folder)
+    found = [config_of(place) for place in places]
+    first = found[0]
+    for place, config in zip(places[1:], found[1:], strict=True):
+        for what, of in AGREED.items():
+            one, other = of(first), of(config)
+            if one != other:
+                raise ModelError(
+                    f"the members of {folder} {what}: {places[0].name} {told(one)}, {place.name} {told(other)}; all "
+                    f"members must say the same in config.json"
+                )
+    return found
+
+
+def named(config: Mapping[str, Any]) -> list[str]:
+    """What a network answers, by the names that transformers gives where the configuration has none."""
+    return labels_of(config) or [f"LABEL_{place}" for place in range(config.get("num_labels") or 2)]
+
+
+AGREED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "answer different labels": named,
+    "are trained for different problems (problem_type)": lambda config: config.get("problem_type"),
+    "read pictures of different channels (num_channels)": lambda config: config.get("num_channels"),
+    "pad with different tokens (pad_token_id)": lambda config: config.get("pad_token_id"),
+}
+"""What the members of a student of several must have in common, by what it is called where they do not."""
+
+
+def told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """`config.json` of one network."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give the folder that holds config.json and model.safetensors")
     path = folder / "config.json"
@@ -33,6 +76,11 @@ def config_in(folder: Path) -> Any:
     import transformers
 
     read_config(folder)
+    if members_in(folder) is not None:
+        raise ModelError(
+            f"{folder} holds several networks ({MEMBERS}), which are neither cut nor given another head; name one of "
+            "them alone"
+        )
     with quiet(), refused_as(f"{folder / 'config.json'} is no configuration that transformers reads"):
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

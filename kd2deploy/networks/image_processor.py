@@ -17,6 +17,7 @@ import numpy as np
 from kd2deploy.errors import ModelError
 from kd2deploy.networks._processor_classes import COMMON, HAMMING, KINDS, OF_MODELS, Kind
 from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.inputs import inputs_of
 
 Array = np.ndarray[Any, Any]
 FILE = "preprocessor_config.json"
@@ -71,7 +72,7 @@ class Processor:
 @functools.lru_cache(maxsize=8)
 def processor(folder: Path) -> Processor:
     """The processor stored in `folder`. Raises ModelError where there is none, or where it is not understood."""
-    path = folder / FILE
+    path = inputs_of(folder) / FILE
     if not path.is_file():
         raise ModelError(f"{folder} has no {FILE}; save its image processor beside the model")
     try:
@@ -249,7 +250,7 @@ def save_processor(folder: Path, channels: int, height: int, width: int) -> None
 
 def read_alike(one: Path, other: Path) -> bool:
     """Equal processing and channels; folders without a processor agree: what is read does not depend on them."""
-    has = [(folder / FILE).is_file() for folder in (one, other)]
+    has = [(inputs_of(folder) / FILE).is_file() for folder in (one, other)]
     if not all(has):
         return not any(has)
     channels = [read_config(folder).get("num_channels", 3) for folder in (one, other)]

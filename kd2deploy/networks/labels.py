@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SINGLE, MULTI = "single_label_classification", "multi_label_classification"
-"""What transformers calls classes that exclude each other, and labels that do not, in a configuration."""
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+"""What transformers calls classes that exclude each other, labels that do not, and a number, in a configuration."""
 
 
 def fields_of(labels: Sequence[str], problem_type: str) -> dict[str, Any]:
     """The fields that say what a classifier answers; a number where there are no labels."""
     if not labels:
-        return {"id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+        return {"id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": REGRESSION}
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: place for place, label in enumerate(labels)},
@@ -32,6 +32,6 @@ def score_names(config: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     """
     names = labels_of(config)
     alone = len(names) == 1 or (not names and config.get("num_labels") == 1)
-    if not alone or len(labels) != 2 or config.get("problem_type") == "regression":
+    if not alone or len(labels) != 2 or config.get("problem_type") == REGRESSION:
         return []
     return list(labels)

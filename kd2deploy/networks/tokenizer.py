@@ -8,6 +8,7 @@ from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.inputs import inputs_of
 
 
 @functools.lru_cache(maxsize=8)
@@ -15,6 +16,7 @@ def tokenizer(folder: Path) -> Any:
     """The fast tokenizer in `folder`. Raises ModelError where there is none."""
     from transformers import AutoTokenizer
 
+    folder = inputs_of(folder)
     if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelError(
             f"{folder} has no tokenizer; save it beside the model: tokenizer.save_pretrained({str(folder)!r})"

@@ -1,11 +1,14 @@
 """What a network's tokenizer reads: how much of a text, and whether another one reads the same."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.members import holds_network
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.configuration import read_config, read_configs
+from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.networks.tokenizer import tokenizer
 
 COUNTED_FROM_PADDING = frozenset(
@@ -37,8 +40,12 @@ SHOWN = 3
 
 
 def longest(folder: Path) -> int:
-    """How many tokens the network in `folder` has positions for; no limit where it has no table of them."""
-    config = read_config(folder) if (folder / "config.json").is_file() else {}
+    """How many tokens the network in `folder` has positions for; no limit where it has no table of them. Of several
+    networks the fewest."""
+    return min(map(positions_of, read_configs(folder))) if holds_network(folder) else sys.maxsize
+
+
+def positions_of(config: Mapping[str, Any]) -> int:
     positions = config.get("max_position_embeddings") or -1
     if positions < 0 or config.get("position_biased_input") is False:  # distances between tokens alone: DeBERTa-v3
         return sys.maxsize
@@ -76,14 +83,14 @@ def probed(reader: Any) -> dict[str, Any]:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    return any((inputs_of(folder) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
 
 
 def pad_of(folder: Path, reader: Any = None) -> int | None:
     """The padding token's number: the network's own, else its tokenizer's; None where neither names one.
 
     `reader` is the tokenizer, where it is open already."""
-    own = read_config(folder).get("pad_token_id") if (folder / "config.json").is_file() else None
+    own = read_config(folder).get("pad_token_id") if holds_network(folder) else None
     if own is None and has_tokenizer(folder):
         own = (reader or tokenizer(folder.resolve())).pad_token_id
     return None if own is None else int(own)
@@ -95,7 +102,8 @@ def pad_of(folder: Path, reader: Any = None) -> int | None:
 def check_reading(folder: Path) -> None:
     """Raises ModelError where the tokenizer in `folder` does not fit the network there, or is read in two ways."""
     reader, config = tokenizer(folder.resolve()), read_config(folder)
-    check_rows(folder, reader, config.get("vocab_size"))
+    for one in read_configs(folder):
+        check_rows(folder, reader, one.get("vocab_size"))
     if pad_of(folder) is None:
         raise ModelError(
             f"the tokenizer in {folder} has no padding token, and config.json names none: set one that the network "
@@ -106,8 +114,8 @@ def check_reading(folder: Path) -> None:
             f"{folder} pads in two ways: the tokenizer with {own[0]} ({reader.pad_token!r}), and config.json says "
             f"pad_token_id {own[1]}; set one to the other, as the network was trained"
         )
-    if (folder / "tokenizer.json").is_file():
-        check_one_reading(folder, reader)
+    if (inputs_of(folder) / "tokenizer.json").is_file():
+        check_one_reading(inputs_of(folder), reader)
 
 
 def check_rows(folder: Path, reader: Any, rows: int | None) -> None:

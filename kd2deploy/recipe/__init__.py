@@ -1,7 +1,7 @@
 """The recipe: its fields, the names in it turned into functions, and what is wrong with one."""
 
 from kd2deploy.recipe.faults import OUR_PACKAGES, is_labels_missing
-from kd2deploy.recipe.methods import build_method, method_uses
+from kd2deploy.recipe.methods import build_method, method_name, method_uses
 from kd2deploy.recipe.schema import Block, Distill, Measurement, Plan, Recipe, Shrink, Student, Teacher
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Teacher",
     "build_method",
     "is_labels_missing",
+    "method_name",
     "method_uses",
 ]

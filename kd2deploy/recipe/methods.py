@@ -76,3 +76,12 @@ def build_method(method: Any, path: str = "method") -> Method:
         return compose(built)
     except ValueError as error:
         raise RecipeError([Fault(path, one_line(error))]) from None
+
+
+def method_name(method: object) -> str:
+    """What a training's `method` is called."""
+    if isinstance(method, Mapping):
+        return str(method["use"])
+    if isinstance(method, list):
+        return " + ".join(method_name(one) for one in method)
+    return str(method)

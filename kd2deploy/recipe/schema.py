@@ -134,7 +134,8 @@ class Recipe(pydantic.BaseModel):
     """The network that speed and accuracy are compared with: a folder, hub id or `package:MODULE`. The teacher where it
     is left out."""
     student: Student
-    distill: list[Distill] = pydantic.Field(min_length=1)
+    distill: list[Distill]
+    """The trainings, one after the other. None: the student is finished, and taken as it is."""
     control: bool = True
     """Train the same student at the same budget without a teacher: what the report compares with."""
     seeds: list[int] = pydantic.Field([0], min_length=1, max_length=100)
@@ -212,7 +213,7 @@ class Recipe(pydantic.BaseModel):
         reasons = {at: absent(tracker) for at, tracker in enumerate(recipe.report_to if recipe else ())}
         faults += [Fault(f"report_to[{at}]", reason) for at, reason in reasons.items() if reason]
         if recipe is not None and not faults:
-            faults = recipe.method_faults()
+            faults = recipe.method_faults() if recipe.distill else recipe.faults_untrained()
         if faults or recipe is None:
             raise RecipeError(sorted(set(faults), key=lambda fault: fault.path))
         return recipe
@@ -246,6 +247,26 @@ class Recipe(pydantic.BaseModel):
                     if "teacher" in use().needs
                 ]
         return faults
+
+    def faults_untrained(self) -> list[Fault]:
+        """What makes no sense where nothing is trained."""
+        faults = []
+        if self.student.source is None:
+            faults.append(
+                Fault("distill", "is empty, so the student must be a finished network: `student: {from: FOLDER}`")
+            )
+        if len(self.seeds) > 1:
+            faults.append(Fault("seeds", "are those of trainings, and `distill` is empty; leave them out"))
+        if self.gates.min_gap_closed is not None:
+            faults.append(
+                Fault("gates.min_gap_closed", "compares with a control, and `distill` is empty: none is trained")
+            )
+        return faults
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the same student is trained without a teacher."""
+        return self.control and bool(self.distill)
 
     def resolved_targets(self) -> dict[str, Target]:
         """The targets by name, the recipe's gates over their own. Raises RecipeError."""

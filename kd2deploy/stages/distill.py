@@ -50,6 +50,11 @@ class Distilled:
     doubts: tuple[str, ...] = ()
     """What a person should know of how it was taught."""
 
+    @classmethod
+    def untrained(cls, seed: int, model: Model, role: Role = "student") -> "Distilled":
+        """A network that came as it is, or whose training is told elsewhere."""
+        return cls(role, seed, model, (), {}, "", {})
+
     @property
     def cached(self) -> bool:
         """Whether the teacher's answers were read from a cache rather than made by running it."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from kd2deploy.core import Features, Task
 from kd2deploy.errors import Fault, ModelError, RecipeError
-from kd2deploy.recipe import Distill, Shrink, build_method
+from kd2deploy.recipe import Distill, Shrink, build_method, method_name
 from kd2deploy.stages.distill import unlabelled
 from kd2deploy.stages.job import Job, Model, encoded
 from kd2deploy.stages.kept import cache_fault
@@ -100,7 +100,8 @@ class Rehearsal:
                     )
                 )
             except (ValueError, ModelError) as error:
-                yield Fault(f"distill[{at}].method[{place}]" if several else f"distill[{at}].method", str(error))
+                told = f"{method_name(block)}: {error}" if isinstance(error, ModelError) else str(error)
+                yield Fault(f"distill[{at}].method[{place}]" if several else f"distill[{at}].method", told)
 
 
 def refuse_unfit(job: Job, chosen: Shrink | None) -> None:

@@ -78,7 +78,7 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
         (f", training {at + 1}" if len(recipe.distill) > 1 else "", each) for at, each in enumerate(recipe.distill)
     ]
     wanted = [(f"distill{which}", each, student, len(recipe.seeds)) for which, each in named]
-    if recipe.control:
+    if recipe.has_control:
         wanted += [
             (f"control{which}", without_teacher(found.job, each), student, len(recipe.seeds)) for which, each in named
         ]

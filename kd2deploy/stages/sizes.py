@@ -4,13 +4,16 @@ import json
 import math
 from pathlib import Path
 
+from kd2deploy.core.members import networks_in
+
 HEADER_BYTES = 8
 """A safetensors file begins with its header's length."""
 
 
 def parameters_of(folder: Path) -> int:
     """The elements of all weights that are stored, by the headers of the folder's safetensors files."""
-    return sum(map(elements, sorted(folder.glob("*.safetensors"))))
+    files = [file for place in networks_in(folder) for file in sorted(place.glob("*.safetensors"))]
+    return sum(map(elements, files))
 
 
 def elements(file: Path) -> int:

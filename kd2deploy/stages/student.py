@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.members import members_in
 from kd2deploy.recipe import Shrink
 from kd2deploy.stages.job import Job, Model, model_at
-from kd2deploy.train.checkpoint import create, locate, with_head
+from kd2deploy.train.checkpoint import as_it_is, create, locate, with_head
 from kd2deploy.train.student import Trim, shrink
 
 
@@ -27,7 +28,8 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     """The student's first weights, cut out of `origin` or from elsewhere. `chosen` is the shape."""
     student = job.recipe.student
     wanted = {"shrink": chosen.model_dump(mode="json")} if chosen else student.model_dump(mode="json", by_alias=True)
-    spec = {"student": wanted, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
+    ready = {} if job.recipe.distill else {"trained": False}
+    spec = {"student": wanted, **ready, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
     parents = {"origin": origin.sha256}
     source = locate(student.source) if chosen is None and student.source else None
     if source is not None:
@@ -55,7 +57,9 @@ def build(job: Job, origin: Model, chosen: Shrink | None, source: Path | None, f
             "parameters": made.parameters,
             "copied_share": made.copied_share,
         }
-    if source is not None:
+    if source is not None and (not job.recipe.distill or members_in(source) is not None):
+        as_it_is(source, out, job.task)
+    elif source is not None:
         with_head(source, out, job.task, seed)
     else:
         assert job.recipe.student.create is not None

@@ -34,8 +34,7 @@ def keep_only(folder: Path, trained: Path, start: Path, name: str, result: Mappi
     for file in start.iterdir():
         if file.is_file() and file.name not in WEIGHTS:
             shutil.copy2(file, aside / file.name)
-    for file in trained.iterdir():
-        shutil.copy2(file, aside / file.name)
+    shutil.copytree(trained, aside, dirs_exist_ok=True)
     rename(aside, kept)
     write_json(folder / DONE, {"kept": name, "result": dict(result)})
     finished(folder)

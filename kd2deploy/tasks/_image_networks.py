@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
 from kd2deploy.networks.labels import SINGLE, fields_of
+from kd2deploy.networks.several import shown_by, single
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._image_reader import ImageReader
@@ -27,8 +28,8 @@ class ImageNetworks(TaskNetworks):
 
     def load(self, folder: Path) -> nn.Module:
         net = network(self.auto, folder)
-        net = with_two_outputs(net, self.labels)
-        check_labels(net.config, self.labels, folder, self.problem_type)
+        for one in single(net):
+            check_labels(with_two_outputs(one, self.labels).config, self.labels, folder, self.problem_type)
         return net
 
     def fresh(self) -> dict[str, Any]:
@@ -42,6 +43,7 @@ class ImageNetworks(TaskNetworks):
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         config: Any = net.config
+        needs = shown_by(net, needs)
         wanted, dropouts = {"output_hidden_states": "hidden" in needs}, Dropouts()
         attends = "attentions" in needs and isinstance(getattr(config, "num_attention_heads", None), int)
         if attends:

@@ -15,6 +15,7 @@ import numpy as np
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
 from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
+from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.tasks._floors import coarse, floors
 from kd2deploy.tasks._images import pixels, unreadable
 from kd2deploy.tasks._served_pictures import write_processor
@@ -125,7 +126,7 @@ class ImageReader(Reader):
         return read_alike(one, other)
 
     def write_inputs(self, folder: Path) -> None:
-        if not (folder / FILE).is_file():
+        if not (inputs_of(folder) / FILE).is_file():
             save_processor(folder, self.channels, self.height, self.width)
 
     def write_as_judged(self, folder: Path) -> None:

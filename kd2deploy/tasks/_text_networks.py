@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
-from kd2deploy.networks.labels import MULTI, SINGLE, fields_of
+from kd2deploy.networks.labels import MULTI, REGRESSION, SINGLE, fields_of
+from kd2deploy.networks.several import shown_by, single
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
@@ -29,10 +30,11 @@ class TextNetworks(TaskNetworks):
         self.labels, self.reader, self.problem_type = labels, reader, problem_type
 
     def load(self, folder: Path) -> nn.Module:
-        net = encoder(self.auto, folder)
-        if self.problem_type != MULTI:
-            net = with_two_outputs(net, self.labels)
-        check_labels(net.config, self.labels, folder, self.problem_type)
+        net = encoder(self.auto, folder, self.problem_type if self.labels else REGRESSION)
+        for one in single(net):
+            if self.problem_type != MULTI:
+                with_two_outputs(one, self.labels)
+            check_labels(one.config, self.labels, folder, self.problem_type)
         return net
 
     def answers(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class TextNetworks(TaskNetworks):
         check_pair(self.labels, teacher, student)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        needs = shown_by(net, needs)
         seen = observed(net, self.head(net) if "embedding" in needs else None, batch, needs)
         labels = batch.get("labels")
         assert seen.logits is not None, "an encoder with a head gives logits"
@@ -90,12 +93,13 @@ class TextNetworks(TaskNetworks):
         return found
 
 
-def encoder(auto: str, folder: Path) -> nn.Module:
+def encoder(auto: str, folder: Path, answers: str = SINGLE) -> nn.Module:
     """The network in `folder`, which knows its padding."""
-    net = network(auto, folder)
-    config: Any = net.config
-    if config.pad_token_id is None:  # a network that looks for its last word would not find it in a batch
-        config.pad_token_id = pad_of(folder)
+    net = network(auto, folder, answers)
+    for one in single(net):
+        config: Any = one.config
+        if config.pad_token_id is None:  # a network that looks for its last word would not find it in a batch
+            config.pad_token_id = pad_of(folder)
     return net
 
 

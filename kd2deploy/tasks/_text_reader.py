@@ -15,7 +15,7 @@ import numpy as np
 
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Reading, Row, ServerReader, Table
 from kd2deploy.errors import DataError, ModelError
-from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.configuration import read_configs
 from kd2deploy.networks.plain_tokenizer import plain_tokenizer
 from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike, read_length
@@ -53,9 +53,12 @@ print(answer({example}))
 
 
 def ports_of(folder: Path) -> dict[str, Any]:
-    """The task's arguments that depend on the network: whether the one in `folder` reads token types."""
-    config = read_config(folder)
-    return {"token_types": config["model_type"] in TOKEN_TYPED and config.get("type_vocab_size", 2) > 1}
+    """The task's arguments that depend on the network: whether the one in `folder`, or a member, reads token types."""
+    return {"token_types": any(map(token_typed, read_configs(folder)))}
+
+
+def token_typed(config: Mapping[str, Any]) -> bool:
+    return config["model_type"] in TOKEN_TYPED and config.get("type_vocab_size", 2) > 1
 
 
 class TextReader(Reader):

@@ -16,6 +16,7 @@ from kd2deploy.networks.config_fields import faults_of
 from kd2deploy.networks.configuration import config_in, quiet, read_config
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.foreign import refused_as
+from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.networks.weights import check_finite, wrapped_by
@@ -105,7 +106,7 @@ def downloaded(name: str) -> Path:
 def copy_inputs(source: Path, out: Path) -> None:
     """Copies the tokenizer's or processor's files."""
     for pattern in INPUT_FILES:
-        for file in source.glob(pattern):
+        for file in inputs_of(source).glob(pattern):
             if file.is_file():
                 shutil.copyfile(file, out / file.name)
 
@@ -150,6 +151,15 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
             raise ModelError(f"{source} lacks weights of the body itself: {', '.join(sorted(lacking)[:3])} ...")
         check_finite(source, net)
         return saved(net, out, inputs_from=source)
+
+
+def as_it_is(source: Path, out: Path, task: Task) -> Path:
+    """The finished network in `source`, of several all, saved in `out` with what it reads its inputs by at the top.
+
+    Raises ModelError where it does not answer the task, or its tokenizer does not fit it.
+    """
+    task.reader.check_inputs(source)
+    return saved(task.at(source).networks.load(source), out, inputs_from=source)
 
 
 def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, inputs_from: Path | None = None) -> Path:

@@ -22,7 +22,7 @@ class Training:
 
     task: Task
     student: nn.Module
-    """A transformers model; it is trained in place."""
+    """A transformers model, or several as one; it is trained in place and saved by its save_pretrained."""
     method: Method
     features: Sequence[Features]
     settings: Settings

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from several import save_pair
 from tiny_models import save_encoder, save_image_net
 
 from kd2deploy.core import Target, Task, made
@@ -48,11 +49,14 @@ def asked(folder: Path, given: str) -> tuple[dict[str, object], list[str]]:
     return json.loads(done.stdout), json.loads(done.stderr.splitlines()[-1].replace("'", '"'))
 
 
-@pytest.mark.parametrize("kind", ["text", "picture"])
+@pytest.mark.parametrize("kind", ["text", "several", "picture"])
 def test_a_deployed_file_is_answered_without_pytorch_and_transformers(kind: str, tmp_path: Path) -> None:
     if kind == "text":
         student = save_encoder(tmp_path / "student", labels=["neg", "pos"])
         task: Task = TextClassification(["neg", "pos"], max_length=16).at(student)
+        given = "a good film"
+    elif kind == "several":
+        task, student = save_pair(tmp_path / "student"), tmp_path / "student"
         given = "a good film"
     else:
         student = save_image_net(tmp_path / "student", "resnet", channels=3)

@@ -44,6 +44,16 @@ def test_a_sound_recipe_is_read_back_as_it_was_written() -> None:
     assert recipe.distill[0].settings.learning_rate == 1e-3
 
 
+def test_a_recipe_may_train_nothing_where_its_student_is_finished() -> None:
+    found = {**sound(), "student": {"from": "student"}, "distill": []}
+    recipe = Recipe.parse(found)
+    assert not recipe.has_control
+    assert Recipe.parse(yaml.safe_load(recipe.to_yaml())) == recipe
+    told = faults({**found, "seeds": [0, 1], "gates": {"min_gap_closed": 0.5}})
+    assert "`distill` is empty" in told["seeds"]
+    assert "none is trained" in told["gates.min_gap_closed"]
+
+
 def test_a_number_that_yaml_reads_as_text_is_a_number() -> None:
     found = sound()
     found["distill"][0]["learning_rate"] = "5e-5"  # YAML 1.1 takes 5e-5 for a string
@@ -71,7 +81,8 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("teacher",), {}, "teacher", "exactly one"),
         (("student",), {"shrink": {"layers": 1}, "plan": {}}, "student", "exactly one"),
         (("student",), {"shrink": {"layers": 0}}, "student.shrink.layers", "greater than or equal to 1"),
-        (("distill",), [], "distill", "at least 1"),
+        (("distill",), [], "distill", "the student must be a finished network"),
+        (("distill",), None, "distill", "valid list"),
         (("seeds",), [1, 1], "seeds", "distinct"),
         (("distill", 0, "method"), {"use": "logit", "temperature": -1}, "distill[0].method", "positive"),
         (("distill", 0, "method"), {"use": "logits"}, "distill[0].method.use", "did you mean 'logit'"),

@@ -54,6 +54,10 @@ def compare(
         raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
     if recipe.teacher is None:
         raise RecipeError([Fault("teacher", "is missing: a comparison trains methods that learn from one")])
+    if not recipe.distill:
+        raise RecipeError(
+            [Fault("distill", "is empty: a comparison trains as long as the recipe does; name a training")]
+        )
     run = Run(folder, lambda name, how: None if name.startswith("score-") else watcher.stage(name, how))
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)

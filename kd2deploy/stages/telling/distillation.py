@@ -16,10 +16,15 @@ from kd2deploy.stages.field import Field
 from kd2deploy.stages.gap import SEED, gap_over_seeds_or_examples, headline_by_seed
 from kd2deploy.stages.job import Job
 
+UNTRAINED = "Nothing was trained: the student was given finished, so there is no control to compare it with."
+
 
 def distillation(job: Job, method: str, field: Field) -> Distillation:
     """The student against its control on the evaluation set, seed by seed, both as PyTorch runs them."""
     metric = job.task.metric.name
+    if not job.recipe.distill:
+        found = field.scores("teacher")
+        return Distillation(method, teacher=found.metrics[metric] if found else None, sentence=UNTRAINED)
     ours, plain = headline_by_seed(job, field, "student"), headline_by_seed(job, field, "control")
     seeds = tuple(SeedResult(seed, ours.get(seed), plain.get(seed)) for seed in job.recipe.seeds)
     both = [seed for seed in job.recipe.seeds if seed in ours and seed in plain]

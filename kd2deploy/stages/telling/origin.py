@@ -17,7 +17,7 @@ from kd2deploy.train.engine import Trained
 
 def curves(teacher: Trained | None, trained: Sequence[Distilled]) -> tuple[Curve, ...]:
     found = [Curve("teacher", "teacher", points(teacher.history))] if teacher else []
-    for one in trained:
+    for one in (each for each in trained if each.trained):
         history = joined([part.history for part in one.trained])
         found.append(Curve(f"{one.role}, seed {one.seed}", one.role, history, one.seed))
     return tuple(found)

@@ -1,10 +1,10 @@
 """The whole report of a run that was judged."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from kd2deploy.core import Target
-from kd2deploy.recipe import Recipe
+from kd2deploy.core import Artifact, Target
+from kd2deploy.core.members import members_in
+from kd2deploy.recipe import Recipe, method_name
 from kd2deploy.report import Report
 from kd2deploy.stages.export import Exports
 from kd2deploy.stages.field import Field
@@ -49,10 +49,20 @@ def full_report(
         protocol={
             "deployed": f"{exports.chosen}: {exports.why}",
             "seed of the deployed student": field.deployed.seed,
+            **networks_of(field.student.artifact),
             **choices_of(field),
             **how(job.recipe, target, field.deployed.timing),
         },
     )
+
+
+def networks_of(student: Artifact) -> dict[str, str]:
+    """The networks that a student of several consists of, and how their answers become one."""
+    how = members_in(student.path)
+    if how is None:
+        return {}
+    shares = (f"{share:g} of {name}" for name, share in zip(how.names, how.weights, strict=True))
+    return {"networks of the student": f"{how.combine.replace('_', ' ')}: {', '.join(shares)}"}
 
 
 def choices_of(field: Field) -> dict[str, float]:
@@ -66,12 +76,4 @@ def choices_of(field: Field) -> dict[str, float]:
 
 
 def methods_of(recipe: Recipe) -> str:
-    return ", then ".join(method_name(entry.method) for entry in recipe.distill)
-
-
-def method_name(method: object) -> str:
-    if isinstance(method, Mapping):
-        return str(method["use"])
-    if isinstance(method, list):
-        return " + ".join(method_name(one) for one in method)
-    return str(method)
+    return ", then ".join(method_name(entry.method) for entry in recipe.distill) or "none"

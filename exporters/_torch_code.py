@@ -1,0 +1,67 @@
+"""In which words anybody opens a network in PyTorch: one, or several whose answers are combined."""
+
+import json
+
+from kd2deploy.core import Artifact
+from kd2deploy.core.members import Members, members_in, networks_in
+
+ONE = """\
+import torch
+from transformers import {auto}
+
+net = {auto}.from_pretrained({file}).eval()
+
+
+@torch.inference_mode()
+def run(feed):
+    return {"logits": net(**{name: torch.from_numpy(value) for name, value in feed.items()}).logits.numpy()}
+"""
+SEVERAL = """\
+import inspect
+
+import torch
+from transformers import {auto}
+
+names, weights = {names}, torch.tensor({weights})[:, None, None]
+nets = [{auto}.from_pretrained({file}, subfolder=name).eval() for name in names]
+
+
+def given(net, feed):
+    taken = set(inspect.signature(net.forward).parameters)
+    if getattr(net.config, "type_vocab_size", 2) < 2:
+        taken.discard("token_type_ids")
+    return {name: torch.from_numpy(value) for name, value in feed.items() if name in taken}
+
+
+@torch.inference_mode()
+def run(feed):
+    found = torch.stack([net(**given(net, feed)).logits for net in nets])
+    return {"logits": {combined}.numpy()}
+"""
+LOGITS = "(weights * found).sum(0)"
+CLASSES = "(weights * found.softmax(-1)).sum(0).log()"
+LABELS = "torch.logit((weights * found.sigmoid()).sum(0))"
+"""Where probabilities are averaged: of classes that exclude each other, and of labels that do not."""
+
+
+def code_of(artifact: Artifact) -> str:
+    """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder."""
+    how = members_in(artifact.path)
+    if how is None:
+        return ONE
+    filled = {
+        "{names}": repr(list(how.names)),
+        "{weights}": repr(list(how.shares)),
+        "{combined}": combined(how, artifact),
+    }
+    code = SEVERAL
+    for name, value in filled.items():
+        code = code.replace(name, value)
+    return code
+
+
+def combined(how: Members, artifact: Artifact) -> str:
+    if how.combine != "mean_probability":
+        return LOGITS
+    config = json.loads((networks_in(artifact.path)[0] / "config.json").read_text(encoding="utf-8"))
+    return LABELS if config.get("problem_type") == "multi_label_classification" else CLASSES
