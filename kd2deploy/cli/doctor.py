@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,14 @@ from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gf
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table
 
-Check = tuple[bool, str, str]
+State = Literal["ok", "absent", "FAIL"]
+"""`absent` is what is not installed, or has no device here: what needs it cannot run, and nothing is broken."""
+Check = tuple[State, str, str]
+TONES: Mapping[State, str] = {"ok": "pass", "absent": "soft", "FAIL": "fail"}
+NEEDED_FOR: Mapping[LibraryName, str] = {
+    "tensorrt": "to build and run engines on an NVIDIA GPU",
+    "tensorrt_rtx": "for variants with `library` tensorrt_rtx",
+}
 
 
 def machine_facts() -> dict[str, str]:
@@ -38,7 +46,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def runtime_checks() -> list[Check]:
-    """Whether each runtime works, its name, and what was found."""
+    """How each runtime stands, its name, and what was found."""
     checks = (onnxruntime_builds, *provider_checks(), openvino_works, cuda_works, *tensorrt_checks(), nvml_answers)
     return [check() for check in checks]
 
@@ -47,10 +55,7 @@ def print_findings(facts: Mapping[str, str], checks: Sequence[Check]) -> None:
     shown = console()
     rows = tuple((Cell(name), Cell(value)) for name, value in facts.items())
     print_table(Table("This machine", ("", ""), rows), shown)
-    found = tuple(
-        (Cell("ok" if good else "FAIL", tone="pass" if good else "fail"), Cell(name), Cell(said))
-        for good, name, said in checks
-    )
+    found = tuple((Cell(stands, tone=TONES[stands]), Cell(name), Cell(said)) for stands, name, said in checks)
     print_table(Table("Runtimes", ("", "check", "found"), found), shown)
 
 
@@ -61,10 +66,11 @@ def onnxruntime_builds() -> Check:
         remedy = (
             "pip uninstall -y onnxruntime onnxruntime-gpu, then install one extra: kd2deploy[cpu] or kd2deploy[gpu]"
         )
-        return False, "ONNX Runtime", f"both builds are installed and overwrite each other: {remedy}"
+        return "FAIL", "ONNX Runtime", f"both builds are installed and overwrite each other: {remedy}"
     if not found:
-        return True, "ONNX Runtime", "not installed: pip install 'kd2deploy[cpu]' (or [gpu])"
-    return True, "ONNX Runtime", f"{found[0]} {metadata.version(found[0])}"
+        said = "not installed, needed for every onnx variant: pip install 'kd2deploy[cpu]' (or [gpu])"
+        return "absent", "ONNX Runtime", said
+    return "ok", "ONNX Runtime", f"{found[0]} {metadata.version(found[0])}"
 
 
 def provider_checks() -> Iterator[Callable[[], Check]]:
@@ -93,28 +99,32 @@ def provider_works(provider: str) -> Check:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
         answer = session.run(None, {"a": one, "b": one})[0]
     except Exception as error:  # whatever a provider's library raises is the finding
-        return False, provider, " ".join(str(error).split())[:200]
+        return "FAIL", provider, " ".join(str(error).split())[:200]
     active = session.get_providers()[0]
     if active != provider:
-        return True, provider, f"claimed by this build, not usable here: sessions fall back to {active}"
-    return bool(np.array_equal(answer, one)), provider, "active in a created session, right answer"
+        return "absent", provider, f"claimed by this build, not usable here: sessions fall back to {active}"
+    if not np.array_equal(answer, one):
+        return "FAIL", provider, "active in a created session, wrong answer"
+    return "ok", provider, "active in a created session, right answer"
 
 
 def openvino_works() -> Check:
     if importlib.util.find_spec("openvino") is None:
-        return True, "OpenVINO", "not installed: pip install 'kd2deploy[openvino]'"
+        said = "not installed, needed for every openvino variant: pip install 'kd2deploy[openvino]'"
+        return "absent", "OpenVINO", said
     import openvino
 
-    return True, "OpenVINO", f"{metadata.version('openvino')}, devices {', '.join(openvino.Core().available_devices)}"
+    return "ok", "OpenVINO", f"{metadata.version('openvino')}, devices {', '.join(openvino.Core().available_devices)}"
 
 
 def cuda_works() -> Check:
     import torch
 
     if not torch.cuda.is_available():
-        return True, "CUDA in PyTorch", "no device"
+        return "absent", "CUDA in PyTorch", "no device: networks are trained on the processor"
     one = torch.eye(8, device="cuda")
-    return bool((one @ one == one).all()), "CUDA in PyTorch", torch.cuda.get_device_name()
+    right = bool((one @ one == one).all())
+    return "ok" if right else "FAIL", "CUDA in PyTorch", torch.cuda.get_device_name()
 
 
 def tensorrt_checks() -> Iterator[Callable[[], Check]]:
@@ -126,25 +136,30 @@ def tensorrt_works(name: LibraryName) -> Check:
     """Whether the library loads, and may be used: it builds and runs engines where a driver answers, and TensorRT-RTX
     builds them without one too."""
     if importlib.util.find_spec(name) is None:
-        return True, name, f"not installed: {INSTALL[name]}"
+        return "absent", name, f"not installed, needed {NEEDED_FOR[name]}: {INSTALL[name]}"
     try:
         library = load(name)
     except SessionError as error:
-        return False, name, str(error)
+        return "FAIL", name, str(error)
     if driver := driver_version():
-        return True, name, f"{library.version}, driver {driver}"
-    builds = ", builds engines for other devices" if library.builds_without_device else ""
-    return True, name, f"{library.version}, no driver answers: engines do not run here{builds}"
+        return "ok", name, f"{library.version}, driver {driver}"
+    said = f"{library.version}, no driver answers: engines do not run here"
+    if library.builds_without_device:
+        return "ok", name, f"{said}, builds engines for other devices"
+    return "absent", name, said
 
 
 def nvml_answers() -> Check:
     """Whether foreign processes, caps and throttling of a GPU can be seen."""
     if importlib.util.find_spec("pynvml") is None:
-        return True, "NVML", "not installed: pip install nvidia-ml-py (or an extra, kd2deploy[gpu] or [tensorrt])"
+        said = (
+            "not installed, needed to see who else uses a GPU: pip install nvidia-ml-py (in kd2deploy[gpu], [tensorrt])"
+        )
+        return "absent", "NVML", said
     library = nvml()
     if library is None:
-        return True, "NVML", f"nvidia-ml-py {metadata.version('nvidia-ml-py')}, no driver answers"
-    return True, "NVML", f"driver {library.nvmlSystemGetDriverVersion()}, {library.nvmlDeviceGetCount()} devices"
+        return "absent", "NVML", f"nvidia-ml-py {metadata.version('nvidia-ml-py')}, no driver answers"
+    return "ok", "NVML", f"driver {library.nvmlSystemGetDriverVersion()}, {library.nvmlDeviceGetCount()} devices"
 
 
 def installed(name: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from kd2deploy.cli.crash import out_of_memory, written_down
+from kd2deploy.cli.crash import out_of_memory, own_code, written_down
 from kd2deploy.cli.interrupts import INTERRUPTED, TERMINATED, interruption
 from kd2deploy.cli.screen import screen
 from kd2deploy.errors import Fault, Kd2DeployError, RecipeError
@@ -51,8 +51,9 @@ def errors_shown() -> Iterator[None]:
             place = f"{error.filename}: " if error.filename is not None else ""
             tell(USER_ERROR, f"{place}{error.strerror or error}; check the path, its rights and the disk")
             raise typer.Exit(USER_ERROR) from None
-        tell(CRASHED, written_down(error, screen().folder))
-        raise typer.Exit(CRASHED) from None
+        code = USER_ERROR if own_code(error) else CRASHED
+        tell(code, written_down(error, screen().folder))
+        raise typer.Exit(code) from None
 
 
 def tell(code: int, message: str, faults: tuple[Fault, ...] = ()) -> None:

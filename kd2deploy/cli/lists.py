@@ -79,8 +79,10 @@ def doctor() -> None:
     from kd2deploy.cli import doctor as examine
 
     facts, checks = examine.machine_facts(), examine.runtime_checks()
-    works = all(good for good, _, _ in checks)
-    runtimes = [{"name": name, "works": good, "found": said} for good, name, said in checks]
+    works = all(stands != "FAIL" for stands, _, _ in checks)
+    runtimes = [
+        {"name": name, "state": stands, "works": stands == "ok", "found": said} for stands, name, said in checks
+    ]
     found = {"works": works, "machine": facts, "runtimes": runtimes}
     answer(found, lambda: examine.print_findings(facts, checks))
     raise typer.Exit(0 if works else USER_ERROR)

@@ -1,23 +1,26 @@
 """The commented recipe that `init` writes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from kd2deploy.recipe.from_flags import EMPTY, described
+from kd2deploy.networks.configuration import is_body_alone, read_config
+from kd2deploy.recipe.from_flags import EMPTY, described, require_there
 
 
 def written_recipe(
     teacher: str, train: str, eval: str, task: str | None = None, columns: Mapping[str, str | None] = EMPTY
 ) -> str:
-    """A recipe with every common choice in it, and what the others would be. Raises DataError."""
+    """A recipe with every common choice in it, and what the others would be. Raises DataError, RecipeError."""
     block, found = described(train, task, columns)
+    require_there(eval, "--eval")
     source = {"use": "files", "train": train, "eval": eval, **found}
     return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
 task: {flow(block)}           # metric: accuracy by default; labels: [] where the label is a number to be predicted
 data: {flow(source)}
 teacher:
   from: {quoted(teacher)}               # a folder, a hub id where there is a network, or package:MODULE
-  # fine_tune: {{epochs: 3, learning_rate: 2.0e-5, batch: 32}}     # for a teacher that is not trained on this task yet
+  {fine_tune_line(teacher)}
 student:
   plan: {{}}                            # time untrained candidates, train the largest that clears the speed gate
   # shrink: {{layers: 4, hidden: 256}}  # or say the shape
@@ -33,6 +36,17 @@ seeds: [0]                            # several give a spread
 targets: [cpu]                        # `kd2deploy targets` lists them; or name a YAML file
 gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also max_class_drop, p50_ms, p99_ms, max_size_mb
 """
+
+
+FINE_TUNE = "fine_tune: {epochs: 3, learning_rate: 2.0e-5, batch: 32}"
+
+
+def fine_tune_line(teacher: str) -> str:
+    """How the teacher is trained first: written out where it is known to have no head, else as a comment."""
+    folder = Path(teacher).expanduser()
+    if (folder / "config.json").is_file() and is_body_alone(read_config(folder)):
+        return f"{FINE_TUNE}       # it has no trained head for this task yet"
+    return f"# {FINE_TUNE}     # for a teacher that is not trained on this task yet"
 
 
 def flow(block: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@ from typing import Literal
 
 from kd2deploy.core.estimate import Estimate
 
-Baseline = Literal["eager", "same_runtime"]
-"""How what is compared with runs: in eager PyTorch, or exactly as the student is deployed."""
+Baseline = Literal["eager", "same_runtime", "first"]
+"""How what is compared with runs: in eager PyTorch, exactly as the student is deployed, or (`first`, where nothing is
+judged) as the first that was named."""
 
 
 @dataclass(frozen=True)

@@ -104,4 +104,8 @@ def build_task(spec: Mapping[str, Any]) -> Task:
             return found(**known)
     except ValueError as error:
         faults = [Fault("task", one_line(error))]
+    except TypeError as error:  # of a class of one's own: what ours are made with was checked
+        if found.__module__.startswith("kd2deploy."):
+            raise
+        faults = [Fault("task", f"{found.__name__} cannot be made: {one_line(error)}")]
     raise ModelError("; ".join(map(str, faults)))

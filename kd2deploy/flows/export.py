@@ -167,6 +167,7 @@ def known_of_flags(name: str, wanted: Wanted) -> tuple[dict[str, Any], list[str]
     lacking = [FLAGS[key] for key, value in given.items() if value is None]
     if lacking:
         return {}, lacking
+    require_there(given["eval"], FLAGS["eval"])
     unset: dict[str, Any] = {"method": None, "epochs": None, "seeds": None, "gates": {}}
     flags = {**given, **unset, "task": wanted.task, "columns": wanted.columns, "targets": [wanted.target]}
     recipe, _ = recipe_from(None, flags)
@@ -187,6 +188,9 @@ def known_of_bundle(bundle: Bundle, wanted: Wanted) -> tuple[dict[str, Any], lis
     elif recipe.teacher is not None and recipe.teacher.fine_tune is not None:
         lacking.append(FLAGS["teacher"])
     if wanted.train or wanted.data:
+        for key, path in (("train", wanted.train), ("eval", wanted.data)):
+            if path is not None:
+                require_there(path, FLAGS[key])
         own = recipe.data if isinstance(recipe.data, dict) and recipe.data["use"] == "files" else {}
         data = {**own, "use": "files", **set_only({"train": wanted.train, "eval": wanted.data, **wanted.columns})}
         lacking += [FLAGS[key] for key in ("train", "eval") if key not in data]

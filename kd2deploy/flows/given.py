@@ -11,7 +11,7 @@ from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.networks.configuration import read_config
-from kd2deploy.recipe.from_flags import guessed, task_called
+from kd2deploy.recipe.from_flags import guessed, require_there, task_called
 from kd2deploy.stages.job import Model, encoded, model_at
 from kd2deploy.train.checkpoint import locate
 
@@ -77,6 +77,7 @@ def feeds_of(model: Model, target: Target, given: Given, batch: int) -> list[Fee
 
 
 def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> Sequence[Features]:
+    require_there(data, "--data")
     rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")

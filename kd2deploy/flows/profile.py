@@ -1,7 +1,7 @@
 """profile: networks, bundles and exported files timed side by side on a target; nothing is judged."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kd2deploy.core import Target
@@ -18,7 +18,7 @@ from kd2deploy.measure.machine import changed, describe_machine, preflight, stat
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.report import Measurement, Report
+from kd2deploy.report import Measurement, Report, Role
 from kd2deploy.report.pages import write_report
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.job import Model
@@ -33,15 +33,15 @@ def profile_alone(
     target = load_target(target_name, "--target")
     named = {name: one for place in models for name, one in opened(place, given).items()}
     first, baseline = next(iter(named.items()))
-    feeds = feeds_of(baseline[1], target, given, batch=target.workload.batch)
+    feeds = feeds_of(baseline.model, target, given, batch=target.workload.batch)
     before = state()
     checked = preflight(target, before)
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
     protocol = replace(full(), in_flight=target.workload.in_flight)
-    contenders = [reading_its_own(*one, target, given) for one in named.values()]
+    contenders = [reading_its_own(one, target, given) for one in named.values()]
     told = in_hundredths(watcher or Silent(), "timing")
-    timings = race(contenders, baseline[1].task.spec(), target, feeds, protocol, told)
+    timings = race(contenders, baseline.model.task.spec(), target, feeds, protocol, told)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
@@ -54,18 +54,18 @@ def profile_alone(
         contenders=tuple(
             Measurement(
                 name=name,
-                role="teacher" if name == first else "variant",
-                precision=timings[name].describe.get("precision", contender.artifact.precision),
+                role=one.role,
+                precision=timings[name].describe.get("precision", one.contender.artifact.precision),
                 runtime=timings[name].describe.get("runtime", ""),
-                sha256=contender.artifact.sha256,
-                size_mb=contender.artifact.weights_mb,
+                sha256=one.contender.artifact.sha256,
+                size_mb=one.contender.artifact.weights_mb,
                 timing=None if name in failures else timing_shown(timings[name]),
                 note=failures.get(name, ""),
             )
-            for name, (contender, _) in named.items()
+            for name, one in named.items()
         ),
         speedups=tuple(
-            Speedup("eager", shown(speedup(timings[first], timings[name]).interval), f"{first} / {name}")
+            Speedup("first", shown(speedup(timings[first], timings[name]).interval), f"{first} / {name}")
             for name in named
             if name != first and not {first, name} & failures.keys()
         ),
@@ -80,24 +80,33 @@ def profile_alone(
     return report
 
 
-def reading_its_own(contender: Contender, model: Model, target: Target, given: Given) -> Contender:
+@dataclass(frozen=True)
+class Opened:
+    """What was named by its place: the file to time, and the network that it was made of."""
+
+    contender: Contender
+    model: Model
+    role: Role
+
+
+def reading_its_own(one: Opened, target: Target, given: Given) -> Contender:
     """The contender with the same examples as its own network reads them: tokens and inputs may be others."""
-    feeds = feeds_of(model, target, given, batch=target.workload.batch)
-    return replace(contender, task_spec=model.task.spec(), feeds=feeds)
+    feeds = feeds_of(one.model, target, given, batch=target.workload.batch)
+    return replace(one.contender, task_spec=one.model.task.spec(), feeds=feeds)
 
 
-def opened(name: str, given: Given) -> dict[str, tuple[Contender, Model]]:
+def opened(name: str, given: Given) -> dict[str, Opened]:
     """A bundle's deployed file, exported files, or a network as PyTorch runs it, each with its network."""
     if Path(name, MANIFEST).is_file():
         bundle = read_bundle(Path(name))
         model = Model(bundle.folder, bundle.artifact.sha256, bundle.task)
-        return {name: (Contender(name, bundle.artifact, bundle.session), model)}
+        return {name: Opened(Contender(name, bundle.artifact, bundle.session), model, "bundle")}
     if Path(name).exists() and not holds_network(Path(name)) and home_of(Path(name)) is not None:
         found = files_at(Path(name))
         called = {variant: name if len(found) == 1 else f"{name}: {variant}" for variant in found}
         return {
-            called[variant]: (Contender(called[variant], one.artifact, one.session), model)
+            called[variant]: Opened(Contender(called[variant], one.artifact, one.session), model, "exported")
             for variant, (one, model) in found.items()
         }
     model = network(name, given.task, given.reading)
-    return {name: (Contender(name, model.artifact), model)}
+    return {name: Opened(Contender(name, model.artifact), model, "network")}

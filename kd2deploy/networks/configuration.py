@@ -13,6 +13,8 @@ from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.labels import labels_of
 
 ADAPTER = "adapter_config.json"
+PRETRAINED = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel", "ForMaskedImageModeling")
+"""How transformers' classes end that answer no task of ours."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -83,6 +85,12 @@ def config_in(folder: Path) -> Any:
         )
     with quiet(), refused_as(f"{folder / 'config.json'} is no configuration that transformers reads"):
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def is_body_alone(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration says that its network was saved without a head, or with that of its pretraining alone."""
+    saved = config.get("architectures") or []
+    return bool(saved) and all(str(one).endswith(PRETRAINED) for one in saved)
 
 
 @contextmanager

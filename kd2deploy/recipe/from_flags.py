@@ -40,6 +40,7 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     task, columns = described(flags["train"], flags["task"], flags["columns"])
+    require_there(flags["eval"], "--eval")
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
     files = {name: flags.get(name) for name in ("train", "eval", "unlabelled")}
     found: dict[str, Any] = {
@@ -61,6 +62,7 @@ def described(train: str, task: str | None, columns: Mapping[str, str | None]) -
     A task that nobody named is the first whose fields the file has. Labels that are numbers with a fraction ask for a
     regression. Raises RecipeError, DataError.
     """
+    require_there(train, "--train")
     name = task or fitting(Path(train), columns)
     kind = task_called(name)
     found = guessed(kind, Path(train), columns)
@@ -68,6 +70,12 @@ def described(train: str, task: str | None, columns: Mapping[str, str | None]) -
     if fractional(Path(train), found.get("label", "label")):
         block["labels"] = []
     return block, found
+
+
+def require_there(path: str, flag: str) -> None:
+    """Nothing, or RecipeError with the flag where no such file or folder is."""
+    if not Path(path).exists():
+        raise RecipeError([Fault(flag, f"{path} does not exist (looked for in {Path.cwd()}); check the path")])
 
 
 def fitting(train: Path, columns: Mapping[str, str | None]) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kd2deploy.core.parts import Method, Weight, compose
+from kd2deploy.core.parts import Method, Part, Term, View, Weight, compose
+from kd2deploy.core.signatures import refused_calls
 from kd2deploy.core.step import Progress
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.resolve import Use, bind, one_line, short
@@ -63,7 +64,7 @@ def build_method(method: Any, path: str = "method") -> Method:
     for use, weight in uses:
         try:
             name = use.name.rpartition(".")[2]
-            built[name if name not in built else f"{name}{len(built)}"] = (use(), weight)
+            built[name if name not in built else f"{name}{len(built)}"] = (sound(use()), weight)
         except (ValueError, TypeError) as error:
             faults.append(Fault(path, f"{use.name}: {one_line(error)}"))
     if faults:
@@ -85,3 +86,18 @@ def method_name(method: object) -> str:
     if isinstance(method, list):
         return " + ".join(method_name(one) for one in method)
     return str(method)
+
+
+def sound(method: Any) -> Method:
+    """What a builder returned. Raises TypeError where it is no method, or a part cannot be called as it will be."""
+    if not isinstance(method, Method):
+        raise TypeError(f"returned {type(method).__name__}, and a method's builder returns kd2deploy.core.Method")
+    found = [fault for part in method.parts for fault in refused_calls(type(part), kind_of(part))]
+    found += [fault for part in method.parts for fault in refused_calls(type(part), Part)]
+    if found:
+        raise TypeError("; ".join(dict.fromkeys(found)))
+    return method
+
+
+def kind_of(part: Part) -> type[Part]:
+    return Term if isinstance(part, Term) else View

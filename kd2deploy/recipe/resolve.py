@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from kd2deploy.core.arguments import bind_arguments as bind_arguments
 from kd2deploy.core.arguments import grouped
 from kd2deploy.core.arguments import one_line as one_line
+from kd2deploy.core.signatures import refused_calls
 from kd2deploy.core.trust import HOMES, MARK, Kind, files_of, imported, is_ours, lies_in, mark, named_in_file, trust
 from kd2deploy.core.trust import short as short
 from kd2deploy.errors import Fault, RecipeError, TrustError
 from kd2deploy.recipe.yaml_text import parsed, text_of
 
 if TYPE_CHECKING:
+    from kd2deploy.core import Task
     from kd2deploy.core.target import Target
 
 SUPPLIED: Mapping[str, int] = {"converter": 5}
@@ -102,11 +104,20 @@ def misfit(kind: Kind, found: Any) -> str:
     from kd2deploy.core import Artifact, Method, Task
     from kd2deploy.data.tables import Tables
 
-    if getattr(found, MARK, None) == kind:
-        return "" if callable(found) else "is marked, and is not a function"
+    marked = getattr(found, MARK, None) == kind
+    if marked and not callable(found):
+        return "is marked, and is not a function"
+    if marked and kind != "converter":
+        return ""
     if kind == "task":
-        fits = isinstance(found, type) and issubclass(found, Task) and not inspect.isabstract(found)
-        return "" if fits else "is no task: name a subclass of kd2deploy.core.Task"
+        fits = isinstance(found, type) and issubclass(found, Task)
+        return task_misfit(found) if fits else "is no task: name a subclass of kd2deploy.core.Task"
+    if kind == "converter" and not takes_supplied(found):
+        return (
+            f"is called with {SUPPLIED[kind]} arguments (source, task, target, folder, samples), which it does not take"
+        )
+    if marked:
+        return ""
     wanted: type = {"data": Tables, "method": Method, "converter": Artifact}[kind]
     if isinstance(found, type):
         return "" if issubclass(found, wanted) else f"is a class that is no {wanted.__name__}"
@@ -122,6 +133,35 @@ def misfit(kind: Kind, found: Any) -> str:
         f"is not said to be a {kind}, so it was not called: annotate it `-> {wanted.__name__}`, or mark it with "
         f"@kd2deploy.usable_as({kind!r})"
     )
+
+
+def task_misfit(found: "type[Task]") -> str:
+    """Why a user's task cannot be made or called; empty where it can."""
+    from kd2deploy.core import Reader, Task
+
+    if inspect.isabstract(found):
+        return f"lacks {', '.join(sorted(found.__abstractmethods__))}, which every task has"
+    for name in ("name", "reads"):
+        if not hasattr(found, name):
+            return f"does not say its `{name}`"
+    if not (isinstance(found.reads, type) and issubclass(found.reads, Reader)):
+        return "names as `reads` what is no subclass of kd2deploy.core.Reader"
+    taken = inspect.signature(found).parameters.values()
+    if not found.own_target and not any(one.name == "labels" or one.kind is one.VAR_KEYWORD for one in taken):
+        return (
+            "takes no `labels`, which every task is made with: take them, or set `own_target = True` where a row's "
+            "label is something of the task's own"
+        )
+    return "; ".join(refused_calls(found, Task) + refused_calls(found.reads, Reader))
+
+
+def takes_supplied(found: Any) -> bool:
+    """Whether a converter takes the arguments that the program gives."""
+    try:
+        inspect.signature(found).bind_partial(*range(SUPPLIED["converter"]))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 Function = typing.TypeVar("Function", bound=Callable[..., Any])

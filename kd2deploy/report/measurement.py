@@ -11,12 +11,23 @@ SAMPLES_ON_PAGE = 400
 """Enough points for a smooth distribution curve; the raw samples stay in the run's folder."""
 
 Role = Literal[
-    "teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "control", "student", "variant", "link"
+    "teacher",
+    "teacher_same_runtime",
+    "baseline",
+    "baseline_same_runtime",
+    "control",
+    "student",
+    "variant",
+    "link",
+    "network",
+    "bundle",
+    "exported",
 ]
 """`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
 `baseline` and `baseline_same_runtime` are the same of what is compared with where that is not the teacher,
 `control` is the student trained without a teacher, `variant` a way to deploy the student, `link` a file on the way to
-the deployed one that is none itself."""
+the deployed one that is none itself. Where nothing is judged a contender is what was named: a `network`'s folder,
+a `bundle`, or an `exported` file."""
 
 
 @dataclass(frozen=True)

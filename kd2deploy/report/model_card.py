@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+from kd2deploy.core.verdict import Outcome
 from kd2deploy.report.formats import ICONS, metric_unit, moment, size, with_interval
 from kd2deploy.report.front_matter import front_matter, shown_command, without_places
 from kd2deploy.report.markdown import environment, tidy
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables import drop_chain, facts, gates, pairs, speedups
+
+STANDS = {
+    Outcome.PASS: "proven on {}",
+    Outcome.FAIL: "which missed a limit on {}",
+    Outcome.INCONCLUSIVE: "not proven on {}: the measurement is too noisy or too short to tell",
+    Outcome.INVALID: "not proven on {}: the measurement breaks a rule and must not be used",
+}
+"""What a verdict says of the model, in half a sentence."""
 
 
 def model_card(
@@ -49,6 +58,7 @@ def model_card(
             name=name or report.title,
             license=license,
             icons=ICONS,
+            stands=stands(report),
             facts=facts(report),
             measured=pairs(
                 "Of the deployed file, with 95 % intervals",
@@ -69,3 +79,10 @@ def model_card(
     )
     title = name or report.title
     return front_matter(report, name=title, pipeline=pipeline, license=license) + "\n" + tidy(text)
+
+
+def stands(report: Report) -> str:
+    """How the model stands on its target."""
+    where = f"the target {report.target}" if report.target else "the machine it was measured on"
+    words = STANDS[report.verdict.outcome] if report.verdict else "not judged on {}"
+    return words.format(where)

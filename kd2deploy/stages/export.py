@@ -237,6 +237,8 @@ def convert(
             aside = place.with_name(place.name + ".new")
             clear(aside)
             artifact = use(artifact, model.task, target, aside, samples)
+            if not isinstance(artifact, Artifact):
+                raise ConvertError(f"{use.name} returned {type(artifact).__name__}, and a converter returns Artifact")
             inside = artifact.path.relative_to(aside)
             (aside / SIDECAR).write_text(json.dumps({**artifact.to_json(), "path": str(inside)}))
             shutil.rmtree(place, ignore_errors=True)

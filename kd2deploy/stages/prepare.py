@@ -1,10 +1,12 @@
 """prepare: load the data, check it, and split off what is chosen by."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kd2deploy.core import Task
+from kd2deploy.core import Metric, Reader, Task, TaskNetworks
+from kd2deploy.core.signatures import refused_calls
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import prepare as split
 from kd2deploy.data.prepare import with_training_rows
@@ -12,10 +14,13 @@ from kd2deploy.data.splits import Splits
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
-from kd2deploy.recipe.resolve import bind, one_line
+from kd2deploy.recipe.resolve import Use, bind, one_line
 from kd2deploy.run import Run
 from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.stages.job import Job, key_of
+
+PARTS: Mapping[str, type] = {"reader": Reader, "metric": Metric, "networks": TaskNetworks}
+"""What a task is composed of."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     source, faults = bind("data", recipe.data, "data")
     if source is None or faults:
         raise RecipeError(faults)
-    tables: Tables = source()
+    tables = rows_from(source, "data")
     splits = split(
         tables,
         kind,
@@ -39,13 +44,44 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     )
     sizes = len(splits.train), len(splits.validation), len(splits.eval)
     log.info("%s: %d training, %d validation, %d evaluation rows", tables.about, *sizes)
-    try:
-        task = kind(**(arguments if kind.own_target else {**arguments, "labels": list(splits.labels)}))
-    except ValueError as error:
-        raise RecipeError([Fault("task", one_line(error))]) from None
+    task = made(kind, arguments if kind.own_target else {**arguments, "labels": list(splits.labels)})
     if not splits.labels and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):
         raise RecipeError([Fault("gates.max_class_drop", "holds classes to their recall, and this task has none")])
     return task, splits, tables.about
+
+
+def made(kind: type[Task], arguments: Mapping[str, Any]) -> Task:
+    """The task, whose three parts take what they will be called with. Raises RecipeError."""
+    try:
+        task = kind(**arguments)
+        parts = {"reader": task.reader, "metric": task.metric, "networks": task.networks}
+    except ValueError as error:
+        raise RecipeError([Fault("task", one_line(error))]) from None
+    except (TypeError, AttributeError) as error:
+        if kind.__module__.startswith("kd2deploy."):
+            raise
+        raise RecipeError([Fault("task", f"{kind.__name__} cannot be made: {one_line(error)}")]) from None
+    found: list[str] = []
+    for name, base in PARTS.items():
+        part = parts[name]
+        found += refused_calls(type(part), base) if isinstance(part, base) else [misplaced(kind, name, part)]
+    if found:
+        raise RecipeError([Fault("task", fault) for fault in found])
+    return task
+
+
+def misplaced(kind: type[Task], name: str, part: Any) -> str:
+    return f"{kind.__name__}.{name} is {type(part).__name__}, no subclass of kd2deploy.core.{PARTS[name].__name__}"
+
+
+def rows_from(source: Use, path: str) -> Tables:
+    """What a data source returns. Raises RecipeError where that is no Tables."""
+    tables = source()
+    if not isinstance(tables, Tables):
+        raise RecipeError(
+            [Fault(path, f"{source.name} returned {type(tables).__name__}, and a data source returns Tables")]
+        )
+    return tables
 
 
 def begun(recipe: Recipe, run: Run, watcher: Watcher, executor: Executor = IN_ORDER) -> Job:
@@ -68,7 +104,9 @@ def others(recipe: Recipe, splits: Splits) -> dict[str, Splits]:
         source, faults = bind("data", entry.data, f"distill[{at}].data")
         if source is None or faults:
             raise RecipeError(faults)
-        found[key_of(entry.data)] = with_training_rows(splits, source(), kind, arguments, recipe.missing)
+        found[key_of(entry.data)] = with_training_rows(
+            splits, rows_from(source, f"distill[{at}].data"), kind, arguments, recipe.missing
+        )
     return found
 
 

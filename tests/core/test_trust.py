@@ -109,7 +109,7 @@ def test_what_a_thing_is_used_as_is_told_by_its_type_or_its_mark() -> None:
     def rows() -> Tables:
         raise AssertionError("nothing is called")
 
-    def converter(source: Artifact) -> Artifact:
+    def converter(source: Artifact, task: object, target: object, folder: Path, samples: object) -> Artifact:
         return source
 
     assert misfit("data", rows) == misfit("converter", converter) == misfit("method", marked) == ""

@@ -15,7 +15,7 @@ from kd2deploy.flows.files import export_alone
 from kd2deploy.flows.given import Given
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.stop_rule import StopRule
-from kd2deploy.report import Report
+from kd2deploy.report import Report, render_markdown
 
 TEXTS = ["a good film", "the plot was dull", "very slow", "fun"]
 
@@ -56,6 +56,19 @@ def test_each_is_timed_on_its_own_inputs(folder: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_each_is_told_as_what_it_is_and_none_as_a_teacher(folder: Path, exported: Path, tmp_path: Path) -> None:
+    """Nobody named a teacher: pages say network, bundle or exported file, and what the others are divided by."""
+    bundle = small_bundle(tmp_path)
+    file = exported / recalled(exported)["onnx"].artifact.path
+    found = profiled(folder / "distil", bundle, file)
+    assert [one.role for one in found.contenders] == ["network", "bundle", "exported"]
+    page = render_markdown(found)
+    for words in ("a network, eager", "a bundle's deployed file", "an exported file", "the first that was named"):
+        assert words in page
+    assert "teacher" not in page
+    assert "other way to deploy" not in page
+
+
 @pytest.fixture(scope="module")
 def exported(folder: Path) -> Path:
     lines = export_alone(str(folder / "bert"), folder / "out", "cpu", ["onnx", "openvino"], given())
@@ -73,10 +86,10 @@ def test_a_folder_of_exported_files_is_all_of_them(folder: Path, exported: Path)
 
 def test_one_exported_file_is_named_as_export_prints_it(folder: Path, exported: Path) -> None:
     file = exported / recalled(exported)["onnx"].artifact.path
-    ((name, (contender, model)),) = profile.opened(str(file), given()).items()
-    assert (name, contender.artifact.path, model.folder) == (str(file), file, folder / "bert")
-    ((name, (contender, _)),) = profile.opened(str(folder / "distil"), given()).items()
-    assert contender.artifact.path == folder / "distil", "a network's folder stays one, whatever lies beside it"
+    ((name, one),) = profile.opened(str(file), given()).items()
+    assert (name, one.contender.artifact.path, one.model.folder) == (str(file), file, folder / "bert")
+    ((name, one),) = profile.opened(str(folder / "distil"), given()).items()
+    assert one.contender.artifact.path == folder / "distil", "a network's folder stays one, whatever lies beside it"
 
 
 def test_what_was_exported_before_is_remembered(folder: Path, exported: Path) -> None:

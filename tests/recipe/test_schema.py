@@ -1,6 +1,8 @@
 """Recipes: strict, all faults at once, each with its path and a suggestion."""
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +353,41 @@ def test_flags_and_init_tell_a_regression_and_pictures_by_the_data(tmp_path: Pat
     pictures = yaml.safe_load(written_recipe("dir", str(tmp_path / "pets"), str(tmp_path / "pets")))
     assert pictures["task"] == "image_classification"
     Recipe.parse(pictures)
+
+
+@pytest.mark.parametrize(
+    ("saved", "untrained"),
+    [
+        (["BertModel"], True),
+        (["BertForMaskedLM"], True),
+        (["ResNetModel", "BertForPreTraining"], True),
+        (["BertForSequenceClassification"], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_init_trains_a_teacher_first_that_has_no_head(saved: list[str] | None, untrained: bool, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": saved}))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\ngood,1\nbad,0\n")
+    text = written_recipe(str(tmp_path), str(rows), str(rows))
+    assert ("fine_tune" in yaml.safe_load(text)["teacher"]) == untrained
+    assert "fine_tune:" in text, "as a comment elsewhere"
+    assert Recipe.parse(yaml.safe_load(text))
+
+
+def test_a_file_that_is_not_there_is_told_by_its_flag(tmp_path: Path) -> None:
+    """There is no `data` to look under where only flags were given."""
+    there, gone = tmp_path / "rows.csv", str(tmp_path / "nofile.csv")
+    there.write_text("text,label\ngood,1\nbad,0\n")
+    none = dict.fromkeys(("task", "method", "epochs", "targets", "seeds"))
+    for flag, train, judged in (("--train", gone, str(there)), ("--eval", str(there), gone)):
+        flags = {**none, "teacher": "dir", "train": train, "eval": judged, "gates": {}, "columns": {}}
+        for asked in (partial(written_recipe, "dir", train, judged), partial(recipe_from, None, flags)):
+            with pytest.raises(RecipeError, match="does not exist") as caught:
+                asked()
+            assert [fault.path for fault in caught.value.faults] == [flag]
+            assert "`data`" not in str(caught.value)
 
 
 def test_flags_may_hold_the_whole_and_each_class_at_once(tmp_path: Path) -> None:

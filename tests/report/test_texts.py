@@ -183,6 +183,22 @@ def test_the_model_card_holds_the_snippet_the_files_and_the_hash() -> None:
     assert deployed.sha256 in card
 
 
+@pytest.mark.parametrize("outcome", [*Outcome, None])
+def test_the_model_card_says_proven_of_a_pass_alone(outcome: Outcome | None) -> None:
+    report = example(outcome or Outcome.PASS)
+    card = model_card(report if outcome else replace(report, verdict=None), "pass")
+    (first,) = [line for line in card.splitlines() if line.startswith("A distilled model for")]
+    words = {
+        Outcome.PASS: "proven on the target",
+        Outcome.FAIL: "which missed a limit on the target",
+        Outcome.INCONCLUSIVE: "not proven on the target",
+        Outcome.INVALID: "must not be used",
+        None: "not judged on the target",
+    }
+    assert words[outcome] in first
+    assert (", proven" in first) == (outcome is Outcome.PASS)
+
+
 def test_the_model_cards_front_matter_is_what_a_hub_reads() -> None:
     from huggingface_hub import ModelCard
 

@@ -25,6 +25,9 @@ ROLE_COLOR: dict[Role, str] = {
     "student": "var(--student)",
     "variant": "var(--variant)",
     "link": "var(--variant)",
+    "network": "var(--teacher)",
+    "bundle": "var(--student)",
+    "exported": "var(--variant)",
 }
 ROLE_SYMBOL: dict[Role, str] = {
     "teacher": "square",
@@ -35,6 +38,9 @@ ROLE_SYMBOL: dict[Role, str] = {
     "student": "circle",
     "variant": "triangle-up",
     "link": "line-ns",
+    "network": "square",
+    "bundle": "circle",
+    "exported": "triangle-up",
 }
 SEED_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 LONG_AXIS = 2.5

@@ -28,6 +28,9 @@ ROLES: dict[Role, str] = {
     "student": "student",
     "variant": "other way to deploy",
     "link": "on the way to the deployed file",
+    "network": "a network, eager",
+    "bundle": "a bundle's deployed file",
+    "exported": "an exported file",
 }
 
 

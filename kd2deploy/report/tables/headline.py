@@ -27,11 +27,13 @@ def facts(report: Report) -> list[Fact]:
         found.append(Fact(metric, point(shipped.metric, unit, suffix=suffix), under))
     for speedup in sorted(report.speedups, key=lambda one: not one.gates):
         if speedup.ratio.value is not None:
-            against = f"eager PyTorch {who}" if speedup.baseline == "eager" else f"{who} in the same runtime"
+            against = {
+                "eager": f"faster than the eager PyTorch {who}",
+                "same_runtime": f"faster than the {who} in the same runtime",
+                "first": f"faster ({speedup.against})",
+            }[speedup.baseline]
             ends = interval(speedup.ratio, "ratio")
-            found.append(
-                Fact("faster than the " + against, times(speedup.ratio), f"95 % interval {ends}" if ends else "")
-            )
+            found.append(Fact(against, times(speedup.ratio), f"95 % interval {ends}" if ends else ""))
     if shipped and shipped.timing:
         timing = shipped.timing
         tail = f"P99 {point(timing.p99, 'ms')}"

@@ -14,13 +14,18 @@ from kd2deploy.report.tables.table import Cell, Table, told
 def speedups(report: Report) -> Table | None:
     if not report.speedups:
         return None
-    words = {"eager": "eager PyTorch (the setting before)", "same_runtime": "the same runtime and precision"}
+    who = report.compared_with
+    words = {
+        "eager": f"{who} in eager PyTorch (the setting before)",
+        "same_runtime": f"{who} in the same runtime and precision",
+        "first": "the first that was named",
+    }
     return Table(
         caption="How much faster, by median latency",
         head=("Baseline", "Divided by", "Ratio", "95 % interval", "Judged"),
         rows=tuple(
             (
-                Cell(f"{report.compared_with} in {words[one.baseline]}"),
+                Cell(words[one.baseline]),
                 Cell(one.against),
                 Cell(times(one.ratio)),
                 Cell(interval(one.ratio, "ratio") or MISSING),
