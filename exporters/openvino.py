@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Ports, Target, Task, made
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
@@ -99,7 +100,7 @@ class OpenVinoSession:
         active = int(self._model.get_property("INFERENCE_NUM_THREADS"))
         if active != self.threads:
             raise SessionError(
-                f"OpenVINO runs {active} threads, not {self.threads}; set the target's threads to {active}"
+                f"OpenVINO runs {count_of(active, 'thread')}, not {self.threads}; set the target's threads to {active}"
             )
         self.weights = artifact.precision
         self._outputs = [port.name for port in ports.outputs]

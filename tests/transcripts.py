@@ -1,35 +1,27 @@
 """A task of the tests' own: which good and bad words stand in a text, in their order, judged by the share of errors.
 
-Its targets differ in length, lower is better, and it is not what any of the program's own tasks is: all that it needs
-stands in this file.
+Its targets differ in length, lower is better, and it is not what any of the program's own tasks is. All that it needs
+stands in this file, but for its networks: who runs a deployed file need not wait for torch.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from recipes.small_run import BAD, GOOD
-from torch import Tensor, nn
+from recipes.words import BAD, GOOD
 
-from kd2deploy.core import (
-    Batch,
-    Features,
-    Metric,
-    Observation,
-    Port,
-    Reader,
-    Row,
-    Scores,
-    Task,
-    TaskNetworks,
-    mark_of,
-)
-from kd2deploy.networks.folder import arguments_of, network
+from kd2deploy.core import Features, Metric, Port, Reader, Row, Scores, Task, mark_of
 from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import pad_of
+
+if TYPE_CHECKING:
+    from transcript_networks import TranscriptNetworks
+
+    from kd2deploy.core import Batch
 
 Array = np.ndarray[Any, Any]
 SYMBOLS = ("", "+", "-")
@@ -63,6 +55,10 @@ class TranscriptReader(Reader):
     def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         return ("text",)
 
+    @classmethod
+    def target_flaw(cls, label: Any) -> str:
+        return "" if isinstance(label, str) and set(label) <= {"+", "-"} else f"{label!r} is not made of + and -"
+
     def row(self, given: str, other: str | None = None) -> Row:
         return {"text": given, "label": None}
 
@@ -91,58 +87,14 @@ class TranscriptReader(Reader):
         return found
 
     def collate(self, features: Sequence[Features]) -> Batch:
+        import torch
+
         batch = {name: torch.from_numpy(array) for name, array in self.feed(features).items()}
         batch["labels"] = torch.full_like(batch["input_ids"], UNSAID)
         for place, each in enumerate(features):
             batch["labels"][place, : self.length(each)] = torch.tensor(each["labels"])
         batch["index"] = torch.tensor([each["index"] for each in features])
         return batch
-
-
-class TranscriptNetworks(TaskNetworks):
-    auto = "AutoModelForTokenClassification"
-
-    def load(self, folder: Path) -> nn.Module:
-        return network(self.auto, folder)
-
-    def answers(self) -> Mapping[str, Any]:
-        names = dict(enumerate(("none", "good", "bad")))
-        return {"id2label": names, "label2id": {name: place for place, name in names.items()}}
-
-    def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
-        shown = {name: batch[name] for name in batch if name in arguments_of(net) and name != "labels"}
-        seen, mask = net(**shown, output_hidden_states="hidden" in needs), batch["attention_mask"]
-        loss = None
-        if "labels" in batch:
-            weight = torch.tensor([0.2, 1.0, 1.0])  # most positions say nothing
-            logits, labels = seen.logits.flatten(0, 1), batch["labels"].flatten()
-            loss = nn.functional.cross_entropy(logits, labels, weight, ignore_index=UNSAID)
-        return Observation(seen.logits, hidden=tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
-
-    def head(self, net: nn.Module) -> nn.Module:
-        return net.classifier  # type: ignore[return-value]
-
-    def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
-        return "inputs_embeds", net.get_input_embeddings()(batch["input_ids"])  # type: ignore[operator]
-
-    def deployed(self, net: nn.Module) -> nn.Module:
-        return Deployed(net)
-
-    def example(self, net: nn.Module, batch: int, **sizes: int) -> dict[str, Tensor]:
-        drawn = torch.Generator().manual_seed(0)
-        words = torch.randint(5, net.config.vocab_size, (batch, sizes.get("sequence", 8)), generator=drawn)  # type: ignore[union-attr]
-        return {"input_ids": words, "attention_mask": torch.ones_like(words)}
-
-
-class Deployed(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor]:
-        # what is padding says nothing, so that a row answers the same in every batch
-        silent = (1 - attention_mask)[..., None] * torch.tensor([100.0, 0.0, 0.0])
-        return (self.net(input_ids=input_ids, attention_mask=attention_mask).logits + silent,)
 
 
 class ErrorRate(Metric):
@@ -192,12 +144,14 @@ class Transcripts(Task):
 
     @cached_property
     def networks(self) -> TranscriptNetworks:
+        from transcript_networks import TranscriptNetworks
+
         return TranscriptNetworks()
 
     def spec(self) -> dict[str, Any]:
         return {"use": "transcripts.Transcripts"}
 
-    def at(self, folder: Path) -> "Transcripts":
+    def at(self, folder: Path) -> Transcripts:
         return self
 
     def snippet(self, file: str, folder: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kd2deploy.cli.screen import console
 from kd2deploy.core import driver_version, nvml
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters.tensorrt.api import INSTALL, LibraryName, load
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, matmul_gflops
@@ -30,7 +31,7 @@ def machine_facts() -> dict[str, str]:
     """What this machine is and can do; two products and a copy are timed for it."""
     machine = describe_machine()
     return {
-        "processor": f"{machine.cpu}, {machine.cores} cores usable of {machine.cores_in_all}",
+        "processor": f"{machine.cpu}, {count_of(machine.cores, 'core')} usable of {machine.cores_in_all}",
         "instructions": " ".join(machine.isa) or "none of those that speed up inference",
         "memory": f"{machine.memory_gb:.0f} GB",
         "system": f"{machine.system}, Python {machine.python}",
@@ -39,7 +40,7 @@ def machine_facts() -> dict[str, str]:
             for at, gpu in enumerate(machine.gpus)
         },
         "NVIDIA driver": machine.driver or "none",
-        "matrix product": f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {machine.cores} threads",
+        "matrix product": f"{matmul_gflops(seconds=1.0):.0f} GFLOP/s in fp32 on {count_of(machine.cores, 'thread')}",
         "memory copy": f"{copy_gb_per_s(seconds=0.5):.1f} GB/s",
         **machine.packages,
     }
@@ -159,7 +160,11 @@ def nvml_answers() -> Check:
     library = nvml()
     if library is None:
         return "absent", "NVML", f"nvidia-ml-py {metadata.version('nvidia-ml-py')}, no driver answers"
-    return "ok", "NVML", f"driver {library.nvmlSystemGetDriverVersion()}, {library.nvmlDeviceGetCount()} devices"
+    return (
+        "ok",
+        "NVML",
+        f"driver {library.nvmlSystemGetDriverVersion()}, {count_of(library.nvmlDeviceGetCount(), 'device')}",
+    )
 
 
 def installed(name: str) -> bool:

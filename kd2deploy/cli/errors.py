@@ -11,6 +11,7 @@ import typer
 from kd2deploy.cli.crash import out_of_memory, own_code, written_down
 from kd2deploy.cli.interrupts import INTERRUPTED, TERMINATED, interruption
 from kd2deploy.cli.screen import screen
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import Fault, Kd2DeployError, RecipeError
 
 USER_ERROR = 2
@@ -59,7 +60,7 @@ def errors_shown() -> Iterator[None]:
 def tell(code: int, message: str, faults: tuple[Fault, ...] = ()) -> None:
     """The message on stderr; on stdout too where one JSON document is asked for."""
     if faults:
-        typer.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} to mend:", err=True)
+        typer.echo(f"{count_of(len(faults), 'fault')} to mend:", err=True)
         for fault in faults:
             typer.echo(f"  {fault}", err=True)
     else:

@@ -24,6 +24,8 @@ from kd2deploy.stages.export import missing
 from kd2deploy.stages.job import Job
 from kd2deploy.train.checkpoint import locate as locate_network
 
+NO_GATES = "no gates: everything is measured, and nothing is judged by a limit"
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -80,14 +82,15 @@ def overview(recipe: Recipe) -> Overview:
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
     if teacher is not None:
-        trained = f", fine-tuned for {teacher.fine_tune.epochs:g} epochs" if teacher.fine_tune else ""
+        trained = f", fine-tuned for {count_of(teacher.fine_tune.epochs, 'epoch')}" if teacher.fine_tune else ""
         stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
     if recipe.baseline is not None:
         stages["baseline"] = recipe.baseline
     stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"
     stages["distill"] = "\n".join(
-        f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, {entry.settings.epochs:g} epochs, "
-        f"seeds {', '.join(map(str, recipe.seeds))}"
+        f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, "
+        f"{count_of(entry.settings.epochs, 'epoch')}, "
+        f"{'seed' if len(recipe.seeds) == 1 else 'seeds'} {', '.join(map(str, recipe.seeds))}"
         for entry in recipe.distill
     )
     stages["control"] = "the same student, as long, without a teacher" if recipe.control else "none (control: false)"
@@ -99,7 +102,7 @@ def overview(recipe: Recipe) -> Overview:
         said = [f"variants {', '.join(name for name in target.variants if name not in reasons)}"]
         said += [f"left out {name}: {reason}" for name, reason in reasons.items()]
         said += [] if device_is_here(target) else ["no such device is here: a pack is written for it"]
-        said += [f"gates {', '.join(f'{key} {value}' for key, value in limits.items())}"]
+        said += [f"gates {', '.join(f'{key} {value}' for key, value in limits.items())}"] if limits else [NO_GATES]
         stages[f"target {target.name}"] = "\n".join(said)
     if time_needed:
         stages["time"] = "\n".join(time_needed)
@@ -114,8 +117,8 @@ def data_of(recipe: Recipe) -> list[Block]:
 def rows_shown(task: Task, splits: Splits, about: str) -> str:
     free = len(splits.train) - len(splits.labelled)
     without = f" ({len(splits.labelled):,} with a label, {free:,} without)" if free else ""
-    held, judged = len(splits.validation), len(splits.eval)
-    sizes = f"{len(splits.train):,} training{without}, {held:,} validation, {judged:,} evaluation rows"
+    judged = count_of(len(splits.eval), "evaluation row")
+    sizes = f"{len(splits.train):,} training{without}, {len(splits.validation):,} validation, {judged}"
     labels = f"; {count_of(len(splits.labels), 'label')}" if splits.labels else ""
     return f"{about}\n{sizes}{labels}; metric {task.metric.name}"
 

@@ -70,10 +70,11 @@ def apart(value: float, limit: float, unit: Unit) -> int:
     return places
 
 
-def count_of(number: int, one: str, many: str = "") -> str:
-    """`1 seed`, `3 seeds`, `no seeds`."""
+def count_of(number: float, one: str, many: str = "") -> str:
+    """`1 seed`, `3 seeds`, `no seeds`, `0.5 epochs`: all that is counted is told by it."""
     word = one if number == 1 else many or f"{one}s"
-    return f"{number:,} {word}" if number else f"no {word}"
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {word}" if number else f"no {word}"
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -60,6 +60,11 @@ class Reader(ABC):
         """Why the value of one of `fields` cannot be read; empty for one that can."""
         return ""
 
+    @classmethod
+    def target_flaw(cls, label: Any) -> str:
+        """Why a row's label cannot be learnt, for a task with a target of its own; empty for one that can."""
+        return ""
+
     @property
     def limits(self) -> Mapping[str, int]:
         """The largest size of each of the task's dynamic axes that the reader bounds."""

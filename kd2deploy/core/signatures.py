@@ -39,5 +39,9 @@ def takes(own: Callable[..., Any], theirs: Callable[..., Any]) -> bool:
 def shown(function: Callable[..., Any]) -> str:
     """Its arguments by name, `self` left out: `(rows, folder)`."""
     found = inspect.signature(function).parameters.values()
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    return f"({', '.join(stars.get(one.kind, '') + one.name for one in found if one.name != 'self')})"
+    return f"({', '.join(starred(one) for one in found if one.name != 'self')})"
+
+
+def starred(one: inspect.Parameter) -> str:
+    stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
+    return stars + one.name

@@ -9,12 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core.port import TEACHER_PREFIX
+from kd2deploy.errors import TrainError
 
 Batch = dict[str, Tensor]
 """The network's own argument names, plus `index` [B]: the row's place in the training set. Where teacher and student
 read different inputs (two tokenizers), the teacher's stand beside the student's under `teacher.<name>`."""
 
 EMPTY: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class UndeclaredError(TrainError):
+    """A term read what it did not ask for: `need` is missing in its `needs`."""
+
+    def __init__(self, need: str, did: str) -> None:
+        super().__init__(f"{did} without {need!r} in its `needs`; add it there")
+        self.need = need
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ class Step:
 
     def teacher(self, view: str = "clean") -> Observation:
         teacher = self.pairs[view].teacher
-        assert teacher is not None, f"a term reads the teacher in view {view!r} without 'teacher' in its needs"
+        if teacher is None:
+            raise UndeclaredError("teacher", f"reads the teacher in view {view!r}")
         return teacher
 
     def logits(self, view: str = "clean") -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
@@ -108,7 +118,8 @@ class Step:
 
 def counted_logits(seen: Observation) -> Float[Tensor, "N C"]:
     """[B, ..., C] -> [N, C] float32; where there is one answer per position, those outside the mask are left out."""
-    assert seen.logits is not None, "a term reads logits of a task that shows values, without 'logits' in its needs"
+    if seen.logits is None:
+        raise UndeclaredError("logits", "reads scores of classes of a task that shows values")
     return counted(seen, seen.logits)
 
 
@@ -125,7 +136,8 @@ def counted(seen: Observation, answer: Float[Tensor, "B *P C"]) -> Float[Tensor,
 def answer_of(seen: Observation) -> Tensor:
     """Logits, or values where there are none."""
     found = seen.values if seen.logits is None else seen.logits
-    assert found is not None, "a task shows logits or values"
+    if found is None:
+        raise TrainError("a task's networks show `logits` or `values`, and these showed neither; mend `observe`")
     return found
 
 

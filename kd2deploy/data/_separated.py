@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.data._encoding import encoding_of
 from kd2deploy.errors import DataError
 
@@ -225,7 +226,7 @@ def over_lines(file: Lines, width: int, notes: list[str]) -> Iterator[Fields]:
 
 def misfit(path: Path, first: int, last: int, fields: Fields, width: int) -> str:
     where = f"line {first}" if first == last else f"lines {first} to {last}"
-    return f"{path} {where}: {len(fields)} field{'s' if len(fields) > 1 else ''} where the header has {width}"
+    return f"{path} {where}: {count_of(len(fields), 'field')} where the header has {width}"
 
 
 def broken(file: Lines, first: int, last: int, error: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kd2deploy.core import Task
+from kd2deploy.core.figures import count_of
 from kd2deploy.data._columns import columns_in, suggestion
 from kd2deploy.data._labels import (
     check_classes,
@@ -82,7 +83,8 @@ def prepare(
     if several:
         names, kept = with_sets(kept, labels or arguments.get("label_columns"), tables, warnings)
     elif task.own_target:
-        pass  # of another kind, which the task alone knows
+        for split, rows in kept.items():
+            check_targets(rows, task, tables.name(split))
     elif inputs and labels is not None and not labels:
         for split, rows in kept.items():
             kept[split] = with_numbers(rows, tables.name(split))
@@ -182,7 +184,8 @@ def complete(
             also = "; rows without a label belong into `unlabelled`" if field == "label" else ""
             them = "it" if len(lacking) == 1 else "them"
             raise DataError(f"{name}: {places(lacking)} no {field}; fill {them} in or set `missing: drop`{also}")
-        warnings.append(f"{name}: {len(lacking)} rows without {field} were left out")
+        was = "was" if len(lacking) == 1 else "were"
+        warnings.append(f"{name}: {count_of(len(lacking), 'row')} without {field} {was} left out")
         gone = set(lacking)
         found = [row for place, row in enumerate(found) if place not in gone]
         if not found:
@@ -204,6 +207,14 @@ def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], n
         if flaws:
             first = next(iter(flaws.values()))
             raise DataError(f"{name}: {places(list(flaws))} {field} that cannot be read: {first}; mend or remove it")
+
+
+def check_targets(rows: Sequence[Row], task: type[Task], name: str) -> None:
+    """Raises DataError for labels of a task's own kind that it alone can tell to be none."""
+    flaws = {place: flaw for place, row in enumerate(rows) if (flaw := task.reads.target_flaw(row.get("label")))}
+    if flaws:
+        first = next(iter(flaws.values()))
+        raise DataError(f"{name}: {places(list(flaws))} a label that cannot be learnt: {first}; mend or remove it")
 
 
 def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:

@@ -20,7 +20,7 @@ from kd2deploy.flows.files import export_alone
 from kd2deploy.flows.given import Given, columns_of
 from kd2deploy.flows.pack import device_is_here, graph_places, refuse_filled
 from kd2deploy.recipe import Recipe
-from kd2deploy.recipe.from_flags import recipe_from, set_only
+from kd2deploy.recipe.from_flags import recipe_from, require_there, set_only
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Distillation, Report
 from kd2deploy.run import STAGES, Run, readable_os_errors
@@ -167,7 +167,7 @@ def known_of_flags(name: str, wanted: Wanted) -> tuple[dict[str, Any], list[str]
     lacking = [FLAGS[key] for key, value in given.items() if value is None]
     if lacking:
         return {}, lacking
-    require_there(given["eval"], FLAGS["eval"])
+    require_there(str(given["eval"]), FLAGS["eval"])
     unset: dict[str, Any] = {"method": None, "epochs": None, "seeds": None, "gates": {}}
     flags = {**given, **unset, "task": wanted.task, "columns": wanted.columns, "targets": [wanted.target]}
     recipe, _ = recipe_from(None, flags)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import RunError
 from kd2deploy.exporters.bundle import MANIFEST, verify_sums
 
@@ -38,7 +39,7 @@ def push(folder: Path, name: str, *, public: bool = False, dry_run: bool = False
 def listed(folder: Path) -> list[str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     lines = [f"{file.stat().st_size / 1e6:10.3f} MB  {file.relative_to(folder).as_posix()}" for file in files]
-    return [*lines, f"{sum(file.stat().st_size for file in files) / 1e6:10.3f} MB  in {len(files)} files"]
+    return [*lines, f"{sum(file.stat().st_size for file in files) / 1e6:10.3f} MB  in {count_of(len(files), 'file')}"]
 
 
 def warned(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kd2deploy.core import Array, Features, Feed, Row, Session, Target, Task
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, read_feed, write_feed
 from kd2deploy.measure.processes import WorkerProcess
@@ -101,4 +102,6 @@ def by_length(task: Task, features: Sequence[Features], batch: int) -> list[list
 
 def _same_length(features: Sequence[Features], rows: Sequence[Row]) -> None:
     if len(features) != len(rows):
-        raise MeasureError(f"{len(features)} encoded examples cannot be scored against {len(rows)} rows")
+        raise MeasureError(
+            f"{count_of(len(features), 'encoded example')} cannot be scored against {count_of(len(rows), 'row')}"
+        )

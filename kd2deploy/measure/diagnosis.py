@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kd2deploy.core.figures import Unit, as_given, bare, figure, percent
+from kd2deploy.core.figures import Unit, as_given, bare, count_of, figure, percent
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import Machine
 from kd2deploy.measure.statistics import noise
@@ -139,7 +139,7 @@ def threads_wait(case: Case) -> Diagnosis | None:
         return None
     return Diagnosis(
         "threads wait",
-        f"its {case.student.threads} threads are busy {percent(busy)} of the time",
+        f"it keeps {count_of(case.student.threads, 'thread')} busy {percent(busy)} of the time",
         "fewer threads may be as fast: set `threads` in the target, and serve several requests side by side",
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from kd2deploy.core.device_times import DeviceTimes
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.order import ordered, row_of, there_and_back
 from kd2deploy.measure.processes import ended_with_their_workers
@@ -107,7 +108,7 @@ class Heat:
 
     def run(self, folders: Mapping[str, Path], on_progress: OnProgress) -> None:
         place, processes = f"process {self.process + 1} of {self.plan.processes}", self.plan.processes
-        on_progress(f"{place}: {len(self.lanes)} contenders open", self.process / processes)
+        on_progress(f"{place}: {count_of(len(self.lanes), 'contender')} open", self.process / processes)
         self.start(folders)
         begun = self.clock()
         for turn in itertools.count():

@@ -5,11 +5,12 @@ What is found is said and never refused: labels may be noisy, and a teacher may 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from kd2deploy.core import Scores
+from kd2deploy.core.figures import count_of
 
 Array = np.ndarray[Any, Any]
 FAR_BETTER = 0.2
@@ -59,10 +60,13 @@ def best_order(fit: Fit, classes: int) -> Array:
     return np.asarray(order)
 
 
-def label_doubts(train: Fit, judged: Fit, labels: Sequence[str], *, named: bool) -> list[str]:
-    """What a person should know before training, at most one sentence. `named`: the teacher names its own classes."""
+def label_doubts(
+    train: Fit, judged: Fit, labels: Sequence[str], *, named: bool, who: Literal["teacher", "baseline"] = "teacher"
+) -> list[str]:
+    """What a person should know before training, at most one sentence. `who` was asked; `named`: it names its own
+    classes."""
     order = best_order(train, len(labels))
-    of_train = f"{percent(train.agreement)} of {len(train.truth)} training labels"
+    of_train = f"{percent(train.agreement)} of {count_of(len(train.truth), 'training label')}"
     fits_better = min(fit.under(order) - fit.agreement for fit in (train, judged)) > FAR_BETTER
     if fits_better and train.under(order) > train.commonest[1]:
         line = f"`labels: [{', '.join(labels[place] for place in order)}]`"
@@ -72,20 +76,20 @@ def label_doubts(train: Fit, judged: Fit, labels: Sequence[str], *, named: bool)
             else f"write {line} under `task`"
         )
         return [
-            f"the teacher agrees with {of_train}, and with {percent(train.under(order))} if its classes were {line}: "
+            f"the {who} agrees with {of_train}, and with {percent(train.under(order))} if its classes were {line}: "
             f"{remedy}"
         ]
     apart = judged.agreement - train.agreement
     if abs(apart) > OUT_OF_STEP:
         which = "training" if apart > 0 else "evaluation"
         return [
-            f"the teacher agrees with {of_train} and with {percent(judged.agreement)} of {len(judged.truth)} "
-            f"evaluation labels: are rows and labels of the {which} data in step?"
+            f"the {who} agrees with {of_train} and with {percent(judged.agreement)} of "
+            f"{count_of(len(judged.truth), 'evaluation label')}: are rows and labels of the {which} data in step?"
         ]
     common, share = train.commonest
     if train.agreement <= share:
         return [
-            f"the teacher agrees with {of_train}, which is no better than always answering the commonest class "
+            f"the {who} agrees with {of_train}, which is no better than always answering the commonest class "
             f"({labels[common]!r}, {percent(share)}): is it trained on this task, and are its classes in this order?"
         ]
     return []

@@ -16,6 +16,7 @@ import torch
 
 from kd2deploy.core import Target, cpu_quota, driver_version, usable_cores
 from kd2deploy.core.cores import Quota, allowed_cores
+from kd2deploy.core.figures import count_of
 from kd2deploy.measure.neighbours import Used, at_work, in_use
 from kd2deploy.measure.nvidia import device_state
 
@@ -204,7 +205,8 @@ def preflight(target: Target, now: State | None = None) -> Preflight:
     if target.threads > cores:
         said = granted(cpu_quota())
         breaches.append(
-            f"target {target.name} asks for {target.threads} threads and this process may use {cores} cores"
+            f"target {target.name} asks for {count_of(target.threads, 'thread')} and this process may use "
+            f"{count_of(cores, 'core')}"
             f"{f' (its quota is {said})' if said else ''}; "
             "set `threads` to what the deployed machine has, and measure there"
         )

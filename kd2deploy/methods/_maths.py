@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kd2deploy.core import Networks, Sizes
+from kd2deploy.core.figures import count_of
 
 TINY = 1e-8
 """Keeps a norm, a standard deviation or a probability from being exactly zero; far below float32's resolution of 1."""
@@ -150,8 +151,8 @@ def need_equal_classes(nets: Networks, method: str) -> None:
     student = nets.student_sizes
     if teacher.classes != student.classes:
         raise ValueError(
-            f"{method} compares logits: the student has {student.classes} classes and the teacher "
-            f"{teacher.classes}; give the student the teacher's labels, or use hidden or contrastive"
+            f"{method} compares logits: the student has {count_of(student.classes, 'class', 'classes')} and the "
+            f"teacher {teacher.classes}; give the student the teacher's labels, or use hidden or contrastive"
         )
     if teacher.values != student.values:
         raise ValueError(

@@ -144,7 +144,8 @@ def task_misfit(found: "type[Task]") -> str:
     for name in ("name", "reads"):
         if not hasattr(found, name):
             return f"does not say its `{name}`"
-    if not (isinstance(found.reads, type) and issubclass(found.reads, Reader)):
+    reads: Any = found.reads
+    if not (isinstance(reads, type) and issubclass(reads, Reader)):
         return "names as `reads` what is no subclass of kd2deploy.core.Reader"
     taken = inspect.signature(found).parameters.values()
     if not found.own_target and not any(one.name == "labels" or one.kind is one.VAR_KEYWORD for one in taken):
@@ -152,7 +153,7 @@ def task_misfit(found: "type[Task]") -> str:
             "takes no `labels`, which every task is made with: take them, or set `own_target = True` where a row's "
             "label is something of the task's own"
         )
-    return "; ".join(refused_calls(found, Task) + refused_calls(found.reads, Reader))
+    return "; ".join(refused_calls(found, Task) + refused_calls(reads, Reader))
 
 
 def takes_supplied(found: Any) -> bool:

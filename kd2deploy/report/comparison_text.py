@@ -82,7 +82,7 @@ def standings(found: Comparison) -> Table:
                 Cell(seconds(mean(run.setup_s for run in one.runs))),
                 Cell(
                     seconds(mean(run.seconds for run in one.runs)),
-                    under=f"{count(mean(run.steps for run in one.runs))} steps",
+                    under=f"{count_of(round(mean(run.steps for run in one.runs)), 'step')}",
                 ),
             )
             for one in found.standings
@@ -219,7 +219,7 @@ def conclusions(found: Comparison) -> list[str]:
         worse = _named([one.method for one, found_ in zip(group, differences, strict=True) if _is(found_, "worse")])
         verb = "WORSE" if name == NO_TEACHER and worse else "worse"
         said.append(
-            f"Against {name}, of {len(words)} methods: {words.count('better')} better{better}, "
+            f"Against {name}, of {count_of(len(words), 'method')}: {words.count('better')} better{better}, "
             f"{words.count('worse')} {verb}{worse}, {words.count('not told apart')} not distinguishable."
         )
     return said
@@ -243,8 +243,8 @@ def caveats(found: Comparison) -> list[str]:
         "rows, dropout, and the first weights of a method's own heads and generators. All trainings share one teacher "
         f"and one start of the student. So they cover other seeds on {data}, and say nothing of other data, teachers "
         "or students.",
-        f"Each method is judged by itself: among {len(found.methods)} methods without any true difference, about "
-        f"{chance:.1f} would be told apart by chance in each column.",
+        f"Each method is judged by itself: among {count_of(len(found.methods), 'method')} without any true difference, "
+        f"about {chance:.1f} would be told apart by chance in each column.",
         "No method was tuned: all share learning rate, batch and schedule, and have the arguments of their committed "
         "recipe, mostly their papers'. A method may do better with settings of its own.",
         "Set-up is filling the teacher's cache and deriving a generator, charged to each method as if it were the only "
@@ -272,7 +272,7 @@ def about(found: Comparison) -> str:
     """Data, budget, seeds and date in one line."""
     parts = (
         found.data.source,
-        f"{count(found.data.train_rows)} training and {count(found.data.eval_rows)} evaluation rows",
+        f"{count(found.data.train_rows)} training and {count_of(found.data.eval_rows or 0, 'evaluation row')}",
         f"equal {'optimizer steps' if found.budget == 'steps' else 'wall-clock time'}",
         f"seeds {', '.join(map(str, found.seeds))}",
         moment(found.finished or found.started),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.verdict import Outcome
 from kd2deploy.report.formats import ICONS, metric_unit, moment, size, with_interval
 from kd2deploy.report.front_matter import front_matter, shown_command, without_places
@@ -59,6 +60,7 @@ def model_card(
             license=license,
             icons=ICONS,
             stands=stands(report),
+            rows=rows(report),
             facts=facts(report),
             measured=pairs(
                 "Of the deployed file, with 95 % intervals",
@@ -86,3 +88,10 @@ def stands(report: Report) -> str:
     where = f"the target {report.target}" if report.target else "the machine it was measured on"
     words = STANDS[report.verdict.outcome] if report.verdict else "not judged on {}"
     return words.format(where)
+
+
+def rows(report: Report) -> str:
+    """`, 100 training rows, 20 evaluation rows`, as far as they are known."""
+    known = report.data
+    counts = {"training": known.train_rows, "evaluation": known.eval_rows} if known else {}
+    return "".join(f", {count_of(count, f'{what} row')}" for what, count in counts.items() if count is not None)

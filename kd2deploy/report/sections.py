@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kd2deploy.core.figures import percent
+from kd2deploy.core.figures import count_of, percent
 from kd2deploy.report import tables
-from kd2deploy.report.formats import count, interval, metric_unit, moment, point, with_interval
+from kd2deploy.report.formats import interval, metric_unit, moment, point, with_interval
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables import Table
 
@@ -14,8 +14,8 @@ CAPTIONS = {
     "or the lower left where less of the metric is better. The deployed artifact is outlined.",
     "latency": "How long one request takes. Each dot is an order statistic of the timed requests, each box the middle "
     "half of them; a percentile is marked only where enough requests were timed to state it.",
-    "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number above a point is the "
-    "change against the step before. Bars are 95 % intervals.",
+    "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number above a point is what "
+    "the step gained (+) or lost (-): more is better, also where less of the metric is. Bars are 95 % intervals.",
     "distillation": "Each line is one seed: the same network with the same budget, trained without and with the "
     "teacher.",
     "training_score": "The metric on validation rows while training. Colour and sign are the role, the dash the run.",
@@ -135,7 +135,7 @@ def training(report: Report) -> Section:
     return Section(
         "training",
         "Training",
-        intro=f"{runs} training {'run' if runs == 1 else 'runs'}." if runs else "",
+        intro=f"{count_of(runs, 'training run')}." if runs else "",
         notes=_lines(f"Generator: {report.generator}" if report.generator else ""),
         figures=("training_score", "training_losses"),
     )
@@ -182,7 +182,7 @@ def again(report: Report) -> Section:
 def subtitle(report: Report) -> str:
     """The target, one request and the date, in one line."""
     rows = report.data.eval_rows if report.data else None
-    judged = f"{count(rows)} evaluation rows" if rows is not None else ""
+    judged = f"{count_of(rows, 'evaluation row')}" if rows is not None else ""
     finished = moment(report.finished or report.started)
     target = f"target {report.target}" if report.target else ""
     return " · ".join(_lines(target, report.target_about, report.workload, judged, finished))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.report.formats import seconds
 
 START_S = 5.0
@@ -40,20 +41,23 @@ class Pace:
 def training(pace: Pace) -> Part:
     """The same training, once per seed; at most, where it may stop early."""
     steps_s, scored_s = pace.steps * pace.step_s, pace.scores * pace.score_s
-    how = f"{pace.steps:,} steps of {1000 * pace.step_s:.3g} ms, {seconds(scored_s)} of validation"
+    how = f"{count_of(pace.steps, 'step')} of {1000 * pace.step_s:.3g} ms, {seconds(scored_s)} of validation"
     how = f"{pace.runs} seeds, each {how}" if pace.runs > 1 else how
     how += f"; the teacher's answers once, {seconds(pace.setup_s)}" if pace.setup_s else ""
     return Part(pace.name, pace.runs * (steps_s + scored_s) + pace.setup_s, how)
 
 
 def exports(target: str, variants: int) -> Part:
-    return Part(f"export {target}", variants * VARIANT_S, f"{variants} variants, {VARIANT_S:g} s allowed for each")
+    return Part(
+        f"export {target}", variants * VARIANT_S, f"{count_of(variants, 'variant')}, {VARIANT_S:g} s allowed for each"
+    )
 
 
 def measuring(target: str, timed: int, scored: int, cap_s: float, processes: int) -> Part:
     """At most: a contender that settles sooner is timed no longer."""
     starts = timed * processes + scored
-    how = f"at most {timed} contenders of {cap_s:g} s, {starts} processes with {START_S:g} s allowed for each"
+    opened = count_of(starts, "process", "processes")
+    how = f"at most {count_of(timed, 'contender')} of {cap_s:g} s, {opened} with {START_S:g} s allowed for each"
     return Part(f"measure {target}", timed * cap_s + starts * START_S, how)
 
 

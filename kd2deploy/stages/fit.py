@@ -74,10 +74,14 @@ class Rehearsal:
         found = [
             fault
             for at, entry in enumerate(entries)
-            for fault in (cache_fault(self.job, build_method(entry.method), at), *self.training_faults(entry, at))
+            for fault in (self.cache_fault(entry, at), *self.training_faults(entry, at))
             if fault is not None
         ]
         return list(dict.fromkeys(found))
+
+    def cache_fault(self, entry: Distill, at: int) -> Fault | None:
+        """Why the teacher's answers cannot be kept for a training that is to have them kept."""
+        return cache_fault(self.job, build_method(entry.method), at, self.teacher, self.rows_of(entry, True).probe)
 
     def training_faults(self, entry: Distill, at: int) -> Iterator[Fault]:
         """Each of a training's methods by itself, so that one misfit does not hide another."""

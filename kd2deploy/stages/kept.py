@@ -1,6 +1,7 @@
 """What the trainings of a run share: the teacher's answers to its rows, and generators of text made of it."""
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.train.generator import STEPS, MaskedLms
-from kd2deploy.train.teacher_cache import TeacherCache, unfit
+from kd2deploy.train.teacher_cache import TeacherCache, unfit, unfit_answers
+
+log = logging.getLogger(__name__)
 
 CACHED = "cache"
 """The folder of a run where trainings keep what they share."""
@@ -47,12 +50,14 @@ def generators_of(
 def cache_for(
     kept: Kept, method: Method, net: nn.Module, teacher: Model, features: Sequence[Features], epochs: float
 ) -> TeacherCache | None:
-    """The teacher's answers to every row, where the method reads nothing else of it and more than one epoch is run."""
+    """The teacher's answers to every row, where the method reads nothing else of it, they are of one shape for each row
+    and more than one epoch is run."""
     if kept.choice == "off" or (kept.choice == "auto" and epochs <= 1):
         return None
-    reason = unfit(method)
+    reason = unfit(method) or unfit_answers(kept.task, net, features)
     if reason is not None:
         assert kept.choice == "auto", reason  # `cache_fault` refused it before
+        log.info("the teacher's answers are not kept: %s", reason)
         return None
     net.to("cuda" if torch.cuda.is_available() else "cpu")
     return TeacherCache.open_or_fill(
@@ -65,9 +70,14 @@ def cache_for(
     )
 
 
-def cache_fault(job: Job, method: Method, at: int) -> Fault | None:
-    """Why `teacher_cache: on` cannot be had for this training; None where it can, or was not asked for."""
-    reason = unfit(method) if job.recipe.teacher_cache == "on" else None
+def cache_fault(job: Job, method: Method, at: int, net: nn.Module | None, probe: Sequence[Features]) -> Fault | None:
+    """Why `teacher_cache: on` cannot be had for this training; None where it can, or was not asked for.
+
+    `net` is the teacher and `probe` a few rows as it reads them.
+    """
+    if job.recipe.teacher_cache != "on":
+        return None
+    reason = unfit(method) or (unfit_answers(job.task, net, probe) if net is not None and probe else None)
     if reason is None:
         return None
     return Fault("teacher_cache", f"cannot be on for distill[{at}]: {reason}; set it to auto or off")

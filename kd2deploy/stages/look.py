@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kd2deploy.core import Row, Task
 from kd2deploy.errors import DataError
@@ -91,7 +91,8 @@ def readers(job: Job, teacher: Path) -> Iterator[tuple[str, Path]]:
 
 
 def answers_and_labels(job: Job, teacher: Path) -> list[str]:
-    """Doubts whether the teacher's answers fit the labels, where a row has one class of several."""
+    """Doubts whether the answers of the teacher, or of the baseline where there is none, fit the labels; asked where a
+    row has one class of several."""
     task = job.task.at(teacher)
     net = task.networks.load(teacher)
     fits = []
@@ -103,4 +104,5 @@ def answers_and_labels(job: Job, teacher: Path) -> list[str]:
         fits.append(Fit.of(scores))
     names = job.splits.labels
     own = labels_of(read_config(teacher))
-    return label_doubts(fits[0], fits[1], names, named=own == list(names))
+    who: Literal["teacher", "baseline"] = "teacher" if job.recipe.teacher is not None else "baseline"
+    return label_doubts(fits[0], fits[1], names, named=own == list(names), who=who)

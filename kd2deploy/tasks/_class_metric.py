@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Array, Metric, Row, Scores, mark_of
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import DataError
 from kd2deploy.tasks._targets import ClassTarget, ValueTarget
 
@@ -156,7 +157,7 @@ def resolve_metric(metric: str | None, classes: int) -> str:
 def check_outputs(logits: Array, rows: Sequence[Row]) -> None:
     """Raises DataError unless there are finite outputs for every row."""
     if len(logits) != len(rows) or not len(rows):
-        raise DataError(f"{len(logits)} outputs cannot be scored against {len(rows)} rows")
+        raise DataError(f"{count_of(len(logits), 'output')} cannot be scored against {count_of(len(rows), 'row')}")
     if not np.isfinite(logits).all():
         row = rows[int(np.argmin(np.isfinite(logits).all(-1)))].get("index", "?")
         raise DataError(f"the output for row {row} is not finite; the network or its conversion is broken")

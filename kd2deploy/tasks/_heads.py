@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.labels import MULTI, SINGLE, labels_of, score_names
 
@@ -25,7 +26,7 @@ def head_of(net: nn.Module, outputs: int) -> nn.Linear:
     """The last linear layer that is `outputs` wide: the one that makes the logits."""
     found = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == outputs]
     if not found:
-        raise ModelError(f"{type(net).__name__} has no linear layer with {outputs} outputs to be its head")
+        raise ModelError(f"{type(net).__name__} has no linear layer with {count_of(outputs, 'output')} to be its head")
     return found[-1]
 
 
@@ -39,9 +40,10 @@ def check_labels(config: Any, labels: Sequence[str], folder: object, problem_typ
             f"{problem_type}; {REMEDIES[problem_type]}"
         )
     if config.num_labels != wanted:
+        answered = count_of(config.num_labels, "class", "classes")
         raise ModelError(
-            f"{folder} answers {config.num_labels} classes ({', '.join(map(str, config.id2label.values()))}), and the "
-            f"task has {wanted} ({', '.join(labels) or 'regression'}); name the labels in the network's order"
+            f"{folder} answers {answered} ({', '.join(map(str, config.id2label.values()))}), and the task has "
+            f"{wanted} ({', '.join(labels) or 'regression'}); name the labels in the network's order"
         )
 
 

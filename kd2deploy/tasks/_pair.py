@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.labels import labels_of, score_names
@@ -25,8 +26,9 @@ def check_pair(labels: Sequence[str], teacher: Path, student: Path) -> None:
             continue
         if found and len(found) != len(wanted):
             raise ModelError(
-                f"the {who} answers {len(found)} classes ({', '.join(found)}), the task has {len(wanted)} "
-                f"({', '.join(wanted)}); give a {who} fine-tuned on this task, or name its labels under `task`"
+                f"the {who} answers {count_of(len(found), 'class', 'classes')} ({', '.join(found)}), the task has "
+                f"{len(wanted)} ({', '.join(wanted)}); give a {who} fine-tuned on this task, or name its labels under "
+                "`task`"
             )
         if found not in ([], wanted, [f"LABEL_{place}" for place in range(len(found))]):
             raise ModelError(

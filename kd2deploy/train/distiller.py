@@ -25,6 +25,8 @@ from kd2deploy.core import (
     View,
     clean_look,
 )
+from kd2deploy.core.step import UndeclaredError
+from kd2deploy.errors import TrainError
 from kd2deploy.train.teacher_cache import TeacherCache
 
 SEEN = frozenset({"hidden", "attentions", "embedding"})
@@ -87,7 +89,7 @@ class Distiller(nn.Module):
         terms = {name: weighted[name].term for name in weights}
         pairs = {name: self._pair(name, look, terms.values()) for name, look in looks.items()}
         step = Step(batch, pairs, self.progress)
-        values = {name: term(step) for name, term in terms.items()}
+        values = {name: value_of(name, term, step) for name, term in terms.items()}
         loss = zero_leaf(batch) if not values else torch.stack([weights[n] * values[n].float() for n in values]).sum()
         return Outcome(loss, {name: value.detach() for name, value in values.items()}, weights)
 
@@ -126,6 +128,28 @@ class Distiller(nn.Module):
         assert self.teacher is not None
         with torch.no_grad():
             return self.task.networks.observe(self.teacher, without_labels(look.teacher), needs=needs & SEEN)
+
+
+def value_of(name: str, term: Term, step: Step) -> Tensor:
+    """The term's value. Raises TrainError, with its name, where it reads what its `needs` do not name."""
+    who = f"{type(term).__module__.rpartition('.')[2]}: term {name!r} ({type(term).__name__})"
+    try:
+        found = term(step)
+    except UndeclaredError as error:
+        raise TrainError(f"{who} {error}") from None
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        lacking = sorted((SEEN | {"labels"}) - term.needs)
+        if type(term).__module__.startswith("kd2deploy.") or not lacking:
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TrainError(
+            f"{who} failed ({said}); it was shown no {', no '.join(lacking)}, which its `needs` do not name: if it "
+            "reads one of them, add it there"
+        ) from error
+    if not isinstance(found, Tensor):
+        asked = "" if "labels" in term.needs else "; the task's own loss is shown where 'labels' is among its `needs`"
+        raise TrainError(f"{who} returned {type(found).__name__} and no tensor{asked}")
+    return found
 
 
 def zero_leaf(batch: Batch) -> Tensor:

@@ -20,6 +20,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from kd2deploy.core import Features, MaskedLm, Task
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.locks import held
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import network
@@ -102,7 +103,7 @@ class MaskedLms:
         derived = derived_masked_lm(
             self.teacher, self.folder, self.task, self.features, steps=self.steps, cache=self.cache, seed=self.seed
         )
-        self.given[f"derived from the teacher, {derived.steps} steps"] = derived.seconds
+        self.given[f"derived from the teacher, {count_of(derived.steps, 'step')}"] = derived.seconds
         return derived
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task, clean_look
+from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Method, Observation, Task, clean_look
 from kd2deploy.core.locks import held
 from kd2deploy.core.step import answers_positions
 from kd2deploy.errors import TrainError
@@ -32,6 +32,7 @@ LAYOUT = 3
 """Version of the files' layout; part of the key, so that an older cache is never misread."""
 EXTRA = "extras."
 FILLED = "filled.json"
+EACH_POSITION = "the teacher answers every position of a row, and only answers of one shape for each row are kept"
 Array = np.ndarray[Any, Any]
 
 
@@ -48,6 +49,20 @@ def unfit(method: Method) -> str | None:
         if other:
             return f"term {name!r} reads the teacher in view {other[0]!r}, which is another one at every step"
     return None
+
+
+@torch.no_grad()
+def unfit_answers(task: Task, teacher: nn.Module, features: Sequence[Features]) -> str | None:
+    """Why the answers to these rows cannot be kept, whatever the method reads of them; None where they can."""
+    seen = task.networks.observe(teacher, shown_to(task, teacher, features[:1]))
+    return EACH_POSITION if answers_positions(seen) else None
+
+
+def shown_to(task: Task, teacher: nn.Module, features: Sequence[Features]) -> Batch:
+    """The rows as a batch that the teacher reads, where it is, without labels."""
+    device = next(teacher.parameters()).device
+    looked = clean_look(task.reader.collate(features)).teacher
+    return {name: value.to(device) for name, value in looked.items() if name != "labels"}
 
 
 def rows_hash(features: Sequence[Features]) -> str:
@@ -148,7 +163,6 @@ def fill(
     """Write the teacher's answers into `folder`, going on from what is there; complete when it returns."""
     # Longest first: little is padded, and a lack of memory shows in the first batch.
     order = sorted(range(len(features)), key=lambda row: -task.reader.length(features[row]))
-    device = next(teacher.parameters()).device
     teacher.eval()
     counter = folder / FILLED
     before: dict[str, Any] = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "seconds": 0.0}
@@ -159,8 +173,7 @@ def fill(
     arrays = {file.stem: np.load(file, mmap_mode="r+") for file in folder.glob("*.npy")} if done else {}
     while done < len(features):
         rows = order[done : done + batch]
-        looked = clean_look(task.reader.collate([features[row] for row in rows])).teacher
-        shown = {name: value.to(device) for name, value in looked.items() if name != "labels"}
+        shown = shown_to(task, teacher, [features[row] for row in rows])
         answers = answers_of(task.networks.observe(teacher, shown, needs=frozenset({"embedding"})))
         for name, answer in answers.items():
             if name not in arrays:
@@ -193,7 +206,7 @@ def reserved(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
 def answers_of(seen: Observation) -> dict[str, Array]:
     """What is kept of an observation. Raises TrainError where answers are given per position of a padded row."""
     if answers_positions(seen):
-        raise TrainError("a teacher that answers every position cannot be cached; train without the teacher cache")
+        raise TrainError(f"{EACH_POSITION}; train without the teacher cache")
     answers = {"logits": seen.logits, "values": seen.values}
     kept = {name: answer for name, answer in answers.items() if answer is not None}
     kept |= {EXTRA + name: value for name, value in seen.extras.items()}

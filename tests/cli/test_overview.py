@@ -7,7 +7,7 @@ import pytest
 import yaml
 from recipes.small_run import recipe
 
-from kd2deploy.cli.overview import left_out, overview, rows_shown
+from kd2deploy.cli.overview import NO_GATES, left_out, overview, rows_shown
 from kd2deploy.core import Target, Variant
 from kd2deploy.errors import ModelError, RecipeError
 from kd2deploy.recipe import Recipe
@@ -61,6 +61,22 @@ def test_variants_that_cannot_be_made_here_are_named(
         left_out(Target("mine", "", "cpu", {"there": Variant(requires="no_such_runtime")}))
 
 
+def test_limits_are_told_with_their_figures_or_said_to_be_none(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"name": "mine", "about": "", "device": "cpu", "variants": {"here": {}}}))
+    plain = recipe(folder, targets=[str(file)], variants=None, student={"plan": {}})
+    for gates, said in (({}, NO_GATES), ({"max_drop": 0.5}, "gates max_drop 0.5")):
+        told = overview(Recipe.parse({**plain, "gates": gates})).stages["target mine"].splitlines()
+        assert told[-1] == said
+
+
+def test_one_epoch_is_no_epochs(folder: Path) -> None:
+    fine = {"from": str(folder / "encoder"), "fine_tune": {"epochs": 1, "learning_rate": 1e-3}}
+    told = overview(Recipe.parse(recipe(folder, teacher=fine, distill=[{"method": "logit", "epochs": 1}]))).stages
+    assert told["teacher"].endswith("fine-tuned for 1 epoch")
+    assert told["distill"] == "logit, 1 epoch, seed 0"
+
+
 def test_the_whole_time_is_estimated_from_steps_of_the_real_networks(folder: Path) -> None:
     found = recipe(folder, distill=[{"method": "logit", "epochs": 4, "batch": 16}], seeds=[0, 1])
     told = overview(Recipe.parse(found)).stages["time"].splitlines()
@@ -72,7 +88,7 @@ def test_the_whole_time_is_estimated_from_steps_of_the_real_networks(folder: Pat
     assert "2 seeds, each 36 steps of " in told[2]
     assert "the teacher's answers once" in told[2]
     assert "2 seeds, each 36 steps of " in told[3]
-    assert "at most 4 contenders of 6 s, 20 processes" in told[5]
+    assert "at most 4 contenders of 2 s, 20 processes" in told[5]
 
 
 def test_a_plans_trainings_are_said_not_to_be_estimated(folder: Path) -> None:

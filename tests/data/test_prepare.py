@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measure.measured_sessions import Parity
 from PIL import Image
+from transcripts import Transcripts
 
 from kd2deploy.data.prepare import prepare, quotas
 from kd2deploy.data.splits import Splits
@@ -252,3 +253,13 @@ def test_rows_of_other_tasks_pass_unchanged() -> None:
     found = prepared(sounds, sounds[:3], task=Parity)
     assert found.eval[2] == {"audio": "2.wav", "words": "a b", "index": 2}
     assert len(found.train) == 18
+
+
+def test_a_label_of_a_tasks_own_kind_that_is_none_is_told_by_file_and_row() -> None:
+    good = [{"text": "fun", "label": "+"}, {"text": "dull", "label": "-"}]
+    bad = [good[0], {"text": "slow", "label": "-?"}, good[1], {"text": "fun", "label": 3}]
+    for train, judged, name in ((bad, good * 5, "a.csv"), (good * 5, bad, "b.csv")):
+        with pytest.raises(DataError, match=rf"^{name}: rows 2, 4 have a label that cannot be learnt: ") as caught:
+            prepared(train, judged, task=Transcripts, names={"train": "a.csv", "eval": "b.csv"})
+        assert "'-?' is not made of + and -" in str(caught.value)
+    assert len(prepared(good * 5, good, task=Transcripts).eval) == 2

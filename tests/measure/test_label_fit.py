@@ -30,6 +30,16 @@ def test_classes_in_the_order_of_texts_are_found_and_the_line_is_printed() -> No
     assert "and with 9" in said
 
 
+def test_the_baseline_is_named_where_there_is_no_teacher() -> None:
+    moved, constant = fit(0.97), Fit(np.array([0, 1, 1, 1] * 50), np.ones(200, dtype=int))
+    moved = Fit(np.roll(moved.truth, 1), moved.answers)
+    flipped = fit(0.9, order=(1, 0)), fit(0.9, order=(1, 0), seed=1)
+    for train, judged, names in ((*flipped, NAMES[:2]), (moved, fit(0.97, seed=1), NAMES), (constant, constant, NAMES)):
+        (said,) = label_doubts(train, judged, names, named=False, who="baseline")
+        assert said.startswith("the baseline agrees with")
+        assert "teacher" not in said
+
+
 def test_a_teacher_that_names_its_classes_is_told_where_the_names_stand() -> None:
     flipped = (1, 0)
     (said,) = label_doubts(fit(0.9, order=flipped), fit(0.9, order=flipped, seed=1), ["neg", "pos"], named=True)

@@ -63,7 +63,7 @@ def test_a_quiet_machine_passes_and_a_busy_one_is_noted() -> None:
 
 def test_more_threads_than_cores_is_a_breach() -> None:
     (breach,) = preflight(replace(CPU, threads=10_000), QUIET).breaches
-    assert "10000 threads" in breach
+    assert "10,000 threads" in breach
 
 
 def test_a_gpu_that_is_missing_or_held_by_another_is_a_breach() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from recipes.words import BAD, GOOD
 from tiny_models import WORDS, save_encoder
 
-GOOD, BAD = ("good", "fine", "fun"), ("bad", "slow", "dull")
 FILLING = [word for word in WORDS if word not in (*GOOD, *BAD) and not word.startswith("##")]
 
 
@@ -50,7 +50,7 @@ def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
         "distill": [{"method": "logit", "epochs": 4, "learning_rate": 5e-3, "batch": 16, "checkpoint_every": 5}],
         "targets": ["cpu"],
         "variants": ["onnx"],
-        "measurement": {"processes": 3, "cap_s": 6, "block_s": 0.02},
+        "measurement": {"processes": 3, "cap_s": 2, "block_s": 0.02},
         "gates": {"max_drop": 0.5},
     }
     return {**found, **changes}

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes.small_run import BAD, GOOD, recipe
+from recipes.small_run import recipe
+from recipes.words import BAD, GOOD
 from tiny_models import save_encoder
 
 from kd2deploy.errors import RecipeError
@@ -45,7 +46,7 @@ def test_a_run_without_a_teacher_ends_with_a_judged_bundle(tmp_path: Path) -> No
 @pytest.mark.recipe
 def test_speed_and_drop_are_held_against_the_baseline_and_not_the_teacher(tmp_path: Path) -> None:
     baseline = save_encoder(tmp_path / "baseline", labels=LABELS, layers=2, hidden=16, seed=5)
-    spec = recipe(tmp_path, baseline=str(baseline), gates={"max_drop": 0.5, "min_speedup": 0.01})
+    spec = recipe(tmp_path, baseline=str(baseline), gates={"max_drop": 0.5, "min_speedup": 0.01}, control=False)
     (found,) = compress(Recipe.parse(spec), tmp_path / "run")
     by_role = {one.role: one for one in found.report.contenders if one.role != "variant"}
     assert by_role["teacher"].timing is None

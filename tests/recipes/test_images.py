@@ -14,7 +14,7 @@ RECIPE = Path(__file__).parent.parent.parent / "kd2deploy" / "recipes" / "digits
 def test_digits_are_compressed_exported_quantized_measured_and_judged(tmp_path: Path) -> None:
     spec = Recipe.read(RECIPE).spec()
     spec["variants"] = ["onnx", "onnx-int8", "onnx-qdq"]
-    spec["measurement"] = {"cap_s": 4, "block_s": 0.02}
+    spec["measurement"] = {"processes": 3, "cap_s": 2, "block_s": 0.02}
     spec["gates"] = {"max_drop": 0.3}
     (result,) = compress(Recipe.parse(spec), tmp_path / "run")
     report = result.report

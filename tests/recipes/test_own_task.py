@@ -93,14 +93,13 @@ def test_the_verdict_tells_a_rise_as_a_rise(drop: Interval, outcome: Outcome, sa
 
 @pytest.mark.recipe
 def test_a_whole_compression(tmp_path: Path) -> None:
-    given = recipe(tmp_path, task={"use": "transcripts.Transcripts"})
+    given = recipe(tmp_path, task={"use": "transcripts.Transcripts"}, control=False)
     for split, rows, seed in (("train", 160, 0), ("eval", 120, 1)):
         write_rows(tmp_path / f"{split}.csv", rows, seed)
         with (tmp_path / f"{split}.csv").open() as stream:
             texts = [row["sentence"] for row in csv.DictReader(stream)]
         with (tmp_path / f"{split}.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([("sentence", "label"), *((text, transcript(text)) for text in texts)])
-    given["teacher_cache"] = "off"  # of answers of every position
     given["teacher"]["fine_tune"] |= {"epochs": 6}
     given["gates"] = {"max_drop": 0.9, "min_gap_closed": None}
     (result,) = compress(Recipe.parse(given), tmp_path / "run")

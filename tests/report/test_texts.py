@@ -199,6 +199,15 @@ def test_the_model_card_says_proven_of_a_pass_alone(outcome: Outcome | None) -> 
     assert (", proven" in first) == (outcome is Outcome.PASS)
 
 
+def test_signs_in_the_drop_chain_are_told_where_less_is_better() -> None:
+    report = example()
+    assert report.task is not None
+    page = render_html(replace(report, task=replace(report.task, higher_is_better=False)))
+    assert "what the step gained (+) or lost (-)" in page
+    assert "+ is better, - is worse" in page
+    assert "change against the step before" not in page
+
+
 def test_the_model_cards_front_matter_is_what_a_hub_reads() -> None:
     from huggingface_hub import ModelCard
 

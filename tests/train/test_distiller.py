@@ -1,5 +1,6 @@
 """What the distiller runs, and what it leaves alone."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from small_text import small_bert, small_rows, small_task
 from torch import nn
 
-from kd2deploy.core import Look, Method, Progress, TaskLoss, Term, View, Weighted
+from kd2deploy.core import Look, Method, Observation, Progress, TaskLoss, Term, View, Weighted
+from kd2deploy.core.step import counted_answers, counted_logits
+from kd2deploy.errors import TrainError
 from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.tasks._text_networks import TextNetworks
@@ -70,6 +73,43 @@ def distiller(method, task=None, teacher=True, **more):
     if isinstance(task, Watched):
         task.seen.clear()
     return Distiller(task, student, method, net, **more)
+
+
+class Forgets(Term):
+    """Reads what it has not asked for."""
+
+    def __init__(self, read, needs=()):
+        super().__init__()
+        self.read, self.needs = read, frozenset(needs)
+
+    def forward(self, step):
+        return self.read(step)
+
+
+def no_logits(step):
+    return counted_logits(replace(step.student(), logits=None, values=torch.zeros(2, 1))).mean()
+
+
+@pytest.mark.parametrize(
+    ("read", "needs", "said"),
+    [
+        (lambda step: step.teacher().logits.mean(), (), "reads the teacher in view 'clean' without 'teacher' in its"),
+        (no_logits, (), "reads scores of classes of a task that shows values without 'logits' in its `needs`"),
+        (lambda step: step.student().hidden[-1].mean(), (), "IndexError.*shown no attentions, .*no hidden"),
+        (lambda step: step.student().attentions[0].mean(), ("hidden",), "shown no attentions, no embedding, no labels"),
+        (lambda step: step.student().embedding.mean(), (), "AttributeError.*shown .*no embedding"),
+        (lambda step: step.student().loss, (), "returned NoneType and no tensor; .*'labels' is among its `needs`"),
+    ],
+)
+def test_a_term_that_forgot_to_say_what_it_reads_is_told_by_name(read, needs, said):
+    found = distiller(Method(mine=Weighted(Forgets(read, needs))))
+    with pytest.raises(TrainError, match=rf"test_distiller: term 'mine' \(Forgets\) .*{said}"):
+        found(**batch_of())
+
+
+def test_networks_that_show_nothing_are_told():
+    with pytest.raises(TrainError, match="show `logits` or `values`, and these showed neither"):
+        counted_answers(Observation())
 
 
 def test_the_loss_is_the_weighted_sum_of_the_terms():

@@ -11,19 +11,25 @@ import numpy as np
 import pytest
 import torch
 from small_text import small_bert, small_rows, small_task
+from tiny_models import save_encoder
+from transcripts import Transcripts
+from transformers import AutoConfig, BertForTokenClassification
 
 from kd2deploy.core import Look, Method, TaskLoss, View, Weighted
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RunError, TrainError
 from kd2deploy.methods.contrastive import contrastive
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.run import readable_os_errors
+from kd2deploy.stages.job import Model
+from kd2deploy.stages.kept import Kept, cache_for
 from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
-from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit
+from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit, unfit_answers
 
 
 class Other(View):
@@ -182,3 +188,20 @@ def test_a_counter_without_its_arrays_starts_anew(tmp_path):
     (partial / "left.npy").write_bytes(b"")
     again = filled(tmp_path)
     assert set(again.arrays) == {"logits", "embedding"}
+
+
+def test_a_teacher_that_answers_every_position_is_run_where_the_choice_is_free(tmp_path):
+    """`auto` goes on without a cache; only who asked for one is told that it cannot be had."""
+    save_encoder(tmp_path / "teacher", labels=["none", "good", "bad"], layers=1, hidden=16)
+    net = BertForTokenClassification(AutoConfig.from_pretrained(tmp_path / "teacher"))
+    net.save_pretrained(tmp_path / "teacher")
+    task = Transcripts()
+    net = task.networks.load(tmp_path / "teacher")
+    rows = task.reader.encode(
+        [{"text": "a good plot", "label": "+"}, {"text": "dull", "label": "-"}], tmp_path / "teacher"
+    )
+    assert "answers every position" in unfit_answers(task, net, rows)
+    kept = Kept(tmp_path / "cache", "auto", task, Silent())
+    teacher = Model(tmp_path / "teacher", "abc", task)
+    assert cache_for(kept, logit(), net, teacher, rows, epochs=3) is None
+    assert unfit_answers(small_task(), small_bert(), small_rows(2)) is None

@@ -7,6 +7,7 @@ import numpy as np
 
 from kd2deploy.core import Task
 from kd2deploy.core.estimate import Estimate, estimate
+from kd2deploy.core.figures import count_of
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL, Contest, Outing
 from kd2deploy.measure.intervals import Interval
 from kd2deploy.measure.machine import describe_machine
@@ -46,7 +47,10 @@ def drawn_up(
     standings = [standing(job.task, name, plans[name], complete, teacher) for name in complete]
     machine = describe_machine()
     loads = [run.load for one in standings for run in one.runs]
-    busy = f"the load was up to {max(loads):.1f} on {machine.cores} cores: something else ran, and times are not exact"
+    busy = (
+        f"the load was up to {max(loads):.1f} on {count_of(machine.cores, 'core')}: something else ran, and times are "
+        "not exact"
+    )
     free = sum(unlabelled(row) for row in splits.train)
     return Comparison(
         title=f"Distillation methods compared: {job.task.name.replace('_', ' ')}",
@@ -83,9 +87,9 @@ def drawn_up(
 
 def budget_about(contest: Contest) -> str:
     if contest.budget_s is None:
-        return f"{contest.steps:,} optimizer steps each"
+        return f"{count_of(contest.steps, 'optimizer step')} each"
     return (
-        f"the wall-clock time, set-up included, that {BASELINE} takes for {contest.steps:,} steps, "
+        f"the wall-clock time, set-up included, that {BASELINE} takes for {count_of(contest.steps, 'step')}, "
         f"{in_words(contest.budget_s)}"
     )
 
@@ -123,7 +127,7 @@ def standing(
         method=name,
         role="control" if is_control else "baseline" if name == BASELINE else "method",
         trainings=tuple(
-            f"{described(entry)}, {one.steps} steps"
+            f"{described(entry)}, {count_of(one.steps, 'step')}"
             for entry, one in zip(entries, own[0].distilled.trained, strict=True)
         ),
         runs=tuple(

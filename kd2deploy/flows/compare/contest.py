@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Scores
+from kd2deploy.core.figures import count_of
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.machine import state
@@ -98,7 +99,7 @@ def train_all(contest: Contest, plans: Mapping[str, Sequence[Distill]], seed: in
         metric = job.task.metric.name
         job.watcher.say(
             f"{what}seed {seed}, {clock.done}/{len(plans)}  {name}: {metric} {outing.scores.metrics[metric]:.4f}, "
-            f"{outing.steps} steps in {in_words(outing.seconds)}; {clock.left()}"
+            f"{count_of(outing.steps, 'step')} in {in_words(outing.seconds)}; {clock.left()}"
         )
 
 

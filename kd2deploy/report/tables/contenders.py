@@ -1,9 +1,8 @@
 """Accuracy and speed of every artifact, and what stands beside its latency."""
 
 from kd2deploy.core.device_times import DeviceTimes
-from kd2deploy.core.figures import Unit
+from kd2deploy.core.figures import Unit, count_of
 from kd2deploy.report.formats import (
-    count,
     figure,
     interval,
     metric_unit,
@@ -122,7 +121,7 @@ def costs(report: Report) -> Table | None:
                     Cell(size(timing.peak_memory_mb) if timing.peak_memory_mb is not None else ""),
                     Cell(size(timing.peak_device_mb) if timing.peak_device_mb is not None else ""),
                     Cell(
-                        f"{count(timing.samples)} requests",
+                        f"{count_of(timing.samples, 'request')}",
                         under="; ".join(filter(None, (_processes(timing), timing.decision))),
                     ),
                     Cell(timing.includes),
@@ -142,7 +141,7 @@ def _device(times: DeviceTimes | None) -> Cell:
 
 
 def _processes(timing: Latency) -> str:
-    return f"in {timing.processes} processes" if timing.processes else ""
+    return f"in {count_of(timing.processes, 'process', 'processes')}" if timing.processes else ""
 
 
 def _throughput(timing: Latency) -> Cell:

@@ -1,6 +1,6 @@
 """What the run was made of: data, artifacts, stages and the machine."""
 
-from kd2deploy.core.figures import percent
+from kd2deploy.core.figures import count_of, percent
 from kd2deploy.report.formats import (
     MISSING,
     count,
@@ -17,7 +17,7 @@ def data(report: Report) -> Table | None:
     known = report.data
     if known is None:
         return None
-    overlap = None if known.overlap is None else f"{count(known.overlap)} evaluation rows also in the training set"
+    overlap = None if known.overlap is None else f"{count_of(known.overlap, 'evaluation row')} also in the training set"
     values: dict[str, Plain] = {
         "source": known.source,
         "training rows": None if known.train_rows is None else count(known.train_rows),

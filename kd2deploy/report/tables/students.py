@@ -22,7 +22,7 @@ def drop_chain(report: Report) -> Table | None:
     metric = report.task.metric if report.task else "Metric"
     return used(
         Table(
-            caption="Where the drop enters, step by step",
+            caption="Where the drop enters, step by step: + is better, - is worse",
             head=("Step", metric, "Against the step before", *(f"Agreement: {name}" for name in agreements), "sha256"),
             rows=tuple(
                 (

@@ -1,6 +1,7 @@
 """How a report says that its latencies were measured: what another laboratory needs to repeat them."""
 
 from kd2deploy.core import Target
+from kd2deploy.core.figures import count_of
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
@@ -23,6 +24,7 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "rows per request": workload.batch,
         "requests drawn from the evaluation set": workload.inputs,
         "throughput": f"{3 * wanted.block_s:g} s per process, warmed, after the rounds, while the others wait",
-        "warm-up": f"at least {plan.warm_s:g} s and {plan.warm_runs} runs, then {plan.block_warm_s:g} s in every turn",
+        "warm-up": f"at least {plan.warm_s:g} s and {count_of(plan.warm_runs, 'run')}, then {plan.block_warm_s:g} s in "
+        "every turn",
         "min_speedup divides": BASELINES[target.gates.against],
     }
