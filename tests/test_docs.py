@@ -21,6 +21,7 @@ from kd2deploy.recipe import Distill, Measurement, Plan, Recipe, Shrink, Student
 from kd2deploy.recipe.resolve import known, load_target, locate, target_files
 from kd2deploy.stages.fallback import searched
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.shapes import CONVOLUTIONAL, ENCODERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -256,7 +257,22 @@ def test_every_finding_of_the_diagnosis_is_explained() -> None:
     assert [word for word in words if f"| {word} |" not in said] == []
 
 
+def named_in_readme(row: str) -> set[str]:
+    """What a row of the README's table of what is supported names as code."""
+    text = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {row} "))
+    return set(re.findall(r"`([a-z0-9_-]+)`", text))
+
+
 def test_the_targets_that_the_readme_names_are_shipped() -> None:
-    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| Targets "))
-    named = set(re.findall(r"`([a-z0-9-]+)`", row))
-    assert named == set(target_files())
+    assert named_in_readme("Targets") == set(target_files())
+
+
+def test_the_tasks_and_sources_that_the_readme_names_are_all_there_are() -> None:
+    assert named_in_readme("Tasks") == set(known("task"))
+    assert named_in_readme("Data") == set(known("data")) - {"files", "hub", "more"}, "those are told in words"
+
+
+def test_the_families_that_the_readme_names_are_those_that_students_are_cut_from() -> None:
+    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| Networks "))
+    named = row.partition("Students cut out of the teacher: ")[2].partition(". ")[0]
+    assert {name.lower() for name in named.split(", ")} == ENCODERS | CONVOLUTIONAL

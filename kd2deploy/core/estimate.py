@@ -9,7 +9,8 @@ VAGUE = 10.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval. `value` None means that it cannot be stated; `note` then says why."""
+    """A figure with its 95 % interval. `value` None means that it cannot be stated, and `note` says why; of a value
+    without any interval it says why that is so."""
 
     value: float | None
     low: float | None = None
@@ -17,8 +18,14 @@ class Estimate:
     note: str = ""
 
 
+TOO_FEW = "too few for an interval"
+
+
 def estimate(value: float | None, low: float | None = None, high: float | None = None, note: str = "") -> Estimate:
-    """An Estimate with what is not finite left out: an endless interval loses its end, a NaN becomes "not finite"."""
+    """An Estimate with what is not finite left out: an endless interval loses its end, a NaN becomes "not finite", and
+    where both ends are endless that is said."""
+    if low is not None and high is not None and not math.isfinite(low) and not math.isfinite(high):
+        note = note or TOO_FEW
     low, high = (None if end is None or not math.isfinite(end) else float(end) for end in (low, high))
     if value is not None and not math.isfinite(value):
         return Estimate(None, low, high, note or "not finite")

@@ -1,5 +1,6 @@
 """A model folder's weight files: whole safetensors in full precision, under the network's own names, and finite."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kd2deploy.core.members import networks_in
 from kd2deploy.core.reading import inside, object_of
 from kd2deploy.errors import ModelError
 
@@ -24,6 +26,10 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
 INTEGERS = frozenset({"U8", "I8", "F8_E4M3", "F8_E5M2", "F4"})
 """Types, as safetensors names them, that whole weights are rounded to."""
 
+LEARNT = frozenset({"F64", "F32", "F16", "BF16"})
+STATISTICS = (".running_mean", ".running_var")
+"""What a normalization keeps of the batches that it has seen."""
+
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the weights: one, or the shards that the index names."""
@@ -38,6 +44,22 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} holds {pickles[0]} but no safetensors, and only safetensors are loaded; {REMEDY_PICKLE}"
         )
     raise ModelError(f"{folder} holds no model.safetensors; save the model there with save_pretrained")
+
+
+def parameters_of(folder: Path) -> int:
+    """The elements of all weights that are learnt, of every member where a folder holds several networks, by the headers
+    of the files alone: no network is built. A table of
+    integers and a normalization's running statistics are stored beside them, and are buffers."""
+    from safetensors import safe_open
+
+    count = 0
+    for file in (file for place in networks_in(folder) for file in weight_files(place)):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
+                found = opened.get_slice(name)
+                if found.get_dtype() in LEARNT and not name.endswith(STATISTICS):
+                    count += math.prod(found.get_shape())
+    return count
 
 
 def shards_of(index: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from kd2deploy.report import comparison_text as text
 from kd2deploy.report import html, markdown
 from kd2deploy.report.comparison import Comparison
 from kd2deploy.report.comparison_plot import CAPTION, render_svg, title
+from kd2deploy.report.tables import comparison as tables
 from kd2deploy.report.terminal import print_table, print_text
 
 
@@ -20,11 +21,11 @@ def render_comparison_html(found: Comparison) -> str:
         .render(
             found=found,
             about=text.about(found),
-            facts=text.facts(found),
+            facts=tables.facts(found),
             conclusions=text.conclusions(found),
             caveats=text.caveats(found),
-            standings=text.standings(found),
-            folded=text.folded(found),
+            standings=tables.standings(found),
+            folded=tables.folded(found),
             plot=render_svg(found),
             plot_title=title(found),
             caption=CAPTION,
@@ -43,8 +44,8 @@ def render_comparison_markdown(found: Comparison, plot: str = "") -> str:
             about=text.about(found),
             conclusions=text.conclusions(found),
             caveats=text.caveats(found),
-            standings=text.standings(found),
-            folded=text.folded(found),
+            standings=tables.standings(found),
+            folded=tables.folded(found),
             plot=markdown.Verbatim(plot),
             plot_title=title(found),
         )
@@ -54,7 +55,7 @@ def render_comparison_markdown(found: Comparison, plot: str = "") -> str:
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
     """The table and what it says; the caveats stand in the pages."""
     console = console or Console()
-    print_table(text.standings(found), console)
+    print_table(tables.standings(found), console)
     for line in (*text.conclusions(found), *found.warnings):
         print_text(f"- {line}", console)
     for name, reason in found.left_out.items():

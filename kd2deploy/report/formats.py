@@ -40,6 +40,13 @@ def interval(known: Estimate | None, unit: Unit, *, signed: bool = False, places
     return ends(scale, low, high, unit, signed, places)
 
 
+def interval_or_why(known: Estimate | None, unit: Unit, *, signed: bool = False) -> str:
+    """The 95 % interval, or why a value has none; empty where there is no value."""
+    if known is None or known.value is None:
+        return interval(known, unit, signed=signed)
+    return interval(known, unit, signed=signed) or known.note
+
+
 def times(ratio: Estimate) -> str:
     """How many times faster; its ends where the interval is so wide that its middle says nothing: `147x to 16,485x`."""
     if not is_vague(ratio.low, ratio.high) or ratio.low is None:
@@ -50,9 +57,10 @@ def times(ratio: Estimate) -> str:
 
 
 def with_interval(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool = False) -> str:
-    """An estimate and its interval: `12.3 ms [12.1, 12.6]`."""
-    ends = interval(known, unit, signed=signed)
-    return point(known, unit, suffix=suffix, signed=signed) + (f" {ends}" if ends else "")
+    """An estimate and its interval: `12.3 ms [12.1, 12.6]`, or why it has none: `12.3 ms (too few for an interval)`."""
+    ends = interval_or_why(known, unit, signed=signed)
+    shown = ends if not ends or ends.startswith("[") else f"({ends})"
+    return point(known, unit, suffix=suffix, signed=signed) + (f" {shown}" if shown else "")
 
 
 def metric_unit(task: TaskInfo | None) -> tuple[Unit, Unit, str]:

@@ -175,7 +175,7 @@ def weigh(
         return Candidate(name, facts, parameters, verdict="rejected", reason=failure)
     ratio = speedup(timings["teacher"], timings[name]).interval
     typical = float(np.median(timings[name].samples_ms))
-    latency = estimate(typical)
+    latency = estimate(typical, note="timed quickly in one process: no interval")
     predicted = estimate(ratio.estimate, ratio.low, ratio.high)
     gate, limits = target.gates.min_speedup, [at for at in (target.gates.p50_ms, target.gates.p99_ms) if at is not None]
     needed = gate * wanted.margin if gate is not None else None

@@ -1,14 +1,12 @@
 """Our settings in the Trainer's words, and what is refused before anything runs."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from transformers import TrainingArguments
-from transformers.utils import logging as transformers_logging
 
 from kd2deploy.core import Features, Method, TaskLoss
 from kd2deploy.train.distiller import keeps_state
@@ -93,17 +91,3 @@ def refuse_misfits(
         raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
     if inner and arguments.world_size > 1:
         raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' messages and progress bars, which are set for the whole library: put them back."""
-    logging: Any = transformers_logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

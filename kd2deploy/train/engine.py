@@ -22,7 +22,8 @@ from transformers.trainer_callback import PrinterCallback
 
 from kd2deploy.core import Progress
 from kd2deploy.errors import TrainError
-from kd2deploy.train.arguments import counts, quiet_transformers, refuse_misfits, training_arguments
+from kd2deploy.networks.configuration import quiet
+from kd2deploy.train.arguments import counts, refuse_misfits, training_arguments
 from kd2deploy.train.distiller import TERM, same_attention
 from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
@@ -78,7 +79,7 @@ def distill(
     student, method = training.student, training.method
     training = replace(training, settings=resolved(training.settings, device))
     settings = training.settings
-    with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
+    with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, folder, training.seed, method, device, training.size)
         refuse_misfits(method, settings, arguments, score is not None, training.features)
         run = identity(settings, training.seed, method, training.size, arguments.world_size)
@@ -103,7 +104,7 @@ def require_fit(training: Training) -> None:
     Torch's generators are left as they were. Raises ValueError where `distill` would refuse to start.
     """
     settings, student, method = resolved(training.settings), training.student, training.method
-    with quiet_transformers(), same_attention(student), fake_quantized(student, settings.quantize):
+    with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, Path(), 0, method, None, training.size)
         refuse_misfits(method, settings, arguments, True, training.features)
         with torch.random.fork_rng(devices=[]):

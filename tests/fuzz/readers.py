@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from kd2deploy.data.prepare import prepare
 from kd2deploy.data.splits import read_rows
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
+from kd2deploy.flows.exported import EXPORTED, files_at, remember
 from kd2deploy.flows.pack import FORMAT, manifest_of
 from kd2deploy.networks.configuration import config_in
 from kd2deploy.networks.folder import check_folder
@@ -31,6 +32,8 @@ from kd2deploy.recipe.from_flags import guessed, task_called
 from kd2deploy.recipe.resolve import load_target, target_files
 from kd2deploy.report import Report
 from kd2deploy.run import Run
+from kd2deploy.stages.export import Exported
+from kd2deploy.stages.job import model_at
 from kd2deploy.tasks._images import opened, unreadable
 from kd2deploy.train.checkpoint import locate
 
@@ -59,6 +62,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     return {
         **of_texts(folder),
         **of_bundles(folder, bundle),
+        **of_exports(folder, bundle),
         **of_networks(folder, network),
         **of_tables(folder),
         **of_pictures(folder),
@@ -162,6 +166,20 @@ def of_bundles(folder: Path, bundle: Path) -> dict[str, Subject]:
         "pack.json": Subject(json.dumps(pack).encode(), "json", read_pack_manifest),
         "pack's rows": Subject(rows.encode(), "lines", read_pack_rows),
     }
+
+
+def of_exports(folder: Path, bundle: Path) -> dict[str, Subject]:
+    """What a folder of exported files remembers of them."""
+    home, found = folder / "exported", read_bundle(bundle)
+    place = home / found.artifact.path.name
+    shutil.copytree(found.artifact.path, place)
+    remember(home, model_at(folder / "encoder", TASK), [Exported("torch", (), replace(found.artifact, path=place))])
+
+    def read_exports(data: bytes) -> object:
+        written(home / EXPORTED, data)
+        return files_at(home)
+
+    return {EXPORTED: Subject((home / EXPORTED).read_bytes(), "json", read_exports)}
 
 
 def of_networks(folder: Path, network: Path) -> dict[str, Subject]:

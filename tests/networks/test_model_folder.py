@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import save_encoder
+from tiny_models import save_encoder, save_image_net
 
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.folder import check_folder, network
 from kd2deploy.networks.tokenizer import tokenizer
+from kd2deploy.networks.weights import parameters_of
 
 AUTO = "AutoModelForSequenceClassification"
 
@@ -138,3 +139,23 @@ def test_weights_that_are_not_finite_are_refused_by_name(value: float, tmp_path:
     net.save_pretrained(tmp_path)  # type: ignore[operator]
     with pytest.raises(ModelError, match=r"NaN or infinity in 1 of its weights \(classifier\.weight\)"):
         network(AUTO, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "family", ["bert", "distilbert", "deberta-v2", "modernbert", "electra", "vit", "resnet", "convnext", "mobilenet_v2"]
+)
+def test_parameters_are_counted_by_the_headers_as_the_network_has_them(family: str, tmp_path: Path) -> None:
+    """Tied weights are stored once; running statistics and tables of integers are no parameters."""
+    image = family in ("vit", "resnet", "convnext", "mobilenet_v2")
+    (save_image_net if image else save_encoder)(tmp_path, family)
+    net = network("AutoModelForImageClassification" if image else AUTO, tmp_path)
+    assert parameters_of(tmp_path) == sum(weight.numel() for weight in net.parameters())
+
+
+def test_parameters_in_shards_are_counted_once(tmp_path: Path) -> None:
+    whole = network(AUTO, save_encoder(tmp_path / "whole"))
+    whole.save_pretrained(tmp_path / "shards", max_shard_size="20KB")  # type: ignore[operator]
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    save_encoder(tmp_path / "shards" / "old")
+    (tmp_path / "shards" / "old" / "model.safetensors").rename(tmp_path / "shards" / "adapter.safetensors")
+    assert parameters_of(tmp_path / "shards") == parameters_of(tmp_path / "whole")

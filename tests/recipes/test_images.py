@@ -16,6 +16,8 @@ def test_digits_are_compressed_exported_quantized_measured_and_judged(tmp_path: 
     spec["variants"] = ["onnx", "onnx-int8", "onnx-qdq"]
     spec["measurement"] = {"processes": 3, "cap_s": 2, "block_s": 0.02}
     spec["gates"] = {"max_drop": 0.3}
+    spec["control"] = False
+    spec["teacher"]["fine_tune"]["epochs"], spec["distill"][0]["epochs"] = 6, 5
     (result,) = compress(Recipe.parse(spec), tmp_path / "run")
     report = result.report
     assert report.verdict is not None

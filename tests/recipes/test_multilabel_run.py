@@ -48,6 +48,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
             "text": "sentence",
         },
         "variants": ["onnx", "onnx-int8"],
+        "control": False,
     }
     whole = recipe(folder, **changes)
     whole["teacher"]["fine_tune"] |= {"epochs": 12, "learning_rate": 2e-3}

@@ -18,7 +18,8 @@ from kd2deploy.report.comparison_pages import (
     write_comparison,
 )
 from kd2deploy.report.comparison_plot import Axis, laid_out, render_svg
-from kd2deploy.report.comparison_text import caveats, conclusions, standings, trainings
+from kd2deploy.report.comparison_text import caveats, conclusions
+from kd2deploy.report.tables.comparison import standings, trainings
 from tests.report.example import example
 
 

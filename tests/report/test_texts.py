@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import re
 from dataclasses import replace
 
@@ -12,8 +13,10 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from kd2deploy.core.device_times import DeviceTimes
-from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.estimate import Estimate, needs
 from kd2deploy.core.verdict import Outcome, Verdict
+from kd2deploy.measure.intervals import Interval
+from kd2deploy.measure.intervals import shown as shown_figure
 from kd2deploy.report import (
     UNSTEADY,
     ArtifactRecord,
@@ -26,10 +29,12 @@ from kd2deploy.report import (
     render_html,
     render_markdown,
 )
+from kd2deploy.report.formats import with_interval
 from kd2deploy.report.markdown import escaped, fenced
 from kd2deploy.report.notebook import notebook_html
 from kd2deploy.report.sections import sections
 from kd2deploy.report.tables import contenders, costs, facts, lineage
+from kd2deploy.report.tables.table import Cell, told
 from tests.report.example import HOSTILE, example, profile_alone
 
 GITHUB = MarkdownIt("gfm-like", {"linkify": False})
@@ -197,6 +202,22 @@ def test_the_model_card_says_proven_of_a_pass_alone(outcome: Outcome | None) -> 
     }
     assert words[outcome] in first
     assert (", proven" in first) == (outcome is Outcome.PASS)
+
+
+def test_a_figure_without_an_interval_says_why() -> None:
+    few = shown_figure(Interval(12.3, -math.inf, math.inf))
+    assert with_interval(few, "ms") == "12.3 ms (too few for an interval)"
+    assert told(few, "ms") == Cell("12.3 ms", under="too few for an interval")
+    half = shown_figure(Interval(12.3, 12.1, math.inf))
+    assert told(half, "ms").under == "[12.1, ..]"
+    assert told(None, "ms") == Cell("n/a")
+    assert told(needs(662), "ms") == Cell("n/a (needs 662)")
+    report = example()
+    first, *others = report.contenders
+    assert first.timing is not None
+    changed = replace(report, contenders=(replace(first, timing=replace(first.timing, median=few)), *others))
+    for text in (render_html(changed), render_markdown(changed), printed(changed, 200)):
+        assert "too few for an interval" in text
 
 
 def test_signs_in_the_drop_chain_are_told_where_less_is_better() -> None:

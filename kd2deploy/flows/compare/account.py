@@ -18,12 +18,12 @@ from kd2deploy.measure.over_seeds import (
     ratio_over_seeds,
     score_over_seeds,
 )
+from kd2deploy.networks.weights import parameters_of
 from kd2deploy.recipe import Distill
 from kd2deploy.report.comparison import Budget, Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.run import versions
 from kd2deploy.stages.distill import unlabelled
-from kd2deploy.stages.job import Model
 from kd2deploy.stages.telling import data_of
 
 SEED = 0
@@ -60,7 +60,7 @@ def drawn_up(
         task=job.task_info,
         data=data_of(job, {"labelled training rows": len(splits.train) - free, "unlabelled training rows": free}),
         teacher=teacher,
-        sizes={"teacher": parameters(contest.teacher), "student": parameters(contest.start)},
+        sizes={"teacher": parameters_of(contest.teacher.folder), "student": parameters_of(contest.start.folder)},
         standings=tuple(sorted(standings, key=lambda one: -job.task.metric.worth(one.mean.value or 0.0))),
         seeds=tuple(seeds),
         seeds_wanted=tuple(wanted),
@@ -104,10 +104,6 @@ def off_budget(standings: Sequence[Standing], budget_s: float | None) -> list[st
         for name, seconds in spent.items()
         if abs(seconds / budget_s - 1) > OFF_BUDGET
     ]
-
-
-def parameters(model: Model) -> int:
-    return sum(weight.numel() for weight in model.task.networks.load(model.folder).parameters())
 
 
 def standing(

@@ -4,7 +4,7 @@ from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.core.figures import Unit, count_of
 from kd2deploy.report.formats import (
     figure,
-    interval,
+    interval_or_why,
     metric_unit,
     ms,
     parameters,
@@ -149,7 +149,9 @@ def _throughput(timing: Latency) -> Cell:
     if known is None:
         return Cell("")
     batch = f"batch {timing.throughput_batch}" if timing.throughput_batch else ""
-    return Cell(point(known, "number", suffix="/s"), under=" ".join(filter(None, (batch, interval(known, "number")))))
+    return Cell(
+        point(known, "number", suffix="/s"), under=" ".join(filter(None, (batch, interval_or_why(known, "number"))))
+    )
 
 
 def sessions(report: Report) -> Table | None:

@@ -6,6 +6,7 @@ from kd2deploy.report.formats import (
     MISSING,
     figure,
     interval,
+    interval_or_why,
     metric_unit,
     outcome,
     point,
@@ -68,6 +69,6 @@ def _gate(report: Report, gate: GateResult) -> tuple[Cell, ...]:
         Cell(outcome(gate.outcome), tone=gate.outcome.lower()),
         Cell(f"{bound} {figure(gate.limit, gate.unit, suffix=suffix)}"),
         Cell(times(gate.estimate) if gate.unit == "ratio" else point(gate.estimate, gate.unit, suffix=suffix)),
-        Cell(interval(gate.estimate, gate.unit) or MISSING),
+        Cell(interval_or_why(gate.estimate, gate.unit) or MISSING),
         Cell(gate.sentence),
     )

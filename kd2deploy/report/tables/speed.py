@@ -3,7 +3,7 @@
 from kd2deploy.report.formats import (
     MISSING,
     count,
-    interval,
+    interval_or_why,
     ms,
     times,
 )
@@ -28,7 +28,7 @@ def speedups(report: Report) -> Table | None:
                 Cell(words[one.baseline]),
                 Cell(one.against),
                 Cell(times(one.ratio)),
-                Cell(interval(one.ratio, "ratio") or MISSING),
+                Cell(interval_or_why(one.ratio, "ratio") or MISSING),
                 Cell("by min_speedup" if one.gates else "shown only"),
             )
             for one in report.speedups

@@ -7,7 +7,7 @@ from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.figures import Unit
 from kd2deploy.report.formats import (
     MISSING,
-    interval,
+    interval_or_why,
     point,
 )
 from kd2deploy.report.origin import Plain
@@ -46,9 +46,8 @@ class Fact:
 
 
 def told(known: Estimate | None, unit: Unit, suffix: str = "", signed: bool = False) -> Cell:
-    return Cell(
-        point(known, unit, suffix=suffix, signed=signed), under=interval(known, unit, signed=signed) if known else ""
-    )
+    """A figure with its interval in smaller print, or why it has none."""
+    return Cell(point(known, unit, suffix=suffix, signed=signed), under=interval_or_why(known, unit, signed=signed))
 
 
 def used(table: Table) -> Table:

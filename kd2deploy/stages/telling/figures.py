@@ -9,10 +9,10 @@ from kd2deploy.measure.latency import latency_percentile, throughput
 from kd2deploy.measure.paired import bootstrap, headline_at, share_of
 from kd2deploy.measure.statistics import noise
 from kd2deploy.measure.timing import Timing
+from kd2deploy.networks.weights import parameters_of
 from kd2deploy.report import Latency, Measurement, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
-from kd2deploy.stages.sizes import parameters_of
 
 
 def contenders(task: Task, field: Field) -> tuple[Measurement, ...]:
