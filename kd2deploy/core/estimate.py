@@ -24,12 +24,13 @@ TOO_FEW = "too few for an interval"
 def estimate(value: float | None, low: float | None = None, high: float | None = None, note: str = "") -> Estimate:
     """An Estimate with what is not finite left out: an endless interval loses its end, a NaN becomes "not finite", and
     where both ends are endless that is said."""
-    if low is not None and high is not None and not math.isfinite(low) and not math.isfinite(high):
-        note = note or TOO_FEW
+    endless = low is not None and high is not None and not math.isfinite(low) and not math.isfinite(high)
     low, high = (None if end is None or not math.isfinite(end) else float(end) for end in (low, high))
-    if value is not None and not math.isfinite(value):
+    if value is None:
+        return Estimate(None, low, high, note)
+    if not math.isfinite(value):
         return Estimate(None, low, high, note or "not finite")
-    return Estimate(None if value is None else float(value), low, high, note)
+    return Estimate(float(value), low, high, note or (TOO_FEW if endless else ""))
 
 
 def needs(samples: int) -> Estimate:

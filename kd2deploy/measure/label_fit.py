@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kd2deploy.core import Scores
-from kd2deploy.core.figures import count_of
+from kd2deploy.core.figures import count_of, percent
 
 Array = np.ndarray[Any, Any]
 FAR_BETTER = 0.2
@@ -93,7 +93,3 @@ def label_doubts(
             f"({labels[common]!r}, {percent(share)}): is it trained on this task, and are its classes in this order?"
         ]
     return []
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

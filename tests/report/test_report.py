@@ -105,7 +105,13 @@ def test_the_whole_example_survives_json_and_the_disk(tmp_path_factory: pytest.T
 def test_figures_are_finite_whatever_was_measured(value: float | None, low: float | None, high: float | None) -> None:
     made = estimate(value, low, high)
     assert all(one is None or math.isfinite(one) for one in (made.value, made.low, made.high))
-    assert made.note == ("not finite" if value is not None and not math.isfinite(value) else "")
+    endless = low is not None and high is not None and not math.isfinite(low) and not math.isfinite(high)
+    if value is None:
+        assert made.note == ""
+    elif not math.isfinite(value):
+        assert made.note == "not finite"
+    else:
+        assert made.note == ("too few for an interval" if endless else "")
     text = Report(
         "x", verdict=Verdict(Outcome.PASS, "", (GateResult("g", "at_most", 1.0, "ms", made, Outcome.PASS, ""),))
     ).to_json()

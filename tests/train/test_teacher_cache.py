@@ -176,7 +176,7 @@ def test_answers_without_a_fixed_shape_are_refused(tmp_path):
             return PositionNetworks(self.labels, self.reader)
 
     task = PerPosition(labels=small_task().labels, max_length=16)
-    with pytest.raises(TrainError, match="answers every position of a row, .* train without the teacher cache"):
+    with pytest.raises(TrainError, match=r"answers every position of a row, .*; train without the teacher cache"):
         TeacherCache.open_or_fill(tmp_path, task, small_bert(), small_rows(8), teacher_hash="abc")
 
 
