@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kd2deploy.core import Array, Row
+from kd2deploy.core.figures import count_of
 from kd2deploy.tasks._targets import ClassTarget, SetTarget, Target
 
 Inputs = tuple[Any, Any]
@@ -68,7 +69,7 @@ def floors(
     if len(train) > MOST_FITTED:
         places = np.random.default_rng(0).choice(len(train), MOST_FITTED, replace=False)
         train = [train[place] for place in sorted(places)]
-        name = f"{name}, {MOST_FITTED:,} rows"
+        name = f"{name}, {count_of(MOST_FITTED, 'row')}"
     inputs = inputs_of(train)
     fitted = linear(target, train, inputs) if inputs is not None else None
     if fitted is not None:
