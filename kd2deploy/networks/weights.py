@@ -47,9 +47,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def parameters_of(folder: Path) -> int:
-    """The elements of all weights that are learnt, of every member where a folder holds several networks, by the headers
-    of the files alone: no network is built. A table of
-    integers and a normalization's running statistics are stored beside them, and are buffers."""
+    """The elements of all weights that are learnt, by the headers of the files alone: no network is built.
+
+    Where a folder holds several networks all are counted. A table of integers and a normalization's running statistics
+    are stored beside the weights, and are buffers.
+    """
     from safetensors import safe_open
 
     count = 0

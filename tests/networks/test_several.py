@@ -17,7 +17,7 @@ from kd2deploy.errors import Kd2DeployError, ModelError
 from kd2deploy.networks.configuration import config_in, read_config
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.several import Several
-from kd2deploy.stages.sizes import parameters_of
+from kd2deploy.networks.weights import parameters_of
 from kd2deploy.train.checkpoint import as_it_is, locate, with_head
 from kd2deploy.train.student import shrink
 

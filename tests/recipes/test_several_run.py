@@ -19,8 +19,8 @@ from kd2deploy.exporters.bundle import verify_sums
 from kd2deploy.flows.compare import compare
 from kd2deploy.flows.compress import Result, compress
 from kd2deploy.flows.predict import predict_alone
+from kd2deploy.networks.weights import parameters_of
 from kd2deploy.recipe import Recipe
-from kd2deploy.stages.sizes import parameters_of
 
 
 def spec_of(folder: Path, **changes: Any) -> dict[str, Any]:
