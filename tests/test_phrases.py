@@ -41,6 +41,8 @@ ALWAYS_MORE = {
     "requests a second": "a rate",
     "examples; give": "two are the least",
     "compares classes": "a method's name stands before it, and no number",
+    "read texts": "names of networks stand before it, and no number",
+    "read pictures": "names of networks stand before it, and no number",
     "rows:": "a split's name stands before it, and no number",
 }
 """Words behind numbers that cannot be one, and why."""
