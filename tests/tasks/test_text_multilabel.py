@@ -222,7 +222,7 @@ def test_one_sigmoid_is_two_classes(name: str, sign: int, problem_type: str | No
 
 def test_a_number_is_no_two_classes(tmp_path: Path) -> None:
     save(tmp_path, "regression", labels=["LABEL_0"])
-    with pytest.raises(ModelError, match="answers 1 classes"):
+    with pytest.raises(ModelError, match="answers 1 class"):
         TextClassification(["neg", "pos"]).networks.load(tmp_path)
     assert TextClassification().networks.load(tmp_path).config.num_labels == 1  # type: ignore[union-attr]
 
@@ -232,5 +232,5 @@ def test_a_teacher_of_one_output_and_its_student_are_a_pair(tmp_path: Path) -> N
     save(tmp_path / "teacher", None, labels=["LABEL_0"])
     save_encoder(tmp_path / "student", labels=["neg", "pos"])
     TextClassification(["neg", "pos"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")
-    with pytest.raises(ModelError, match="answers 1 classes"):
+    with pytest.raises(ModelError, match="answers 1 class"):
         TextClassification(["a", "b", "c"]).networks.check_pair(tmp_path / "teacher", tmp_path / "student")

@@ -175,7 +175,7 @@ def test_mate_kd_plays_with_it(named, teacher_folder, tmp_path, task):
     nets = networks(task, student, teacher, batch, rows=len(features), epochs=1.0, steps=10)
     written = MaskedLms(teacher, teacher_folder, task, features, cache=cached(tmp_path, task, teacher_folder))
     method.bind(replace(nets, masked_lm=written, batches=OwnBatches(task, features, batch=4, seed=0)))
-    assert list(written.given) == [mlm or "derived from the teacher, 1 steps"]
+    assert list(written.given) == [mlm or "derived from the teacher, 1 step"]
     distiller = Distiller(task, student, method, teacher).train()
     before = copy.deepcopy(method.views[0].generator.state_dict())
     found = distiller.outcome(batch)
