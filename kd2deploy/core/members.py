@@ -16,6 +16,8 @@ from kd2deploy.errors import ModelError
 MEMBERS, FORMAT = "members.json", 1
 Combine = Literal["mean", "mean_probability", "sum"]
 """Of the members' logits (of a regression's numbers), or of the probabilities that they stand for."""
+LONGEST = 200
+"""Bytes of a member's name."""
 FIELDS = ("format", "members", "combine", "weights")
 BESIDE = frozenset({"onnx", "ort", "openvino", "tensorrt", "torch", "triton_models"})
 """Folders that a bundle keeps beside its network."""
@@ -74,6 +76,7 @@ def faults_of(found: Mapping[str, Any]) -> list[str]:
         return [*faults, f"has members {short(names)}, which must be the names of two folders or more"]
     if len(set(names)) < len(names):
         faults.append("names a member twice: give it a weight instead")
+    faults += [f"names the member {short(name)}, which is too long" for name in names if len(name.encode()) > LONGEST]
     faults += [
         f"names the member {short(name)}: a bundle keeps other files in a folder of that name, so give it another one"
         for name in names

@@ -223,8 +223,19 @@ def of_networks(folder: Path, network: Path) -> dict[str, Subject]:
         written(adapter / "adapter_config.json", data.replace(b"base", b"./base"))
         return locate(str(adapter))
 
+    pair = folder / "pair"
+    for name in ("a", "b"):
+        save_encoder(pair / name, labels=["neg", "pos"], layers=1)
+    members = b'{"format": 1, "members": ["a", "b"], "combine": "mean_probability", "weights": [2, 1]}'
+
+    def read_members(data: bytes) -> object:
+        written(pair / "members.json", data)
+        check_folder(pair)
+        return TASK.at(pair).networks.load(pair)
+
     starts = {name: (network / name).read_bytes() for name in ("tokenizer.json", "tokenizer_config.json")}
     return {
+        "members.json": Subject(members, "json", read_members),
         "config.json": Subject(sound, "json", read_config),
         "shard index": Subject(index, "json", read_index),
         "safetensors": Subject(save({"weight": torch.ones(2, 3)}), "bytes", read_weights),

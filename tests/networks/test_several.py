@@ -161,6 +161,7 @@ def save_bare(folder: Path) -> Path:
         ({"members": ["a"]}, "must be the names of two folders or more"),
         ({"members": "ab"}, "must be the names of two folders or more"),
         ({"members": ["a", 1]}, "must be the names of two folders or more"),
+        ({"members": ["a", "b" * 300]}, "which is too long"),
         ({"members": ["a", "a"]}, "names a member twice: give it a weight instead"),
         ({"members": ["a", "onnx"]}, "a bundle keeps other files in a folder of that name"),
         ({"combine": "os.system"}, "combine 'os.system'; known: mean, mean_probability, sum"),

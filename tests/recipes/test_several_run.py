@@ -12,6 +12,7 @@ from recipes.small_run import recipe, write_rows
 from several import answers, save_pair
 from tiny_models import save_encoder
 
+from kd2deploy.cli.overview import overview
 from kd2deploy.core import build_task
 from kd2deploy.core.members import members_in
 from kd2deploy.errors import RecipeError
@@ -109,6 +110,14 @@ def test_methods_that_read_the_inside_are_refused_by_name_before_anything_is_tra
     assert told.keys() == {f"distill[{at}].method" for at in range(len(methods))}
     assert all(told[f"distill[{at}].method"].startswith(name) for at, name in enumerate(methods))
     assert list((tmp_path / "run" / "stages").iterdir()) == []
+
+
+@pytest.mark.recipe
+def test_a_dry_run_says_that_nothing_is_trained(tmp_path: Path) -> None:
+    stages = overview(Recipe.parse(spec_of(tmp_path))).stages
+    assert stages["distill"] == "nothing: the student is finished, and taken as it is"
+    assert stages["control"] == "none"
+    assert "distill" not in stages["time"]
 
 
 def test_a_comparison_needs_trainings(tmp_path: Path) -> None:
