@@ -1,7 +1,8 @@
 """What the race keeps of one contender: every raw sample with its input, process and block, and what surrounds them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ from kd2deploy.core import Artifact, Feed
 from kd2deploy.core.device_times import DeviceTimes
 
 Doubles = NDArray[np.float64]
+PHASES: Mapping[str, Callable[[tuple[int, ...]], Sequence[int]]] = {
+    "first part": lambda marks: marks[:1],
+    "each further part": lambda marks: [after - before for before, after in pairwise(marks)],
+}
+"""Of an answer that comes in parts: what its time to the first part is, and its times from each to the next."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +96,17 @@ class Timing:
         """The input of every sample, in the same order."""
         return np.array([place for block in self.blocks for place in block.inputs], dtype=np.int64)
 
-    @property
-    def first_ms(self) -> Doubles:
-        """Time to the first part of each answer, in the order taken; that of the whole where it comes as one."""
-        marked = [run[0] for block in self.blocks for run in block.marks]
-        return np.array(marked, dtype=np.float64) / 1e6 if marked else self.samples_ms
-
-    @property
-    def further_ms(self) -> Doubles:
-        """Time from each part of an answer to the next, over all runs; none where answers come as one."""
-        steps = [np.diff(run) for block in self.blocks for run in block.marks]
-        return np.concatenate(steps).astype(np.float64) / 1e6 if steps else np.empty(0)
+    def by_phase(self) -> dict[str, list[list[Doubles]]]:
+        """Milliseconds per process and block of each of `PHASES`. Empty where answers come as one."""
+        found: dict[str, list[list[Doubles]]] = {}
+        for name, spans_of in PHASES.items():
+            taken: dict[int, list[Doubles]] = {}
+            for block in self.blocks:
+                spans = [span for run in block.marks for span in spans_of(run)]
+                if spans:
+                    taken.setdefault(block.process, []).append(np.array(spans, dtype=np.float64) / 1e6)
+            found[name] = list(taken.values())
+        return found if all(found.values()) else {}
 
     @property
     def cpu_ms_per_run(self) -> float:

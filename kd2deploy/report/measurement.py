@@ -31,6 +31,18 @@ a `bundle`, or an `exported` file."""
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of each answer's time, where answers come in parts."""
+
+    name: str
+    """`first part`: from the request to the first of it; `each further part`: from one to the next."""
+    median: Estimate
+    p90: Estimate
+    p99: Estimate
+    samples: int
+
+
+@dataclass(frozen=True)
 class Latency:
     """Host latency of one request, and what stands beside it but is never mixed with it."""
 
@@ -64,6 +76,8 @@ class Latency:
     """False where the wall-clock cap came before the noise was small enough."""
     decision: str = ""
     """Why timing ended, in a sentence."""
+    phases: tuple[Phase, ...] = ()
+    """Of an answer that comes in parts; empty where it comes as one."""
 
 
 @dataclass(frozen=True)

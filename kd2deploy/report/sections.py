@@ -98,7 +98,7 @@ def latency(report: Report) -> Section:
         "latency",
         "Latency",
         figures=("latency",),
-        tables=_there(tables.costs(report)),
+        tables=_there(tables.phases(report), tables.costs(report)),
         folded=_there(tables.sessions(report)),
     )
 

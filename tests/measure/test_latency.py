@@ -14,6 +14,10 @@ from kd2deploy.measure.latency import latency_percentile, race, speedup, through
 from kd2deploy.measure.protocol import Protocol, quick
 from kd2deploy.measure.stop_rule import StopRule
 from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.report import Measurement, Report
+from kd2deploy.report.formats import figure
+from kd2deploy.report.tables import phases
+from kd2deploy.stages.telling.figures import timing_shown
 
 SHORT = Protocol(
     processes=1,
@@ -160,12 +164,22 @@ def test_what_comes_in_parts_keeps_its_marks_through_the_race(tmp_path: Path) ->
     ]
     found = race(contenders, Parity().spec(), CPU, requests(), plan)
     parts, whole = found["parts"], found["whole"]
-    assert len(parts.first_ms) == len(parts.samples_ms)
-    assert (parts.first_ms < parts.samples_ms).all()
-    assert len(parts.further_ms) == sum(parts.sizes[place] - 1 for place in parts.inputs)
+    first, further = (np.concatenate(phase[0]) for phase in parts.by_phase().values())
+    assert len(first) == len(parts.samples_ms)
+    assert (first < parts.samples_ms).all()
+    assert len(further) == sum(parts.sizes[place] - 1 for place in parts.inputs)
     assert Timing.from_json(json.loads(json.dumps(parts.to_json()))) == parts
-    assert len(whole.further_ms) == 0
-    assert (whole.first_ms == whole.samples_ms).all()
+    assert whole.by_phase() == {}
+    told = [Measurement(one.name, "variant", timing=timing_shown(one)) for one in (whole, parts)]
+    table = phases(Report("a", "cpu", "", "", contenders=tuple(told)))
+    assert table is not None
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [
+        ["parts", "first part"],
+        ["parts", "each further part"],
+    ]
+    assert [row[-1].text for row in table.rows] == [f"{len(first):,}", f"{len(further):,}"]
+    assert table.rows[0][2].text == figure(float(np.quantile(first, 0.5, method="inverted_cdf")), "ms")
+    assert phases(Report("a", "cpu", "", "", contenders=tuple(told[:1]))) is None
 
 
 def test_names_must_differ_and_there_must_be_an_input(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ EMPTY_HERE = {
     "contenders.note": "only where a contender failed",
     "contenders.timing.device": ON_A_DEVICE,
     "contenders.timing.peak_device_mb": ON_A_DEVICE,
+    "contenders.timing.phases": "only of a session that answers in parts: see tests/measure/test_latency",
     "data.warnings": "only where the data is doubtful",
     "distillation.control_spread": "only over several seeds: see tests/stages/telling/test_brought",
     "distillation.student_spread": "only over several seeds: see tests/stages/telling/test_brought",

@@ -1,6 +1,6 @@
 """The report's tables: one function each, which gives None where the run has nothing to show for it."""
 
-from kd2deploy.report.tables.contenders import contenders, costs, sessions
+from kd2deploy.report.tables.contenders import contenders, costs, phases, sessions
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
 from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
@@ -29,6 +29,7 @@ __all__ = [
     "machine_state",
     "metrics",
     "pairs",
+    "phases",
     "seeds",
     "sessions",
     "speedups",

@@ -133,6 +133,29 @@ def costs(report: Report) -> Table | None:
     )
 
 
+def phases(report: Report) -> Table | None:
+    """When an answer that comes in parts begins, and how fast it goes on."""
+    shown = [(one, phase) for one in report.contenders if one.timing for phase in one.timing.phases]
+    if not shown:
+        return None
+    return Table(
+        caption="Answers that come in parts, with 95 % intervals",
+        head=("Contender", "Time to", "Median", "P90", "P99", "Timed"),
+        rows=tuple(
+            (
+                Cell(one.name, tone=one.role),
+                Cell(phase.name),
+                told(phase.median, "ms"),
+                told(phase.p90, "ms"),
+                told(phase.p99, "ms"),
+                Cell(f"{phase.samples:,}"),
+            )
+            for one, phase in shown
+        ),
+        numbers=frozenset(range(2, 6)),
+    )
+
+
 def _device(times: DeviceTimes | None) -> Cell:
     """What it computes there, and what else a request takes."""
     if times is None:

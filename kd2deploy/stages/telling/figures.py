@@ -1,5 +1,7 @@
 """What was measured of each contender, as the report holds it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kd2deploy.core import Scores, Task
@@ -7,10 +9,10 @@ from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
 from kd2deploy.measure.paired import bootstrap, headline_at, share_of
-from kd2deploy.measure.statistics import noise
-from kd2deploy.measure.timing import Timing
+from kd2deploy.measure.statistics import noise, percentile
+from kd2deploy.measure.timing import Doubles, Timing
 from kd2deploy.networks.weights import parameters_of
-from kd2deploy.report import Latency, Measurement, thinned
+from kd2deploy.report import Latency, Measurement, Phase, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
 
@@ -77,4 +79,11 @@ def timing_shown(timing: Timing) -> Latency:
         peak_device_mb=timing.peak_device_mb,
         settled=timing.settled,
         decision=timing.decision,
+        phases=tuple(phase(name, taken) for name, taken in timing.by_phase().items()),
     )
+
+
+def phase(name: str, taken: Sequence[Sequence[Doubles]]) -> Phase:
+    """A phase of an answer, from its times in ms per process and block."""
+    median, p90, p99 = (shown(percentile(taken, share)) for share in (0.5, 0.9, 0.99))
+    return Phase(name, median, p90, p99, sum(len(block) for process in taken for block in process))
