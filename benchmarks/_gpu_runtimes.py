@@ -14,7 +14,7 @@ from _gpu_task import Untrained
 
 from kd2deploy.core import Feed, Target, Task, Variant, sha256_of
 from kd2deploy.errors import ConvertError
-from kd2deploy.stages.export import Exported, convert, missing
+from kd2deploy.stages.convert import Exported, convert, missing
 from kd2deploy.stages.job import Model
 
 Device = Literal["cpu", "cuda"]

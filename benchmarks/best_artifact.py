@@ -24,7 +24,7 @@ from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.stages.export import convert
+from kd2deploy.stages.convert import convert
 from kd2deploy.stages.job import encoded
 from kd2deploy.stages.prepare import prepare
 

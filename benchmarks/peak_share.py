@@ -21,7 +21,7 @@ from kd2deploy.measure.machine import matmul_gflops
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.stages.export import convert
+from kd2deploy.stages.convert import convert
 from kd2deploy.train.shapes import flops
 
 LENGTH = 64

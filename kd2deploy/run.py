@@ -61,11 +61,26 @@ class Stage:
     """Where what it is made of lies, and whom its trackers tell: no part of its fingerprint."""
     needs: Needs = "nothing"
     """`gpu`: the device that trains, where there is one. `target`: the target's machine alone, for it measures."""
+    keeps: str = ""
+    """Dotted name of what says of a result whether it is worth keeping; left out, every result is. One that is not is
+    given back all the same, and the same command does the work again."""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.name, self.spec, self.parents)
 
     def function(self) -> Work:
-        module, _, name = self.work.rpartition(".")
-        found: Work = getattr(importlib.import_module(module), name)
+        found: Work = named(self.work)
         return found
+
+    def is_kept(self, result: Mapping[str, Any]) -> bool:
+        return not self.keeps or bool(named(self.keeps)(result))
+
+
+def named(dotted: str) -> Any:
+    """What a dotted name of the program's own stands for."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
@@ -120,61 +135,45 @@ class Run:
                 lock.release()
 
     def carry_out(self, stage: Stage, tell: Watcher) -> Done:
-        """The stage's result, from its folder if an equal one was done before, else by doing its work here."""
-        work = stage.function()
-        return self.stage(
-            stage.name, stage.spec, stage.parents, lambda folder: work(stage.spec, stage.inputs, folder, tell)
-        )
+        """The stage's result, from its folder if an equal one was done before, else by doing its work here.
 
-    def stage(
-        self,
-        name: str,
-        spec: Mapping[str, Any],
-        parents: Mapping[str, str],
-        work: Callable[[Path], Mapping[str, Any]],
-        worth_keeping: Callable[[Mapping[str, Any]], bool] = lambda result: True,
-    ) -> Done:
-        """The same for work that is bound to this process.
-
-        `work` is given a folder that may hold what a killed attempt left (checkpoints), and returns plain values. A
-        result that is not `worth_keeping` is returned all the same; the same command does the work again. Where another
-        process does the same stage it is waited for.
+        The work is given a folder that may hold what a killed attempt left (checkpoints). Where another process does
+        the same stage it is waited for.
         """
-        folder = self.place(name, spec, parents)
+        name, folder = stage.name, self.place(stage)
         partial = working(folder)
         if (folder / RECORD).is_file():
-            return self.collected(name, folder, self.reuse(name, folder), reused=True)
+            return self.fetched(stage, reused=True)
         if self.finished:
             raise RunError(
                 f"{self.folder} has no finished stage {name!r} of this recipe, data and versions; run the recipe there "
                 "again with `kd2deploy compress`"
             )
-        why = why_made(folder, name, spec, parents) if log.isEnabledFor(logging.INFO) else ""
+        why = why_made(folder, stage) if log.isEnabledFor(logging.INFO) else ""
         with held(partial, lambda: self.on_stage(name, "waiting")):
             partial.mkdir(exist_ok=True)  # it got its name while it was waited for
             if (folder / RECORD).is_file():
                 partial.rmdir()
-                return self.collected(name, folder, self.reuse(name, folder), reused=True)
+                return self.fetched(stage, reused=True)
             self.on_stage(name, "running")
             log.info("%s is made in %s: %s", name, folder, why)
-            about = {"name": name, "fingerprint": fingerprint(name, spec, parents), "spec": spec}
-            record = recorded(partial) or worked(partial, {**about, "parents": dict(parents)}, work)
-            if not worth_keeping(record["result"]):
+            record = recorded(partial) or worked(partial, stage, tell)
+            if not stage.is_kept(record["result"]):
                 return self.collected(name, partial, record, reused=False)
             write_json(partial / RECORD, sealed(record))
             rename(partial, folder)
         return self.collected(name, folder, record, reused=False)
 
-    def place(self, name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> Path:
+    def place(self, stage: Stage) -> Path:
         """Where a stage stands once it is done."""
-        return self.folder / STAGES / f"{name}-{fingerprint(name, spec, parents)[:12]}"
+        return self.folder / STAGES / f"{stage.name}-{stage.fingerprint[:12]}"
 
     def has(self, stage: Stage) -> bool:
-        return (self.place(stage.name, stage.spec, stage.parents) / RECORD).is_file()
+        return (self.place(stage) / RECORD).is_file()
 
     def fetched(self, stage: Stage, reused: bool) -> Done:
         """A stage that is done, `reused` or just now by another process."""
-        folder = self.place(stage.name, stage.spec, stage.parents)
+        folder = self.place(stage)
         return self.collected(stage.name, folder, self.reuse(stage.name, folder), reused)
 
     def collected(self, name: str, folder: Path, record: Mapping[str, Any], reused: bool) -> Done:
@@ -204,18 +203,20 @@ def working(folder: Path) -> Path:
     return folder if folder.name.endswith(PARTIAL) else folder.with_name(f".{folder.name}{PARTIAL}")
 
 
-def why_made(folder: Path, name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+def why_made(folder: Path, stage: Stage) -> str:
     """Why no finished stage answers: what is other than in the latest of this name."""
     if working(folder).is_dir():
         return "an earlier attempt there was cut short, or met what makes it void"
-    finished = [record for record in folder.parent.glob(f"{name}-*/{RECORD}") if MARK.fullmatch(record.parent.name)]
+    finished = [
+        record for record in folder.parent.glob(f"{stage.name}-*/{RECORD}") if MARK.fullmatch(record.parent.name)
+    ]
     for record in sorted(finished, key=lambda file: file.stat().st_mtime, reverse=True):
         try:
             before = object_of(record, RunError, "")
         except RunError:  # damaged: the next one tells
             continue
-        if before.get("name") == name:
-            return "other than before: " + ", ".join(changes(before, {"spec": spec, "parents": parents}))
+        if before.get("name") == stage.name:
+            return "other than before: " + ", ".join(changes(before, {"spec": stage.spec, "parents": stage.parents}))
     return "it was not done before"
 
 
@@ -229,11 +230,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> 
     return found or ["the versions of packages, or code and files that it names"]
 
 
-def worked(partial: Path, about: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
-    """The record of the work, which is done now."""
+def worked(partial: Path, stage: Stage, tell: Watcher) -> dict[str, Any]:
+    """The record of a stage's work, which is done now."""
+    about = {"name": stage.name, "fingerprint": stage.fingerprint, "spec": stage.spec, "parents": dict(stage.parents)}
+    spec, inputs = json.loads(json.dumps([stage.spec, stage.inputs]))  # as another process would be given them
     started = time.perf_counter()
     try:
-        result = json.loads(json.dumps(dict(work(partial))))
+        result = json.loads(json.dumps(dict(stage.function()(spec, inputs, partial, tell))))
     finally:
         shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     seconds = time.perf_counter() - started

@@ -95,6 +95,25 @@ def tops(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def calls(node: ast.AST, name: str) -> Iterator[ast.Call]:
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == name:
+            yield call
+
+
+def test_a_stage_that_times_says_that_it_needs_the_target_alone() -> None:
+    timing, alone = set(), set()
+    for file in files("stages"):
+        tree = ast.parse(file.read_text())
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        timing |= {(file.stem, one.name) for one in functions if any(calls(one, "race"))}
+        for stage in calls(tree, "Stage"):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in stage.keywords}
+            if given.get("needs") == "'target'":
+                alone.add((file.stem, given["work"].rpartition(".")[2].strip("'\"")))
+    assert timing == alone == {("plan", "work"), ("export", "timed_and_chosen"), ("measure", "work")}
+
+
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_packages_import_only_what_the_architecture_allows(folder: str) -> None:
     assert files(folder)

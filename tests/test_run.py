@@ -7,29 +7,67 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import RunError
-from kd2deploy.run import SCRATCH, Run, fingerprint, readable_os_errors, write_json
+from kd2deploy.run import SCRATCH, Done, Run, Stage, fingerprint, readable_os_errors, write_json
+
+Values = Mapping[str, Any]
 
 
-def count(folder: Path) -> Mapping[str, Any]:
+def count(spec: Values, inputs: Values, folder: Path, tell: Watcher) -> Values:
     """A stage's work that tells how often it was begun in its folder."""
     marks = folder / "marks"
     marks.write_text(marks.read_text() + "x" if marks.exists() else "x")
     return {"path": str(folder / "marks"), "times": len(marks.read_text())}
 
 
+def interrupted(spec: Values, inputs: Values, folder: Path, tell: Watcher) -> Values:
+    count(spec, inputs, folder, tell)
+    raise KeyboardInterrupt
+
+
+def handing(spec: Values, inputs: Values, folder: Path, tell: Watcher) -> Values:
+    (folder / SCRATCH / "kd2deploy-x").mkdir(parents=True)
+    (folder / SCRATCH / "kd2deploy-x" / "feed.npz").write_text("an evaluation input")
+    return {}
+
+
+def told(spec: Values, inputs: Values, folder: Path, tell: Watcher) -> Values:
+    """Shows what it is given."""
+    return {"spec": spec, "inputs": inputs}
+
+
+def never(result: Values) -> bool:
+    return False
+
+
+def above_two(result: Values) -> bool:
+    return bool(result["times"] > 2)
+
+
+def stage_of(
+    name: str = "one", spec: Values | None = None, parents: Values | None = None, work: str = "count"
+) -> Stage:
+    return Stage(name, spec or {}, parents or {}, f"{__name__}.{work}")
+
+
+def done(run: Run, *about: Any, **more: Any) -> Done:
+    return run.carry_out(stage_of(*about, **more), Silent())
+
+
 def test_an_equal_stage_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> None:
     run = Run(tmp_path)
     with run.locked():
-        first = run.stage("one", {"a": 1}, {}, count)
-        again = run.stage("one", {"a": 1}, {}, count)
-        other = run.stage("one", {"a": 2}, {}, count)
-        child = run.stage("one", {"a": 1}, {"parent": other.sha256}, count)
+        first = done(run, "one", {"a": 1}, {})
+        again = done(run, "one", {"a": 1}, {})
+        other = done(run, "one", {"a": 2}, {})
+        child = done(run, "one", {"a": 1}, {"parent": other.sha256})
     assert (first.reused, again.reused, other.reused, child.reused) == (False, True, False, False)
     assert again.sha256 == first.sha256
     assert again.result == first.result
@@ -40,10 +78,10 @@ def test_the_log_says_what_is_made_and_why_and_what_is_reused(tmp_path: Path, ca
     run, name = Run(tmp_path), "export-cpu"
     caplog.set_level("INFO", logger="kd2deploy")
     with run.locked():
-        first = run.stage(name, {"a": 1, "b": 1}, {"student": "x"}, count)
-        run.stage(name, {"a": 1, "b": 1}, {"student": "x"}, count)
-        run.stage(name, {"a": 2, "b": 1}, {"student": "y"}, count)
-        run.stage("export-cpu-2", {}, {}, count)
+        first = done(run, name, {"a": 1, "b": 1}, {"student": "x"})
+        done(run, name, {"a": 1, "b": 1}, {"student": "x"})
+        done(run, name, {"a": 2, "b": 1}, {"student": "y"})
+        done(run, "export-cpu-2", {}, {})
     told = [record.getMessage() for record in caplog.records if " took " not in record.getMessage()]
     assert told[0] == f"{name} is made in {first.folder}: it was not done before"
     assert told[1] == f"{name} is reused from {first.folder}"
@@ -55,22 +93,17 @@ def test_a_stage_that_was_cut_short_is_logged_as_such(tmp_path: Path, caplog: py
     run = Run(tmp_path)
     caplog.set_level("INFO", logger="kd2deploy")
     with run.locked():
-        run.stage("one", {}, {}, count, lambda result: False)
-        run.stage("one", {}, {}, count)
+        run.carry_out(replace(stage_of(), keeps=f"{__name__}.never"), Silent())
+        done(run)
     assert "cut short" in caplog.records[2].getMessage()
 
 
 def test_a_killed_stage_continues_in_its_own_folder(tmp_path: Path) -> None:
     run = Run(tmp_path)
-
-    def killed(folder: Path) -> Mapping[str, Any]:
-        count(folder)
-        raise KeyboardInterrupt
-
     with run.locked():
         with pytest.raises(KeyboardInterrupt):
-            run.stage("one", {}, {}, killed)
-        stage = run.stage("one", {}, {}, count)
+            done(run, work="interrupted")
+        stage = done(run)
     assert stage.result["times"] == 2
     assert not list((tmp_path / "stages").glob(".*.partial"))
 
@@ -91,9 +124,9 @@ def test_a_stage_that_was_killed_after_its_work_is_finished(
         with monkeypatch.context() as moment:
             moment.setattr(instant, killed)
             with pytest.raises(Killed):
-                run.stage("one", {}, {}, count)
-        stage = run.stage("one", {}, {}, count)
-        again = run.stage("one", {}, {}, count)
+                done(run)
+        stage = done(run)
+        again = done(run)
     assert stage.result["times"] == times
     assert again.reused
     assert again.result == stage.result
@@ -107,25 +140,20 @@ def test_a_record_that_does_not_hold_is_no_part_of_the_stage(tmp_path: Path, lef
     partial.mkdir(parents=True)
     (partial / "stage.json").write_text(left)
     with Run(tmp_path).locked() as run:
-        stage = run.stage("one", {}, {}, count)
-        again = run.stage("one", {}, {}, count)
+        stage = done(run)
+        again = done(run)
     assert stage.result["times"] == 1
     assert again.reused
 
 
 def test_what_processes_hand_each_other_is_no_part_of_a_stage_and_outlives_no_kill(tmp_path: Path) -> None:
-    def working(folder: Path) -> Mapping[str, Any]:
-        (folder / SCRATCH / "kd2deploy-x").mkdir(parents=True)
-        (folder / SCRATCH / "kd2deploy-x" / "feed.npz").write_text("an evaluation input")
-        return {}
-
     with Run(tmp_path).locked() as run:
-        stage = run.stage("one", {}, {}, working)
-        again = run.stage("one", {}, {}, working)
+        stage = done(run, work="handing")
+        again = done(run, work="handing")
     assert again.reused
     assert [file.name for file in stage.folder.iterdir()] == ["stage.json"]
     left = tmp_path / "stages" / ".other-0123456789ab.partial"
-    working(left)
+    handing({}, {}, left, Silent())
     (left / "checkpoint").mkdir()
     with Run(tmp_path).locked():
         assert [path.name for path in left.iterdir()] == ["checkpoint"], "of another recipe, and kept but for inputs"
@@ -134,19 +162,27 @@ def test_what_processes_hand_each_other_is_no_part_of_a_stage_and_outlives_no_ki
 def test_a_result_that_is_not_worth_keeping_is_made_again(tmp_path: Path) -> None:
     with Run(tmp_path).locked() as run:
         first, second, third, fourth = (
-            run.stage("one", {}, {}, count, lambda result: bool(result["times"] > 2)) for _ in range(4)
+            run.carry_out(replace(stage_of(), keeps=f"{__name__}.above_two"), Silent()) for _ in range(4)
         )
     assert [stage.result["times"] for stage in (first, second, third, fourth)] == [1, 2, 3, 3]
     assert [stage.reused for stage in (first, second, third, fourth)] == [False, False, False, True]
     assert Path(third.result["path"]).is_file()
 
 
+def test_work_is_given_plain_values_as_another_process_would_be(tmp_path: Path) -> None:
+    stage = Stage("one", {"sizes": (1, 2)}, {}, f"{__name__}.told", {"at": (3,)})
+    with Run(tmp_path).locked() as run:
+        assert run.carry_out(stage, Silent()).result == {"spec": {"sizes": [1, 2]}, "inputs": {"at": [3]}}
+        with pytest.raises(TypeError, match="JSON"):
+            run.carry_out(replace(stage, name="other", inputs={"at": Path()}), Silent())
+
+
 def test_a_run_that_was_moved_is_still_reused(tmp_path: Path) -> None:
     with Run(tmp_path / "a").locked() as run:
-        run.stage("one", {}, {}, count)
+        done(run)
     (tmp_path / "a").rename(tmp_path / "b")
     with Run(tmp_path / "b").locked() as run:
-        stage = run.stage("one", {}, {}, count)
+        stage = done(run)
     assert stage.reused
     assert Path(stage.result["path"]).is_relative_to(tmp_path / "b")
 
@@ -154,26 +190,26 @@ def test_a_run_that_was_moved_is_still_reused(tmp_path: Path) -> None:
 def test_changed_outputs_are_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
     with run.locked():
-        stage = run.stage("one", {}, {}, count)
+        stage = done(run)
         (stage.folder / "marks").write_text("forged")
         with pytest.raises(RunError, match="was changed after"):
-            run.stage("one", {}, {}, count)
+            done(run)
 
 
 def test_a_forged_record_is_refused(tmp_path: Path) -> None:
     """It says what opens the stage's files, so it is checked as they are."""
     run = Run(tmp_path)
     with run.locked():
-        stage = run.stage("one", {}, {}, count)
+        stage = done(run)
         file = stage.folder / "stage.json"
         found = json.loads(file.read_text())
         for changed in ({"result": {**found["result"], "opened_by": "subprocess.getoutput"}}, {"seconds": 0}, {"a": 1}):
             file.write_text(json.dumps({**found, **changed}))
             with pytest.raises(RunError, match="was changed after"):
-                run.stage("one", {}, {}, count)
+                done(run)
         file.write_text(json.dumps({key: value for key, value in found.items() if key != "record_sha256"}))
         with pytest.raises(RunError, match="was changed after"):
-            run.stage("one", {}, {}, count)
+            done(run)
 
 
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -192,10 +228,10 @@ def test_used_up_memory_is_one_line(tmp_path: Path, error: Exception) -> None:
 def test_a_damaged_record_is_refused_with_the_remedy(tmp_path: Path) -> None:
     run = Run(tmp_path)
     with run.locked():
-        stage = run.stage("one", {}, {}, count)
+        stage = done(run)
         (stage.folder / "stage.json").write_text('{"half": ')
         with pytest.raises(RunError, match="delete its folder"):
-            run.stage("one", {}, {}, count)
+            done(run)
 
 
 def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
@@ -203,24 +239,28 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         raise AssertionError("two runs held one folder")
 
 
-def test_a_stage_that_somebody_works_on_is_waited_for_and_not_done_twice(tmp_path: Path) -> None:
+def test_a_stage_that_somebody_works_on_is_waited_for_and_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "stages").mkdir()
     working, waiting, go_on = threading.Event(), threading.Event(), threading.Event()
 
-    def slow(folder: Path) -> Mapping[str, Any]:
+    def slow(*given: Any) -> Values:
         working.set()
         assert go_on.wait(30)
-        return count(folder)
+        return count(*given)
 
-    def told(name: str, state: str) -> None:
+    monkeypatch.setattr(f"{__name__}.told", slow)
+
+    def heard(name: str, state: str) -> None:
         if state == "waiting":
             waiting.set()
 
     with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(Run(tmp_path).stage, "one", {}, {}, slow)
+        one = pool.submit(done, Run(tmp_path), work="told")
         assert working.wait(30)
-        other = pool.submit(Run(tmp_path, told).stage, "one", {}, {}, slow)
-        another = Run(tmp_path).stage("another", {}, {}, count)
+        other = pool.submit(done, Run(tmp_path, heard), work="told")
+        another = done(Run(tmp_path), "another")
         assert waiting.wait(30)
         go_on.set()
         found = [one.result(30), other.result(30)]

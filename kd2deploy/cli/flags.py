@@ -55,7 +55,9 @@ Column = Annotated[str | None, typer.Option(help="Name of the column in the data
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", min=1, help="Trainings at a time, each in a process of its own with its part of the threads."
+        "--jobs",
+        min=1,
+        help="Trainings and exports at a time, each in a process of its own with its part of the threads.",
     ),
 ]
 

@@ -20,7 +20,7 @@ from kd2deploy.recipe.resolve import is_of_others
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table, print_text
 from kd2deploy.run import Run
-from kd2deploy.stages.export import missing
+from kd2deploy.stages.convert import missing
 from kd2deploy.stages.job import Job
 from kd2deploy.train.checkpoint import locate as locate_network
 
@@ -60,6 +60,7 @@ def overview(recipe: Recipe) -> Overview:
     """
     from kd2deploy.stages.fit import refuse_unfit
     from kd2deploy.stages.look import look
+    from kd2deploy.stages.made_data import foreseen
     from kd2deploy.stages.prepare import begun
 
     found = networks(recipe)
@@ -75,9 +76,10 @@ def overview(recipe: Recipe) -> Overview:
                 refuse_unfit(job, recipe.student.shrink)
             elif recipe.teacher is not None and "teacher" in found and recipe.teacher.fine_tune is None:
                 task.networks.check_pair(found["teacher"], found["teacher"])
-            splits = look(job).splits
+            splits, made = look(job).splits, foreseen(job)
             time_needed = whole_time(job, runtimes)
-        shown = [rows_shown(task, splits, about), *(f"{name}: {value}" for name, value in splits.details.items())]
+        details = {**made, **splits.details}
+        shown = [rows_shown(task, splits, about), *(f"{name}: {value}" for name, value in details.items())]
         rows, warnings = "\n".join(shown), splits.warnings
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student

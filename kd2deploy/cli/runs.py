@@ -121,6 +121,7 @@ def compare(
         ),
     ] = "steps",
     out: Out = None,
+    jobs: Jobs = None,
 ) -> None:
     """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
     from importlib import resources
@@ -134,7 +135,7 @@ def compare(
         from kd2deploy.recipe import Recipe
 
         seeded = Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
-        found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher)
+        found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher, jobs=jobs)
 
     def draw() -> None:
         from kd2deploy.report.comparison_pages import print_comparison

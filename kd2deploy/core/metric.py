@@ -63,6 +63,8 @@ class Metric(ABC):
     """False for an error rate, a perplexity: a drop is then what it rises by."""
     chooses: bool = False
     """Whether `chosen` chooses anything for a network."""
+    tells_probability: bool = False
+    """Whether an answer has a probability, so that `sure` tells those that are likely."""
 
     # scoring ------------------------------------------------------------------------------------------------
 
@@ -106,6 +108,13 @@ class Metric(ABC):
     def choices(self) -> Mapping[str, float]:
         """What was chosen, under names for a person."""
         return {}
+
+    # labelling ----------------------------------------------------------------------------------------------
+
+    def sure(self, outputs: Mapping[str, Array], least_probability: float) -> list[Any]:
+        """Each example's answer as a row's `label` says it, or None where its probability is less. Asked only where
+        `tells_probability`."""
+        raise NotImplementedError(f"{type(self).__name__} says that its answers have a probability, and tells none")
 
     # comparing and telling ----------------------------------------------------------------------------------
 

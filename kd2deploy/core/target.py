@@ -84,6 +84,11 @@ class Variant:
     requires: str = ""
     """The extra that brings the runtime (`openvino`); where it is missing the variant is left out, and said so."""
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Variant":
+        """What `dataclasses.asdict` made of a variant, after a way through JSON."""
+        return cls(**{**found, "steps": tuple(found["steps"])})
+
 
 @dataclass(frozen=True)
 class Target:
@@ -126,7 +131,8 @@ class Target:
     def from_json(cls, found: Mapping[str, Any]) -> "Target":
         """What `dataclasses.asdict` made of a target, after a way through JSON."""
         nested = {
-            "variants": {name: Variant(**variant) for name, variant in found["variants"].items()},
+            "variants": {name: Variant.from_json(variant) for name, variant in found["variants"].items()},
+            "plan": tuple(found["plan"]),
             "workload": Workload(**found["workload"]),
             "gates": Gates(**found["gates"]),
         }

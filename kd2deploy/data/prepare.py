@@ -158,6 +158,12 @@ def with_training_rows(
     )
 
 
+def with_made_rows(splits: Splits, rows: Sequence[Row], details: Mapping[str, str]) -> Splits:
+    """The splits with training rows that were made of their own, as sound as those; `details` are of these alone."""
+    found = indexed(rows, None)
+    return replace(splits, train=found, details=details, sha256=hash_of(found, splits.validation, splits.eval))
+
+
 # rows -----------------------------------------------------------------------------------------------------------
 
 

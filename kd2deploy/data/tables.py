@@ -27,3 +27,16 @@ class Tables:
 
     def name(self, split: str) -> str:
         return self.names.get(split, split)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Rows to train on that a stage makes of a run's own rows and its teacher: what a source may return for a training
+    that names it as its `data`."""
+
+    by: str
+    """Dotted name of what makes them: a `kd2deploy.stages.made_data.Maker`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values that it is given."""
+    probabilities: bool = False
+    """Whether the task's answers must have probabilities."""

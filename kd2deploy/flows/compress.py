@@ -29,6 +29,7 @@ from kd2deploy.stages.job import Job
 from kd2deploy.stages.judge import decide
 from kd2deploy.stages.kept import forget_cache
 from kd2deploy.stages.look import look
+from kd2deploy.stages.made_data import with_made_data
 from kd2deploy.stages.measure import measure
 from kd2deploy.stages.plan import plan
 from kd2deploy.stages.prepare import begun
@@ -103,12 +104,13 @@ def compress(
         for warning in job.splits.warnings:
             watcher.warn(warning)
         networks = teach(job)
+        job = with_made_data(job, networks.teacher)
         if until != "plan":
             job = replace(job, floors=floors(job, networks.origin))
         signed = partial(sign, run=run, command=command, began=started)
-        results = []
+        results, common = [], tuple(run.done)
         for target in targets.values():
-            run.done = [stage for stage in run.done if stage.name in ("look", "teacher", "floors")]
+            run.done = list(common)
             place = folder if len(targets) == 1 else folder / target.name
             place.mkdir(exist_ok=True)
             result = compress_for(job, networks, target, place, until, signed)

@@ -28,6 +28,7 @@ from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.job import model_at
+from kd2deploy.stages.made_data import with_made_data
 from kd2deploy.stages.plan import plan
 from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import start
@@ -101,6 +102,7 @@ def pack_of_run(folder: Path, wanted: Wanted, watcher: Watcher) -> Path:
     with readable_os_errors(wanted.out), run.locked():
         job = begun(recipe, run, watcher, executor_for(run, None))
         networks = teach(job)
+        job = with_made_data(job, networks.teacher)
         chosen = recipe.student.shrink
         if recipe.student.plan is not None:
             chosen = plan(job, networks, recipe.resolved_targets()[report.target]).chosen

@@ -17,7 +17,7 @@ from kd2deploy.core.session import options_of
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import SessionError
 from kd2deploy.recipe.resolve import short
-from kd2deploy.stages.export import Exported
+from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.job import Model, model_at
 
 EXPORTED, FORMAT = "export.json", 1

@@ -15,7 +15,7 @@ from kd2deploy.flows.given import Given, feeds_of, network
 from kd2deploy.flows.pack import device_is_here, split_steps
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.run import readable_os_errors, versions
-from kd2deploy.stages.export import Exported, convert
+from kd2deploy.stages.convert import Exported, convert
 
 
 def export_alone(model: str, out: Path, target_name: str, variants: Sequence[str] | None, given: Given) -> list[str]:

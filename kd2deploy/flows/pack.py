@@ -38,7 +38,7 @@ from kd2deploy.recipe.resolve import short, step_faults
 from kd2deploy.recipe.steps import traits
 from kd2deploy.report import Report
 from kd2deploy.run import readable_os_errors
-from kd2deploy.stages.export import CALIBRATION_ROWS, calibration, convert, request_shapes
+from kd2deploy.stages.convert import CALIBRATION_ROWS, calibration, convert, request_shapes
 from kd2deploy.stages.job import Job, Model, model_at, sampled
 from kd2deploy.stages.teacher import Taught
 
@@ -139,8 +139,8 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     target = without(target, left_out)
     if not target.variants:
         raise ConvertError("no variant can be packed: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
-    samples = calibration(job, student.model)
-    shapes = request_shapes(job, student.model, target, list(target.variants.values()), samples)
+    samples = calibration(student.model, job.splits.train)
+    shapes = request_shapes(student.model, job.splits.eval, target, list(target.variants.values()), samples)
     splits = replace(job.splits, train=sampled(job.splits.train, CALIBRATION_ROWS))
     write_splits(splits, folder / "rows", copies=True)
     manifest = {
@@ -325,7 +325,7 @@ def _write_graphs(
     places: dict[str, dict[str, str]] = {}
     left_out: dict[str, str] = {}
     for role, model in models.items():
-        samples = calibration(job, model)
+        samples = calibration(model, job.splits.train)
         for name, variant in target.variants.items():
             steps, _ = split_steps(variant)
             if not steps or (role == "teacher" and not variant.teacher):

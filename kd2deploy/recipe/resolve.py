@@ -102,7 +102,7 @@ def dotted(kind: Kind, name: str, as_data: bool) -> Any:
 def misfit(kind: Kind, found: Any) -> str:
     """Why a thing cannot be used as a kind, told without calling it; empty where it can."""
     from kd2deploy.core import Artifact, Method, Task
-    from kd2deploy.data.tables import Tables
+    from kd2deploy.data.tables import Made, Tables
 
     marked = getattr(found, MARK, None) == kind
     if marked and not callable(found):
@@ -119,15 +119,16 @@ def misfit(kind: Kind, found: Any) -> str:
     if marked:
         return ""
     wanted: type = {"data": Tables, "method": Method, "converter": Artifact}[kind]
+    fitting = (wanted, Made) if kind == "data" else (wanted,)
     if isinstance(found, type):
-        return "" if issubclass(found, wanted) else f"is a class that is no {wanted.__name__}"
+        return "" if issubclass(found, fitting) else f"is a class that is no {wanted.__name__}"
     if not inspect.isfunction(found):
         return "is not a function"
     try:
         given = typing.get_type_hints(found).get("return")
     except (NameError, TypeError, AttributeError) as error:
         return f"does not say what it returns ({one_line(error)})"
-    if isinstance(given, type) and issubclass(given, wanted):
+    if isinstance(given, type) and issubclass(given, fitting):
         return ""
     return (
         f"is not said to be a {kind}, so it was not called: annotate it `-> {wanted.__name__}`, or mark it with "

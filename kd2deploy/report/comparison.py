@@ -69,10 +69,10 @@ class Standing:
     against_control: Difference | None
     gap_closed: Estimate | None
     """(method - control) / (teacher - control)."""
-    step_ms: float
-    """Median over the seeds of training time per optimizer step."""
+    step_ms: float | None
+    """Median over the seeds of training time per optimizer step; None where trainings ran beside each other."""
     cost: Estimate
-    """Time per optimizer step over that of the control."""
+    """Time per optimizer step over that of the control; none where trainings ran beside each other."""
     cached: bool
     """Whether the teacher's answers came from a cache rather than from running it."""
     generator: str

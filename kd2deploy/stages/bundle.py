@@ -19,8 +19,9 @@ from kd2deploy.measure.agreement import agree
 from kd2deploy.measure.scorer import in_row_order
 from kd2deploy.report import Report, model_card
 from kd2deploy.run import versions
+from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.export import Exported, Exports
+from kd2deploy.stages.export import Exports
 from kd2deploy.stages.job import Job, Live, encoded, sampled
 
 CHECKED_ROWS = 16

@@ -7,7 +7,8 @@ from kd2deploy.core import Artifact, Target
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.measure.timing import Contender
 from kd2deploy.report import Role
-from kd2deploy.stages.export import Exported, Exports, export_one
+from kd2deploy.stages.convert import Exported
+from kd2deploy.stages.export import Exports, export_one
 from kd2deploy.stages.field import Entry, Field, Unmade
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.students import Trainings

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from kd2deploy.core import Features, Method, Row, Selection, Task, build_task
@@ -27,7 +26,7 @@ from kd2deploy.train.trackers import Trackers
 
 Role = Literal["student", "control"]
 CACHE, GENERATOR = "teacher cache", "generator"
-LAYOUT = 5
+LAYOUT = 6
 """Version of what the stage's record holds and of what methods do by default; part of its specification, so that a
 student of another version is never taken for this one's."""
 
@@ -49,6 +48,8 @@ class Distilled:
     found the teacher's cache or a generator made already."""
     doubts: tuple[str, ...] = ()
     """What a person should know of how it was taught."""
+    at_a_time: int = 1
+    """How many trainings ran beside each other: where that is more than one, its times say nothing."""
 
     @classmethod
     def untrained(cls, seed: int, model: Model, role: Role = "student") -> "Distilled":
@@ -92,7 +93,6 @@ def described_by(
     taught = any("teacher" in build_method(entry.method).needs for entry in entries)
     assert teacher is not None or not taught, "a recipe whose method needs a teacher names one"
     read = [job.splits_for(entry.data) for entry in entries]
-    threads = None if torch.cuda.is_available() else job.executor.divided
     return Stage(
         f"{name}-seed{seed}",
         spec={
@@ -102,7 +102,7 @@ def described_by(
             "task": job.task.spec(),
             "cache": job.recipe.teacher_cache,
             "layout": LAYOUT,
-            **({} if threads is None else {"threads": threads}),
+            **job.divided,
         },
         parents={
             "data": job.splits.sha256,
@@ -119,6 +119,7 @@ def described_by(
             "cache": str(job.run.folder / CACHED),
             "run": str(job.run.folder),
             "trackers": list(job.recipe.report_to),
+            "at a time": job.executor.width,
         },
         needs="gpu",
     )
@@ -137,6 +138,7 @@ def collected(job: Job, done: Done) -> Distilled:
         result["generator"],
         result["setup"],
         tuple(result["doubts"]),
+        result["at a time"],
     )
 
 
@@ -165,6 +167,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
         "generator": ", ".join(made),
         "setup": setup | ({GENERATOR: sum(made.values())} if any(made.values()) else {}),
         "doubts": [doubt for part in parts for doubt in part.doubts],
+        "at a time": inputs["at a time"],
     }
     return keep_only(folder, parts[-1].trained.student, opened.start.folder, spec["role"], result)
 

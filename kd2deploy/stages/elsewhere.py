@@ -22,8 +22,13 @@ from kd2deploy.errors import Fault, Kd2DeployError, RecipeError, RunError
 from kd2deploy.run import Run, Stage, readable_os_errors
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 LAST_WORDS = 2000
 """Characters of a dead child's standard error that are shown."""
+
+
+class Killed(RunError):
+    """A process was killed, and the stage that it worked on with it."""
 
 
 class Told(Protocol):
@@ -36,14 +41,16 @@ class Told(Protocol):
 class Child:
     """The parent's end of one: a context manager, and leaving it ends the process."""
 
-    def __init__(self, folder: Path, threads: int, told: Told) -> None:
-        self.folder, self.threads, self.told = folder, threads, told
+    def __init__(self, folder: Path, threads: int, told: Told, device: str | None = None) -> None:
+        self.folder, self.threads, self.told, self.device = folder, threads, told, device
         self.stage: Stage | None = None
         self.process: subprocess.Popen[str] | None = None
         self.ended = False
 
     def __enter__(self) -> Self:
-        threads = {name: str(self.threads) for name in THREAD_VARIABLES}
+        own = {name: str(self.threads) for name in THREAD_VARIABLES}
+        if self.device is not None:
+            own[VISIBLE] = self.device
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self.said = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
@@ -52,7 +59,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self.said,
             text=True,
-            env={**os.environ, **threads, "PYTHONPATH": paths},
+            env={**os.environ, **own, "PYTHONPATH": paths},
         )
         if self.ended:
             self.process.kill()
@@ -67,7 +74,7 @@ class Child:
         self.said.close()
 
     def work(self, stage: Stage) -> None:
-        """Have a stage done. Raises what it raises there, and RunError where its process is killed."""
+        """Have a stage done. Raises what it raises there, and `Killed` where its process is."""
         assert self.process is not None
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -97,7 +104,7 @@ class Child:
         self.said.seek(0)
         said = self.said.read().strip()[-LAST_WORDS:]
         if code < 0:
-            return RunError(
+            return Killed(
                 f"the process of {name} was killed by signal {-code} (9: out of memory?); run the same command again, "
                 "with fewer --jobs where memory ran out: finished stages are kept"
             )

@@ -3,90 +3,156 @@
 What measures is never among them while others work: it has the machine to itself, and runs in this process.
 """
 
+import os
+import queue
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import ExitStack, contextmanager
+from typing import final
 
 import torch
 
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.errors import RunError
+from kd2deploy.errors import Kd2DeployError, RunError
 from kd2deploy.run import Done, Run, Stage, read_json, write_json
-from kd2deploy.stages.elsewhere import Child
+from kd2deploy.stages.elsewhere import VISIBLE, Child, Killed
+
+Outcome = tuple[Stage, Done | Kd2DeployError]
+"""A stage and what came of it."""
 
 
-class Executor(Protocol):
+class Executor(ABC):
+    """Who does stages that do not depend on each other."""
+
+    width: int
+    """How many it does at a time."""
+    divided: int | None
+    """Threads of each stage, where these are fewer than PyTorch takes by itself: results depend on it."""
+
     @property
-    def divided(self) -> int | None:
-        """Threads of each training, where these are fewer than PyTorch takes by itself: results depend on it."""
-
-    @property
+    @final
     def elsewhere(self) -> bool:
         """Whether other processes do the work, and must find what they read on the disk."""
+        return self.width > 1
 
+    @abstractmethod
+    def each(
+        self, run: Run, stages: Sequence[Stage], tell: Watcher, spared: Container[str] = ()
+    ) -> Generator[Outcome, None, None]:
+        """Every stage as soon as it is done.
+
+        What a stage raises is raised here and ends the others, unless its name is `spared`: an error that is the
+        user's to fix then stands in its place. Leaving the generator ends what is at work.
+        """
+
+    @final
     def map(self, run: Run, stages: Sequence[Stage], tell: Watcher) -> list[Done]:
         """Each stage done, in their order. Raises what the first that fails raises."""
+        names = [stage.name for stage in stages]
+        done = {stage.name: found for stage, found in self.each(run, stages, tell) if isinstance(found, Done)}
+        run.done.sort(key=lambda one: names.index(one.name) if one.name in names else -1)
+        return [done[name] for name in names]
 
 
-class InOrder:
+@final
+class InOrder(Executor):
     """One stage after the other, in this process."""
 
-    elsewhere = False
+    width = 1
 
     def __init__(self, threads: int | None = None) -> None:
         self.divided = threads
 
-    def map(self, run: Run, stages: Sequence[Stage], tell: Watcher) -> list[Done]:
-        with computing_in(self.divided):
-            return [run.carry_out(stage, tell) for stage in stages]
+    def each(
+        self, run: Run, stages: Sequence[Stage], tell: Watcher, spared: Container[str] = ()
+    ) -> Generator[Outcome, None, None]:
+        for stage in stages:
+            with computing_in(self.divided):
+                found = outcome(run, stage, tell, spared)
+            yield stage, found
 
 
 IN_ORDER = InOrder()
 
 
-class Processes:
-    """Up to `jobs` stages at a time, each in a process of its own, the threads divided among them."""
-
-    elsewhere = True
+@final
+class Processes(Executor):
+    """Up to `jobs` stages at a time, each in a process of its own, the threads divided among them. Where there are
+    several GPUs, each process has one."""
 
     def __init__(self, jobs: int) -> None:
         whole = torch.get_num_threads()
-        self.jobs, self.threads = jobs, max(1, whole // jobs)
+        self.width, self.threads = jobs, max(1, whole // jobs)
         self.divided = self.threads if self.threads < whole else None
 
-    def map(self, run: Run, stages: Sequence[Stage], tell: Watcher) -> list[Done]:
+    def each(
+        self, run: Run, stages: Sequence[Stage], tell: Watcher, spared: Container[str] = ()
+    ) -> Generator[Outcome, None, None]:
         here = [stage for stage in stages if stage.needs == "target" or run.has(stage) or run.finished]
         there = [stage for stage in stages if stage not in here]
-        made = self.all_of(run, there, Together(tell, len(there)))
-        return [made[stage.name] if stage.name in made else run.carry_out(stage, tell) for stage in stages]
+        yield from self.elsewhere_each(run, there, Together(tell, len(there)), spared)
+        for stage in here:  # none of the processes is left
+            yield stage, outcome(run, stage, tell, spared)
 
-    def all_of(self, run: Run, stages: Sequence[Stage], told: "Together") -> dict[str, Done]:
-        """The stages by name, none of whose processes is left when this returns or raises."""
-        left, names = deque(stages), [stage.name for stage in stages]
-        children = [Child(run.folder, self.threads, told) for _ in stages[: self.jobs]]
-        made: dict[str, Done] = {}
+    def elsewhere_each(
+        self, run: Run, stages: Sequence[Stage], told: "Together", spared: Container[str]
+    ) -> Generator[Outcome, None, None]:
+        """`each` in other processes, none of which is left when this returns, raises or is closed."""
+        if not stages:
+            return
+        devices = dealt(min(self.width, len(stages)), shown(os.environ.get(VISIBLE), torch.cuda.device_count()))
+        with ExitStack() as stack:
+            children = [stack.enter_context(Child(run.folder, self.threads, told, device)) for device in devices]
+            idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
+            for child in children:
+                idle.put(child)
 
-        def serve(child: Child) -> None:
-            with child:
-                while left:
-                    stage = left.popleft()
+            def done_by_one(stage: Stage) -> Done:
+                child = idle.get()
+                try:
                     child.work(stage)
-                    made[stage.name] = run.fetched(stage, reused=False)
+                finally:
+                    idle.put(child)
+                return run.fetched(stage, reused=False)
 
-        with ThreadPoolExecutor(self.jobs) as pool:
+            pool = stack.enter_context(ThreadPoolExecutor(len(children)))
+            futures = {pool.submit(done_by_one, stage): stage for stage in stages}
             try:
-                for each in as_completed([pool.submit(serve, child) for child in children]):
-                    each.result()
-            except BaseException:
-                left.clear()
+                for future in as_completed(futures):
+                    error, stage = future.exception(), futures[future]
+                    if isinstance(error, Kd2DeployError) and stage.name in spared and not isinstance(error, Killed):
+                        yield stage, error
+                    else:
+                        yield stage, future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
                 for child in children:
                     child.end()
-                raise
-        run.done.sort(key=lambda done: names.index(done.name) if done.name in made else -1)
-        return made
+
+
+def outcome(run: Run, stage: Stage, tell: Watcher, spared: Container[str]) -> Done | Kd2DeployError:
+    """The stage done here, or the error that is spared."""
+    try:
+        return run.carry_out(stage, tell)
+    except Kd2DeployError as error:
+        if stage.name not in spared:
+            raise
+        return error
+
+
+def shown(visible: str | None, count: int) -> list[str]:
+    """The names of the `count` GPUs that CUDA shows to this process, as `visible` (CUDA_VISIBLE_DEVICES) gives them; it
+    shows none that stands behind a name which it does not know."""
+    names = [str(at) for at in range(count)] if visible is None else [name.strip() for name in visible.split(",")]
+    return names[:count]
+
+
+def dealt(processes: int, devices: Sequence[str]) -> list[str | None]:
+    """The GPU of each process, in turn; None where there is none."""
+    return [devices[at % len(devices)] if devices else None for at in range(processes)]
 
 
 THREADS = "threads.json"

@@ -14,9 +14,9 @@ from torch import nn
 
 from kd2deploy.core import Features, Task
 from kd2deploy.errors import Fault, ModelError, RecipeError
-from kd2deploy.recipe import Distill, Shrink, build_method, method_name
+from kd2deploy.recipe import Distill, Shrink, Student, Teacher, build_method, method_name
 from kd2deploy.stages.distill import unlabelled
-from kd2deploy.stages.job import Job, Model, encoded
+from kd2deploy.stages.job import Job, encoded
 from kd2deploy.stages.kept import cache_fault
 from kd2deploy.stages.student import build
 from kd2deploy.stages.teacher import untrained
@@ -123,9 +123,10 @@ def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
     shutil.rmtree(place, ignore_errors=True)  # a kill may have left one
     place.mkdir()
     try:
-        origin, student = started_origin(job, place / "teacher"), place / "student"
-        source = locate(job.recipe.student.source) if chosen is None and job.recipe.student.source else None
-        build(job, Model(origin, "", job.task.at(origin)), chosen, source, place)
+        origin, student = origin_of(job, place / "teacher"), place / "student"
+        cut = job.recipe.student if chosen is None else Student.model_validate({"shrink": chosen})
+        source = locate(cut.source) if cut.source else None
+        build(job.task, cut, origin, source, place, seed=job.recipe.seeds[0], ready=not job.recipe.distill)
         task = job.task.at(student)
         yield Rehearsal(
             job=job,
@@ -139,16 +140,20 @@ def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
         shutil.rmtree(place)
 
 
-def started_origin(job: Job, out: Path) -> Path:
-    """The folder of the teacher, or of the baseline where there is none; where a teacher is to be fine-tuned, one with
-    the weights that this will start from."""
+def origin_of(job: Job, out: Path) -> Path:
+    """`started_origin` of a recipe."""
     teacher = job.recipe.teacher
     name = teacher.source if teacher is not None else job.recipe.baseline
-    source = locate(name) if name is not None else None
+    return started_origin(job.task, teacher, locate(name) if name is not None else None, job.recipe.seeds[0], out)
+
+
+def started_origin(task: Task, teacher: Teacher | None, source: Path | None, seed: int, out: Path) -> Path:
+    """The folder of the teacher, or of the baseline where there is none; where a teacher is to be fine-tuned, one with
+    the weights that this will start from. `source` is the folder that it comes from."""
     if teacher is None or teacher.fine_tune is None:
         assert source is not None
-        job.task.reader.check_inputs(source)
+        task.reader.check_inputs(source)
         return source
     out.mkdir()
-    untrained(job.task, teacher, source, out, job.recipe.seeds[0])
+    untrained(task, teacher, source, out, seed)
     return out

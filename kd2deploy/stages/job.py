@@ -13,10 +13,11 @@ from torch import nn
 from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, build_task, made
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.splits import Splits, remember, write_splits
+from kd2deploy.data.tables import Made
 from kd2deploy.measure.accuracy import outputs_of, score_open
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.recipe import Block, Recipe
-from kd2deploy.report import Floor, TaskInfo
+from kd2deploy.report import ArtifactRecord, Floor, TaskInfo
 from kd2deploy.run import Run
 from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.train.trackers import Trackers
@@ -44,12 +45,17 @@ class Job:
     """Who does the stages that do not depend on each other."""
     beside: Mapping[str, Splits] = field(default_factory=dict)
     """The splits with other training rows, by the data that a training names."""
+    to_make: Mapping[str, Made] = field(default_factory=dict)
+    """What a stage makes of the data that trainings name; it stands in `beside` once it is made."""
+    records: tuple[ArtifactRecord, ...] = ()
+    """The lineage of what was made so."""
     floors: tuple[Floor, ...] = ()
     """What any network must beat."""
 
     def splits_for(self, data: Block | None) -> Splits:
-        """What a training that names `data` reads."""
-        return self.splits if data is None else self.beside[key_of(data)]
+        """What a training that names `data` reads; the run's own rows stand for what is yet to be made of them."""
+        key = key_of(data) if data is not None else ""
+        return self.splits if data is None or (key in self.to_make and key not in self.beside) else self.beside[key]
 
     def place_of(self, splits: Splits) -> Path:
         """The folder of some splits, for stages: written where another process is to read them."""
@@ -59,6 +65,13 @@ class Job:
             place.parent.mkdir(exist_ok=True)
             write_splits(splits, place, copies=False)
         return place
+
+    @property
+    def divided(self) -> dict[str, int]:
+        """What the specification of a stage holds of its threads, where several stages divide them: its result depends
+        on that. On a GPU it does not."""
+        threads = None if torch.cuda.is_available() else self.executor.divided
+        return {} if threads is None else {"threads": threads}
 
     @property
     def trackers(self) -> Trackers:

@@ -5,17 +5,21 @@ texts is cut off or unknown, and whether the teacher's answers fit the labels, i
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kd2deploy.core import Row, Task
+from kd2deploy.core import Row, Task, build_task
+from kd2deploy.core.watcher import Watcher
+from kd2deploy.data.splits import Splits, splits_in
 from kd2deploy.errors import DataError
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.label_fit import Fit, label_doubts
 from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.labels import labels_of
+from kd2deploy.recipe import Teacher
+from kd2deploy.run import Stage
 from kd2deploy.stages.fit import started_origin
 from kd2deploy.stages.job import Job, Live, encoded, model_at, sampled
 from kd2deploy.train.checkpoint import locate
@@ -30,33 +34,52 @@ CHUNK = 256
 def look(job: Job) -> Job:
     """The job with what was found among its data's details and warnings. Raises DataError, ModelError."""
     recipe = job.recipe
-    spec = {
-        "teacher": recipe.teacher.model_dump(mode="json") if recipe.teacher is not None else None,
-        "student": recipe.student.source,
-        "task": job.task.spec(),
-    }
-    sources = {
+    named = {
         "teacher": recipe.teacher.source if recipe.teacher is not None else None,
         "baseline": recipe.baseline,
         "student": recipe.student.source,
     }
-    parents = {who: model_at(locate(source), job.task).sha256 for who, source in sources.items() if source is not None}
-    found = job.run.stage("look", spec, {"data": job.splits.sha256, **parents}, lambda folder: work(job, folder)).result
+    folders = {who: locate(source) for who, source in named.items() if source is not None}
+    stage = Stage(
+        "look",
+        spec={
+            "teacher": recipe.teacher.model_dump(mode="json") if recipe.teacher is not None else None,
+            "student": recipe.student.source,
+            "task": job.task.spec(),
+        },
+        parents={
+            "data": job.splits.sha256,
+            **{who: model_at(folder, job.task).sha256 for who, folder in folders.items()},
+        },
+        work=f"{__name__}.work",
+        inputs={
+            "data": str(job.place_of(job.splits)),
+            "seed": recipe.seeds[0],
+            **{who: str(folder) for who, folder in folders.items()},
+        },
+    )
+    found = job.run.carry_out(stage, job.watcher).result
     warnings = (*job.splits.warnings, *found["warnings"])
     return replace(job, splits=replace(job.splits, warnings=warnings, details=found["details"]))
 
 
-def work(job: Job, folder: Path) -> Mapping[str, Any]:
+def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     scratch = folder / "teacher"
     shutil.rmtree(scratch, ignore_errors=True)  # a kill may have left one
-    teacher = started_origin(job, scratch)
-    task, splits = job.task.at(teacher), job.splits
+    whole, splits = build_task(spec["task"]), splits_in(Path(inputs["data"]))
+    given = Teacher.model_validate(spec["teacher"]) if spec["teacher"] else None
+    source = inputs.get("baseline") if given is None else inputs.get("teacher")
+    teacher = started_origin(whole, given, Path(source) if source else None, inputs["seed"], scratch)
+    task = whole.at(teacher)
     free = [row for row in splits.train if row.get("label", 0) is None]
     for name, rows in {"validation": splits.validation, "evaluation": splits.eval, "unlabelled": free}.items():
         read_through(task, rows, teacher, name)
-    details, warnings = readings(job, teacher)
-    if job.recipe.teacher is None or job.recipe.teacher.fine_tune is None:
-        warnings += answers_and_labels(job, teacher)
+    readers = {"": teacher}
+    if "student" in inputs and not whole.reader.reads_alike(Path(inputs["student"]), teacher):
+        readers["student, "] = Path(inputs["student"])
+    details, warnings = readings(whole, splits, readers)
+    if given is None or given.fine_tune is None:
+        warnings += answers_and_labels(task, splits, teacher, "baseline" if given is None else "teacher")
     shutil.rmtree(scratch, ignore_errors=True)
     return {"details": details, "warnings": warnings}
 
@@ -70,39 +93,29 @@ def read_through(task: Task, rows: Sequence[Row], folder: Path, name: str) -> No
         raise DataError(f"{name} rows: {error}") from error
 
 
-def readings(job: Job, teacher: Path) -> tuple[dict[str, str], list[str]]:
+def readings(task: Task, splits: Splits, readers: Mapping[str, Path]) -> tuple[dict[str, str], list[str]]:
     """How the teacher reads the rows, and the student where it reads them otherwise: figures, and doubts."""
     details: dict[str, str] = {}
     warnings: list[str] = []
-    for who, folder in readers(job, teacher):
-        for name, rows in (("evaluation", job.splits.eval), ("training", job.splits.train)):
-            found = job.task.at(folder).reader.reading(sampled(rows, COUNTED_ROWS), folder)
+    for who, folder in readers.items():
+        for name, rows in (("evaluation", splits.eval), ("training", splits.train)):
+            found = task.at(folder).reader.reading(sampled(rows, COUNTED_ROWS), folder)
             details |= {f"{who}{name}: {figure}": value for figure, value in found.figures.items()}
             warnings += [f"{who}{name} rows: {doubt}" for doubt in found.doubts]
     return details, warnings
 
 
-def readers(job: Job, teacher: Path) -> Iterator[tuple[str, Path]]:
-    yield "", teacher
-    if job.recipe.student.source is not None:
-        student = locate(job.recipe.student.source)
-        if not job.task.reader.reads_alike(student, teacher):
-            yield "student, ", student
-
-
-def answers_and_labels(job: Job, teacher: Path) -> list[str]:
+def answers_and_labels(task: Task, splits: Splits, network: Path, who: Literal["teacher", "baseline"]) -> list[str]:
     """Doubts whether the answers of the teacher, or of the baseline where there is none, fit the labels; asked where a
     row has one class of several."""
-    task = job.task.at(teacher)
-    net = task.networks.load(teacher)
+    net = task.networks.load(network)
     fits = []
-    for rows in (job.splits.labelled, job.splits.eval):
+    for rows in (splits.labelled, splits.eval):
         asked = sampled(rows, ASKED_ROWS)
-        scores = score_open(Live(net, task), task, encoded(task, asked, teacher), asked).scores
+        scores = score_open(Live(net, task), task, encoded(task, asked, network), asked).scores
         if scores.answered is None:
             return []
         fits.append(Fit.of(scores))
-    names = job.splits.labels
-    own = labels_of(read_config(teacher))
-    who: Literal["teacher", "baseline"] = "teacher" if job.recipe.teacher is not None else "baseline"
+    names = splits.labels
+    own = labels_of(read_config(network))
     return label_doubts(fits[0], fits[1], names, named=own == list(names), who=who)

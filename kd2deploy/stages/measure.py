@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.core import Features, Feed, Target, usable_cores
-from kd2deploy.core.watcher import in_hundredths
+from pydantic import TypeAdapter
+
+from kd2deploy.core import Artifact, Features, Feed, Row, Target, usable_cores
+from kd2deploy.core.watcher import Watcher, in_hundredths
+from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.latency import Means, contradiction, race
@@ -20,7 +23,7 @@ from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.run import SCRATCH, read_json, write_json
+from kd2deploy.run import SCRATCH, Stage, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 
@@ -46,21 +49,32 @@ class Measured:
 def measure(job: Job, field: Field, target: Target) -> Measured:
     """Score every contender on the evaluation set and race the timed ones."""
     protocol = protocol_for(job, field, target)
-    spec = {
-        "contenders": [
-            [entry.name, entry.artifact.sha256, dict(entry.contender.options), entry.timed] for entry in field.entries
-        ],
-        "protocol": asdict(protocol),
-        "layout": LAYOUT,
-        **for_target(target),
-    }
-    parents = {"data": job.splits.sha256}
-    stage = job.run.stage(
-        f"measure-{target.name}", spec, parents, lambda folder: work(job, field, target, protocol, folder), is_sound
+    stage = Stage(
+        f"measure-{target.name}",
+        spec={
+            "contenders": [
+                [one.name, one.artifact.sha256, dict(one.contender.options), one.timed, one.model.task.spec()]
+                for one in field.entries
+            ],
+            "protocol": asdict(protocol),
+            "layout": LAYOUT,
+            **for_target(target),
+        },
+        parents={"data": job.splits.sha256},
+        work=f"{__name__}.work",
+        inputs={
+            "contenders": [Measurable.of(entry).to_json() for entry in field.entries],
+            "student": field.deployed.model.to_json(),
+            "data": str(job.place_of(job.splits)),
+            "target": asdict(target),
+        },
+        needs="target",
+        keeps=f"{__name__}.is_sound",
     )
-    found, timings = stage.result, read_json(stage.path("timings.json"))
+    done = job.run.carry_out(stage, job.watcher)
+    found, timings = done.result, read_json(done.path("timings.json"))
     measured = tuple(
-        filled_in(entry, stage.path(scored_file(at)), timings, found["failures"])
+        filled_in(entry, done.path(scored_file(at)), timings, found["failures"])
         for at, entry in enumerate(field.entries)
     )
     return Measured(
@@ -108,21 +122,50 @@ def is_sound(result: Mapping[str, Any]) -> bool:
     return not result["breaches"] and not result["failures"]
 
 
-def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Path) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class Measurable:
+    """One contender as the stage's work is given it."""
+
+    contender: Contender
+    model: Model
+    timed: bool
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Measurable":
+        return cls(entry.contender, entry.model, entry.timed)
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"artifact": self.contender.artifact.to_json(), "options": dict(self.contender.options)}
+        return {"name": self.name, **own, "model": self.model.to_json(), "timed": self.timed}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Measurable":
+        contender = Contender(found["name"], Artifact.from_json(found["artifact"]), found["options"])
+        return cls(contender, Model.from_json(found["model"]), found["timed"])
+
+
+def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    target, rows = Target.from_json(inputs["target"]), splits_in(Path(inputs["data"])).eval
+    protocol = TypeAdapter(Protocol).validate_python(spec["protocol"])
     before = state()
     checked = preflight(target, before)
     for note in checked.notes:  # early: whoever sees it may still do something about it
-        job.watcher.warn(note)
-    failures = scored(job, field.entries, target, folder)
-    timed = [entry for entry in field.entries if entry.timed and entry.name not in failures]
-    student = field.deployed.model
+        tell.warn(note)
+    entries = [Measurable.from_json(one) for one in inputs["contenders"]]
+    failures = scored(entries, rows, target, folder, tell)
+    timed = [entry for entry in entries if entry.timed and entry.name not in failures]
+    student = Model.from_json(inputs["student"])
     timings = race(
-        [on_same_rows(job, entry, student, target) for entry in timed],
+        [on_same_rows(rows, entry, student, target) for entry in timed],
         student.task.spec(),
         target,
-        requests(job, student, target),
+        requests(rows, student, target),
         protocol,
-        in_hundredths(job.watcher, "timing"),
+        in_hundredths(tell, "timing"),
         Means(folder / SCRATCH),
     )
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
@@ -140,44 +183,46 @@ def work(job: Job, field: Field, target: Target, protocol: Protocol, folder: Pat
     }
 
 
-def scored(job: Job, entries: Sequence[Entry], target: Target, folder: Path) -> dict[str, str]:
-    """Score all on the evaluation set, several at a time: nothing is timed here. The failures by name."""
+def scored(
+    entries: Sequence[Measurable], rows: Sequence[Row], target: Target, folder: Path, tell: Watcher
+) -> dict[str, str]:
+    """Score all on the evaluation rows, several at a time: nothing is timed here. The failures by name."""
     failures: dict[str, str] = {}
     read: dict[Path, Sequence[Features]] = {}
     for entry in entries:
         model = entry.model
         if model.folder not in read:
-            read[model.folder] = encoded(model.task, job.splits.eval, model.folder)
+            read[model.folder] = encoded(model.task, rows, model.folder)
 
     def one(at: int) -> None:
         entry = entries[at]
         found = None
         try:
             features, scratch = read[entry.model.folder], folder / SCRATCH
-            found = score(entry.contender, entry.model.task, target, features, job.splits.eval, scratch=scratch)
+            found = score(entry.contender, entry.model.task, target, features, rows, scratch=scratch)
         except Kd2DeployError as error:
             failures[entry.name] = str(error)
         write_evaluation(found, folder / scored_file(at))
 
-    job.watcher.advance("scoring", 0, len(entries))
+    tell.advance("scoring", 0, len(entries))
     with ended_with_their_workers(ThreadPoolExecutor(usable_cores())) as pool:
         for done, _ in enumerate(pool.map(one, range(len(entries))), start=1):
-            job.watcher.advance("scoring", done, len(entries))
+            tell.advance("scoring", done, len(entries))
     return failures
 
 
-def requests(job: Job, model: Model, target: Target) -> list[Feed]:
-    """Requests drawn from the evaluation set, the same examples for every network, as this one reads them."""
-    features = encoded(model.task, job.splits.eval, model.folder)
+def requests(rows: Sequence[Row], model: Model, target: Target) -> list[Feed]:
+    """Requests drawn from the evaluation rows, the same examples for every network, as this one reads them."""
+    features = encoded(model.task, rows, model.folder)
     return timing_feeds(model.task, features, target.workload.batch, target.workload.inputs)
 
 
-def on_same_rows(job: Job, entry: Entry, student: Model, target: Target) -> Contender:
+def on_same_rows(rows: Sequence[Row], entry: Measurable, student: Model, target: Target) -> Contender:
     """The contender; with requests of its own where its network reads other inputs than the student."""
     own = entry.model
     if own.task.spec() == student.task.spec() and own.task.reader.reads_alike(own.folder, student.folder):
         return entry.contender
-    return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(job, own, target))
+    return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(rows, own, target))
 
 
 def scored_file(at: int) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from kd2deploy.core import Feed, Target
+from kd2deploy.core import Feed, Target, build_task
 from kd2deploy.core.estimate import estimate
 from kd2deploy.core.figures import as_given, figure
-from kd2deploy.core.watcher import in_hundredths
+from kd2deploy.core.watcher import Watcher, in_hundredths
+from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import ConvertError, Fault, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.measure.accuracy import timing_feeds
@@ -24,8 +25,8 @@ from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain
-from kd2deploy.run import SCRATCH
-from kd2deploy.stages.export import convert, missing
+from kd2deploy.run import SCRATCH, Stage
+from kd2deploy.stages.convert import Exported, convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
 from kd2deploy.stages.teacher import Taught
 from kd2deploy.stages.training import remove
@@ -50,18 +51,30 @@ def plan(job: Job, networks: Taught, target: Target) -> Planned:
     """Time the candidates on the target against the baseline. Raises RecipeError where there is no smaller shape."""
     wanted = job.recipe.student.plan
     assert wanted is not None
-    names = deployable(wanted, target)
-    spec = {
-        "plan": wanted.model_dump(mode="json"),
-        "variants": {name: asdict(target.variants[name]) for name in names},
-        "gates": asdict(target.gates),
-        **for_target(target),
-    }
-    parents = {"origin": networks.origin.sha256, "baseline": networks.baseline.sha256, "data": job.splits.sha256}
-    stage = job.run.stage(f"plan-{target.name}", spec, parents, lambda f: work(job, networks, target, wanted, names, f))
-    found = TypeAdapter(tuple[Candidate, ...]).validate_python(stage.result["candidates"])
-    chosen = stage.result["chosen"]
-    return Planned(found, Shrink(**chosen) if chosen else None, stage.result["variant"])
+    origin, baseline = networks.origin, networks.baseline
+    stage = Stage(
+        f"plan-{target.name}",
+        spec={
+            "plan": wanted.model_dump(mode="json"),
+            "variants": {name: asdict(target.variants[name]) for name in deployable(wanted, target)},
+            "gates": asdict(target.gates),
+            "task": job.task.spec(),
+            **for_target(target),
+        },
+        parents={"origin": origin.sha256, "baseline": baseline.sha256, "data": job.splits.sha256},
+        work=f"{__name__}.work",
+        inputs={
+            "origin": origin.to_json(),
+            "baseline": baseline.to_json(),
+            "data": str(job.place_of(job.splits)),
+            "target": asdict(target),
+        },
+        needs="target",
+    )
+    done = job.run.carry_out(stage, job.watcher)
+    found = TypeAdapter(tuple[Candidate, ...]).validate_python(done.result["candidates"])
+    chosen = done.result["chosen"]
+    return Planned(found, Shrink(**chosen) if chosen else None, done.result["variant"])
 
 
 def deployable(wanted: Plan, target: Target) -> list[str]:
@@ -77,10 +90,12 @@ def deployable(wanted: Plan, target: Target) -> list[str]:
     return found
 
 
-def work(job: Job, networks: Taught, target: Target, wanted: Plan, names: list[str], folder: Path) -> Mapping[str, Any]:
-    origin = networks.origin
+def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    wanted, target = Plan.model_validate(spec["plan"]), Target.from_json(inputs["target"])
+    task, origin = build_task(spec["task"]), Model.from_json(inputs["origin"])
     empty(folder)  # of what a killed attempt left, some may be half deleted
-    features = encoded(origin.task, sampled(job.splits.train, ROWS), origin.folder)
+    rows = sampled(splits_in(Path(inputs["data"])).train, ROWS)
+    features = encoded(origin.task, rows, origin.folder)
     length = round(float(np.median([origin.task.reader.length(row) for row in features])))
     shapes = spread(
         candidates(origin.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
@@ -103,16 +118,17 @@ def work(job: Job, networks: Taught, target: Target, wanted: Plan, names: list[s
         name, place = shape_label(shape), folder / f"untrained-{at}"
         place.mkdir(exist_ok=True)
         try:
-            made = shrink(origin.folder, place, job.task, Trim(**shape.arguments(), initialise="random"))
-            parameters[name], models[name] = made.parameters, model_at(place, job.task)
+            made = shrink(origin.folder, place, task, Trim(**shape.arguments(), initialise="random"))
+            parameters[name], models[name] = made.parameters, model_at(place, task)
         except ConvertError as error:
             failed[name] = str(error)
-    for variant in names:
-        contenders, refused = exported(job, networks.baseline, models, target, variant, folder, samples)
+    for variant in spec["variants"]:
+        bench = Bench(target, variant, folder, samples)
+        contenders, refused = exported(bench, Model.from_json(inputs["baseline"]), models, tell)
         if len(contenders) > 1:
             break
     failed |= refused
-    watched = in_hundredths(job.watcher, "timing")
+    watched = in_hundredths(tell, "timing")
     timings = race(contenders, origin.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
     verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
@@ -124,30 +140,38 @@ def work(job: Job, networks: Taught, target: Target, wanted: Plan, names: list[s
     return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen, "variant": variant}
 
 
+@dataclass(frozen=True)
+class Bench:
+    """How candidates are made into files."""
+
+    target: Target
+    variant: str
+    folder: Path
+    samples: Sequence[Feed]
+
+    def made(self, model: Model) -> Exported:
+        """The network as the variant deploys it. Raises ConvertError."""
+        how = self.target.variants[self.variant]
+        return convert(model, self.target, self.variant, how, self.folder, self.samples)
+
+
 def exported(
-    job: Job,
-    teacher: Model,
-    models: Mapping[str, Model],
-    target: Target,
-    variant: str,
-    folder: Path,
-    samples: Sequence[Feed],
+    bench: Bench, teacher: Model, models: Mapping[str, Model], tell: Watcher
 ) -> tuple[list[Contender], dict[str, str]]:
     """The teacher, as the gate has it, and the candidates as one variant deploys them; the refused ones by name."""
-    how = target.variants[variant]
-    same = target.gates.against == "same_runtime"
+    same = bench.target.gates.against == "same_runtime"
     try:
-        baseline = convert(teacher, target, variant, how, folder, samples) if same else None
+        baseline = bench.made(teacher) if same else None
     except ConvertError as error:
-        return [], dict.fromkeys(models, f"the teacher as {variant}: {error}")
+        return [], dict.fromkeys(models, f"the teacher as {bench.variant}: {error}")
     contenders = [
         Contender("teacher", baseline.artifact if baseline else teacher.artifact, baseline.session if baseline else {})
     ]
     refused: dict[str, str] = {}
     for at, (name, model) in enumerate(models.items()):
-        job.watcher.advance("candidates", at, len(models), name)
+        tell.advance("candidates", at, len(models), name)
         try:
-            one = convert(model, target, variant, how, folder, samples)
+            one = bench.made(model)
             contenders.append(Contender(name, one.artifact, one.session))
         except ConvertError as error:
             refused[name] = str(error)

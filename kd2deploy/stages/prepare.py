@@ -11,7 +11,7 @@ from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.prepare import prepare as split
 from kd2deploy.data.prepare import with_training_rows
 from kd2deploy.data.splits import Splits
-from kd2deploy.data.tables import Tables
+from kd2deploy.data.tables import Made, Tables
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
 from kd2deploy.recipe.resolve import Use, bind, one_line
@@ -32,6 +32,9 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     if source is None or faults:
         raise RecipeError(faults)
     tables = rows_from(source, "data")
+    if isinstance(tables, Made):
+        message = f"{source.name} makes new rows of a run's own; name it as `data` of a training, under `distill`"
+        raise RecipeError([Fault("data", message)])
     splits = split(
         tables,
         kind,
@@ -74,10 +77,10 @@ def misplaced(kind: type[Task], name: str, part: Any) -> str:
     return f"{kind.__name__}.{name} is {type(part).__name__}, no subclass of kd2deploy.core.{PARTS[name].__name__}"
 
 
-def rows_from(source: Use, path: str) -> Tables:
-    """What a data source returns. Raises RecipeError where that is no Tables."""
+def rows_from(source: Use, path: str) -> Tables | Made:
+    """What a data source returns. Raises RecipeError where that is neither."""
     tables = source()
-    if not isinstance(tables, Tables):
+    if not isinstance(tables, Tables | Made):
         raise RecipeError(
             [Fault(path, f"{source.name} returned {type(tables).__name__}, and a data source returns Tables")]
         )
@@ -87,27 +90,47 @@ def rows_from(source: Use, path: str) -> Tables:
 def begun(recipe: Recipe, run: Run, watcher: Watcher, executor: Executor = IN_ORDER) -> Job:
     """What every stage is handed. Raises DataError, RecipeError."""
     task, splits, about = prepare(recipe)
-    beside = others(recipe, splits)
+    beside, to_make = others(recipe, task, splits)
     warnings = (*splits.warnings, *(warning for other in beside.values() for warning in other.warnings))
     overlap = max([splits.overlap, *(other.overlap for other in beside.values())])
     splits = replace(splits, warnings=warnings, overlap=overlap)
-    return Job(recipe, run, watcher, splits, task, about, executor=executor, beside=beside)
+    return Job(recipe, run, watcher, splits, task, about, executor=executor, beside=beside, to_make=to_make)
 
 
-def others(recipe: Recipe, splits: Splits) -> dict[str, Splits]:
-    """The splits with the rows of each data set that a training names for itself. Raises DataError, RecipeError."""
+def others(recipe: Recipe, task: Task, splits: Splits) -> tuple[dict[str, Splits], dict[str, Made]]:
+    """The splits with the rows of each data set that a training names for itself, and those that a stage is to make.
+
+    Raises DataError, RecipeError.
+    """
     kind, arguments = task_use(recipe.task)
     found: dict[str, Splits] = {}
+    to_make: dict[str, Made] = {}
     for at, entry in enumerate(recipe.distill):
-        if entry.data is None or key_of(entry.data) in found:
+        if entry.data is None or key_of(entry.data) in (found.keys() | to_make.keys()):
             continue
-        source, faults = bind("data", entry.data, f"distill[{at}].data")
+        path = f"distill[{at}].data"
+        source, faults = bind("data", entry.data, path)
         if source is None or faults:
             raise RecipeError(faults)
-        found[key_of(entry.data)] = with_training_rows(
-            splits, rows_from(source, f"distill[{at}].data"), kind, arguments, recipe.missing
+        tables = rows_from(source, path)
+        if isinstance(tables, Made):
+            refuse_unmakeable(source.name, tables, recipe, task, path)
+            to_make[key_of(entry.data)] = tables
+        else:
+            found[key_of(entry.data)] = with_training_rows(splits, tables, kind, arguments, recipe.missing)
+    return found, to_make
+
+
+def refuse_unmakeable(name: str, made: Made, recipe: Recipe, task: Task, path: str) -> None:
+    """RecipeError where a run has not what the rows are to be made of."""
+    if recipe.teacher is None:
+        raise RecipeError(
+            [Fault(path, f"{name} asks the teacher, and the recipe names none; name one under `teacher`")]
         )
-    return found
+    if made.probabilities and not task.metric.tells_probability:
+        kind = "numbers" if not task.own_target else "something of its own"
+        message = f"{name} needs answers that have a probability, and {task.name} answers {kind} here; leave it out"
+        raise RecipeError([Fault(path, message)])
 
 
 def task_use(block: Block) -> tuple[type[Task], dict[str, Any]]:

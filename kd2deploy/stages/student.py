@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core import Task, build_task
 from kd2deploy.core.members import members_in
-from kd2deploy.recipe import Shrink
+from kd2deploy.core.watcher import Watcher
+from kd2deploy.recipe import Shrink, Student
+from kd2deploy.run import Stage
 from kd2deploy.stages.job import Job, Model, model_at
 from kd2deploy.train.checkpoint import as_it_is, create, locate, with_head
 from kd2deploy.train.student import Trim, shrink
@@ -34,11 +37,17 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     source = locate(student.source) if chosen is None and student.source else None
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
-    stage = job.run.stage("student", spec, parents, lambda folder: build(job, origin, chosen, source, folder))
-    model = model_at(stage.path("student"), job.task)
-    found = stage.result
+    stage = Stage(
+        "student",
+        spec,
+        parents,
+        work=f"{__name__}.work",
+        inputs={"origin": str(origin.folder), "source": str(source) if source is not None else None},
+    )
+    done = job.run.carry_out(stage, job.watcher)
+    found = done.result
     return Started(
-        model,
+        model_at(done.path("student"), job.task),
         tuple((one, other) for one, other in found["layer_map"]),
         tuple(found["notes"]),
         found["parameters"],
@@ -46,25 +55,36 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     )
 
 
-def build(job: Job, origin: Model, chosen: Shrink | None, source: Path | None, folder: Path) -> Mapping[str, Any]:
-    out, seed = folder / "student", job.recipe.seeds[0]
+def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    source = Path(inputs["source"]) if inputs["source"] else None
+    student, task = Student.model_validate(spec["student"]), build_task(spec["task"])
+    ready = not spec.get("trained", True)
+    return build(task, student, Path(inputs["origin"]), source, folder, seed=spec["seed"], ready=ready)
+
+
+def build(
+    task: Task, student: Student, origin: Path, source: Path | None, folder: Path, *, seed: int, ready: bool
+) -> Mapping[str, Any]:
+    """The first weights in `folder`: of the network in `origin` made smaller, of that in `source` (just as it is, where
+    it is `ready`), or of none."""
+    out = folder / "student"
     out.mkdir(exist_ok=True)
-    if chosen is not None:
-        made = shrink(origin.folder, out, job.task, trim_of(chosen), seed=seed)
+    if student.shrink is not None:
+        made = shrink(origin, out, task, trim_of(student.shrink), seed=seed)
         return {
             "layer_map": made.layer_map,
             "notes": list(made.notes),
             "parameters": made.parameters,
             "copied_share": made.copied_share,
         }
-    if source is not None and (not job.recipe.distill or members_in(source) is not None):
-        as_it_is(source, out, job.task)
+    if source is not None and (ready or members_in(source) is not None):
+        as_it_is(source, out, task)
     elif source is not None:
-        with_head(source, out, job.task, seed)
+        with_head(source, out, task, seed)
     else:
-        assert job.recipe.student.create is not None
-        create(job.recipe.student.create, out, job.task, seed, inputs_from=origin.folder)
-    net = job.task.at(out).networks.load(out)
+        assert student.create is not None
+        create(student.create, out, task, seed, inputs_from=origin)
+    net = task.at(out).networks.load(out)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}
 

@@ -19,6 +19,8 @@ SHARES = frozenset({"accuracy", "macro_f1"})
 class ClassMetric(Metric):
     """One class of several, the one with the largest logit."""
 
+    tells_probability = True
+
     def __init__(self, labels: tuple[str, ...], name: str) -> None:
         self.labels, self.target, self.name = labels, ClassTarget(labels), name
         self.unit = "share" if name in SHARES else "number"
@@ -43,6 +45,10 @@ class ClassMetric(Metric):
 
     def at(self, statistics: Mapping[str, Array], places: Array) -> float:
         return METRICS[self.name](statistics["truth"][places], statistics["answers"][places])
+
+    def sure(self, outputs: Mapping[str, Array], least_probability: float) -> list[Any]:
+        shares = shares_of(outputs["logits"])
+        return [int(row.argmax()) if row.max() >= least_probability else None for row in shares]
 
     def agreement(self, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, float]:
         return agreement_of(one["logits"], other["logits"])
@@ -194,10 +200,15 @@ def cosine_of(one: Array, other: Array) -> Array:
 
 def answers_of(logits: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
     """The likeliest label and its probability, row by row."""
-    exact = logits.astype(np.float64)
-    shares = np.exp(exact - exact.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
     return [
         {"label": labels[place], "probability": float(row[place])}
-        for place, row in zip(exact.argmax(-1).tolist(), shares, strict=True)
+        for place, row in zip(logits.argmax(-1).tolist(), shares_of(logits), strict=True)
     ]
+
+
+def shares_of(logits: Array) -> Array:
+    """The classes' probabilities [N, C], the softmax of their logits, in float64."""
+    exact = logits.astype(np.float64)
+    shares = np.exp(exact - exact.max(-1, keepdims=True))
+    found: Array = shares / shares.sum(-1, keepdims=True)
+    return found

@@ -29,6 +29,7 @@ class SetMetric(Metric):
     """Each label answered from `threshold` on, a probability; where none is `given`, one is chosen for each network."""
 
     unit = "share"
+    tells_probability = True
 
     def __init__(self, labels: tuple[str, ...], name: str, given: float | None, chosen: float | None) -> None:
         self.labels, self.target, self.name = labels, SetTarget(labels), name
@@ -51,6 +52,15 @@ class SetMetric(Metric):
         if not self.chooses:
             return {}
         return {"chosen": best_threshold(outputs["logits"], self.target.of(rows), self.name)}
+
+    def sure(self, outputs: Mapping[str, Array], least_probability: float) -> list[Any]:
+        """A set of labels where the network is sure of every label, that it is there or that it is not."""
+        shares = 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
+        least_sure = np.maximum(shares, 1 - shares).min(-1)
+        return [
+            (row >= 0.5).astype(int).tolist() if least >= least_probability else None
+            for row, least in zip(shares, least_sure, strict=True)
+        ]
 
     def choices(self) -> Mapping[str, float]:
         return {} if self.best is None else {"threshold": self.best}

@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from recipes.small_run import recipe, written
 
+from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RecipeError, RunError
-from kd2deploy.flows.compare import committed, compare, field_of
+from kd2deploy.flows.compare import committed, compare, field_of, rounds
 from kd2deploy.flows.compare.account import off_budget, word
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL
 from kd2deploy.measure.over_seeds import difference_over_seeds
@@ -204,6 +205,44 @@ def test_the_command_prints_the_table_and_exits_with_0(folder: Path, found: Comp
     told = subprocess.run([*command, "--out", str(folder / "run"), "--json"], capture_output=True, timeout=120)
     names = [one["method"] for one in json.loads(told.stdout)["comparison"]["standings"]]
     assert {"task_only", "logit", "dist", "hidden"} <= set(names)
+
+
+@pytest.mark.recipe
+def test_two_jobs_come_to_the_same_comparison_but_for_what_it_costs(folder: Path, found: Comparison) -> None:
+    watcher = Listening()
+    beside = compare(small(folder), folder / "beside", ["dist", "logit_standardization"], watcher=watcher, jobs=2)
+    assert beside.seeds == found.seeds
+    for one in beside.standings:
+        (other,) = (each for each in found.standings if each.method == one.method)
+        assert [run.score for run in one.runs] == [run.score for run in other.runs]
+        same = ("mean", "spread", "against_baseline", "against_control", "gap_closed", "trainings", "cached")
+        assert {name: getattr(one, name) for name in same} == {name: getattr(other, name) for name in same}
+        assert (one.step_ms, one.cost.value, one.cost.note) == (None, None, "n/a (trained beside others)")
+    assert weights(folder / "beside").items() <= weights(folder / "run").items()
+    assert len(weights(folder / "beside")) == 6
+    assert any("2 at a time (--jobs)" in warning for warning in beside.warnings)
+    assert "trained beside others" in (folder / "beside" / "comparison-steps.md").read_text()
+    assert sum("dist: accuracy" in line for line in watcher.said) == 2
+    with pytest.raises(RunError, match="was trained beside others here"):
+        compare(small(folder), folder / "beside", ["dist"], "time")
+
+
+def weights(run: Path) -> dict[str, str]:
+    """Hashes of the students, by the stage's whole name, fingerprint included."""
+    return {
+        file.relative_to(run).as_posix(): sha256_of(file)
+        for file in run.glob("stages/*seed*/student/model.safetensors")
+    }
+
+
+def test_what_is_timed_is_not_trained_beside_others(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--jobs: trainings are timed where time is equal"):
+        compare(small(tmp_path), tmp_path / "run", budget="time", jobs=2)
+
+
+def test_as_many_seeds_at_a_time_as_keep_all_processes_busy() -> None:
+    assert rounds([0, 1, 2], 4, 1) == rounds([0, 1, 2], 4, 4) == [[0], [1], [2]]
+    assert rounds([0, 1, 2], 4, 5) == [[0, 1], [2]]
 
 
 def test_what_is_no_comparison_is_refused(tmp_path: Path) -> None:

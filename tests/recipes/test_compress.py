@@ -209,7 +209,7 @@ from importlib import import_module
 
 import kd2deploy.flows.compress
 from kd2deploy.cli import main
-from kd2deploy.run import Run
+from kd2deploy.run import Stage
 
 
 def die(*_):
@@ -221,17 +221,19 @@ def die_in(instant):
     if module:
         setattr(import_module(module), name, die)
         return
-    stage = Run.stage
+    function = Stage.function
 
-    def deadly(self, name, spec, parents, work, *more):
-        def work_and_die(folder):
+    def deadly(self):
+        work = function(self)
+
+        def work_and_die(*given):
             threading.Timer(0.2, die).start()
-            work(folder)
+            work(*given)
             die()
 
-        return stage(self, name, spec, parents, work_and_die if name == instant else work, *more)
+        return work_and_die if self.name == instant else work
 
-    Run.stage = deadly
+    Stage.function = deadly
 
 
 for instant in sys.argv.pop(1).split():
@@ -255,7 +257,8 @@ def killed_in(instants: list[str], *arguments: str) -> None:
 
 def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folder: Path, result: Result) -> None:
     file, killed = written(folder), folder / "killed"
-    stages = ["student", "student-seed0", "control-seed0", "export-cpu", "export-teacher-cpu", "measure-cpu"]
+    exports = ["convert-cpu", "convert-cpu-onnx", "export-cpu", "export-teacher-cpu"]
+    stages = ["look", "student", "student-seed0", "control-seed0", *exports, "measure-cpu"]
     after_training = ["kd2deploy.stages.training.rename", "kd2deploy.stages.training.remove", "kd2deploy.run.rename"]
     at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.report.pages.render_html"]
     instants = ["teacher", *after_training, *stages, *at_the_end]
@@ -331,7 +334,7 @@ def test_two_runs_in_one_folder_are_kept_apart(folder: Path, result: Result) -> 
 def test_a_changed_artifact_is_refused(folder: Path, result: Result) -> None:
     copy = folder / "forged"
     shutil.copytree(result.folder, copy)
-    exported = list((copy / "stages").glob("export-cpu-*/**/*.onnx"))  # other tests' gates have left theirs here too
+    exported = list((copy / "stages").glob("convert-cpu-*/**/*.onnx"))  # other tests' gates have left theirs here too
     assert exported
     for onnx in exported:
         whole = onnx.read_bytes()

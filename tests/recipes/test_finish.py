@@ -41,7 +41,8 @@ from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Report
 from kd2deploy.run import Run
-from kd2deploy.stages.export import export_one, place_of
+from kd2deploy.stages.convert import place_of
+from kd2deploy.stages.export import export_one
 from kd2deploy.stages.job import Job
 
 pytestmark = pytest.mark.recipe
@@ -171,7 +172,7 @@ def test_no_packed_graph_is_made_again(pack: Path, tmp_path: Path, monkeypatch: 
     def made_again(*_: object) -> None:
         raise AssertionError("a conversion that the pack brought was made again")
 
-    monkeypatch.setattr("kd2deploy.stages.export.bind", made_again)
+    monkeypatch.setattr("kd2deploy.stages.convert.bind", made_again)
     read = read_pack(pack)
     with Run(tmp_path).locked() as run:
         job = Job(read.recipe, run, Silent(), read.splits, read.task, read.about, read.graphs)

@@ -103,4 +103,5 @@ def job(overlap: int = 0, seeds: tuple[int, ...] = (0,)) -> Any:
         task_info=TaskInfo("text_classification", "accuracy"),
         splits=SimpleNamespace(overlap=overlap, eval=range(ROWS)),
         recipe=SimpleNamespace(seeds=seeds, distill=("logit",)),
+        records=(),
     )

@@ -11,8 +11,9 @@ from kd2deploy.core import Artifact, Target, Variant
 from kd2deploy.errors import ConvertError
 from kd2deploy.stages import contenders as made
 from kd2deploy.stages.contenders import contenders
+from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.distill import Distilled
-from kd2deploy.stages.export import Exported, Exports
+from kd2deploy.stages.export import Exports
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.job import Model
 from kd2deploy.stages.students import Trainings

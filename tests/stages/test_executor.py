@@ -20,8 +20,8 @@ from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import RunError, TrainError
 from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
-from kd2deploy.run import Run, Stage
-from kd2deploy.stages.executor import IN_ORDER, Processes, executor_for
+from kd2deploy.run import Done, Run, Stage
+from kd2deploy.stages.executor import IN_ORDER, Executor, Processes, dealt, executor_for, shown
 
 HERE = "stages.test_executor"
 
@@ -40,6 +40,15 @@ def failing(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, te
 def dying(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
+
+
+def measuring(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """Says who else of this program is there."""
+    return {"process": os.getpid(), "others": len(psutil.Process().children(recursive=True))}
+
+
+def device(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    return {"visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 
 def stage(name: str, work: str, **more: Any) -> Stage:
@@ -67,10 +76,50 @@ def test_stages_are_done_by_other_processes_and_come_back_in_their_order(run: Ru
 
 
 @pytest.mark.recipe
-def test_what_measures_is_never_done_beside_others(run: Run) -> None:
-    one, other = Processes(2).map(run, [stage("one", "told"), stage("other", "told", needs="target")], Silent())
-    assert int(one.path("process").read_text()) != os.getpid()
-    assert int(other.path("process").read_text()) == os.getpid()
+def test_what_measures_is_done_here_once_no_other_process_is_left(run: Run) -> None:
+    before = len(psutil.Process().children(recursive=True))
+    stages = [stage("first", "measuring", needs="target"), stage("one", "told"), stage("other", "told")]
+    first, one, other = Processes(2).map(run, stages, Silent())
+    assert first.result == {"process": os.getpid(), "others": before}
+    assert os.getpid() not in {int(each.path("process").read_text()) for each in (one, other)}
+
+
+@pytest.mark.recipe
+def test_each_process_has_a_gpu_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    done = Processes(2).map(run, [stage("one", "device"), stage("other", "device")], Silent())
+    assert {one.result["visible"] for one in done} == {"5", "GPU-7"}
+
+
+def test_gpus_are_dealt_out_in_turn_as_cuda_names_them() -> None:
+    assert shown(None, 2) == ["0", "1"]
+    assert shown("3, MIG-a,7", 3) == ["3", "MIG-a", "7"]
+    assert shown("1,nonsense,2", 1) == ["1"]
+    assert shown("", 0) == shown(None, 0) == []
+    assert dealt(5, ["a", "b"]) == ["a", "b", "a", "b", "a"]
+    assert dealt(1, ["a", "b"]) == ["a"]
+    assert dealt(2, []) == [None, None], "they see what this process sees"
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("executor", [IN_ORDER, Processes(2)])
+def test_an_error_that_is_spared_stands_in_its_stages_place_and_the_others_go_on(run: Run, executor: Executor) -> None:
+    stages = [stage("bad", "failing"), stage("good", "told"), stage("better", "told")]
+    found = {one.name: came for one, came in executor.each(run, stages, Silent(), {"bad"})}
+    assert isinstance(found["bad"], TrainError)
+    assert all(isinstance(found[name], Done) for name in ("good", "better"))
+    with pytest.raises(RunError, match="killed by signal 9"):
+        list(Processes(2).each(run, [stage("dead", "dying")], Silent(), {"dead"}))
+
+
+@pytest.mark.recipe
+def test_leaving_what_is_half_done_ends_its_processes(run: Run) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    each = Processes(2).each(run, [stage(name, "told") for name in "abcd"], Silent())
+    next(each)
+    each.close()
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @pytest.mark.recipe

@@ -9,8 +9,10 @@ from small_text import small_task
 
 from kd2deploy.core import Artifact, Target, Variant, made
 from kd2deploy.flows.files import samples_hash
-from kd2deploy.stages.export import Exported, builds_for_shapes, choose, convert, place_of, shaped
+from kd2deploy.stages.convert import Exported, builds_for_shapes, convert, needs_of, place_of, shaped
+from kd2deploy.stages.export import choose
 from kd2deploy.stages.job import Model
+from kd2deploy.stages.variants import families, shared_steps
 from kd2deploy.tasks.text_classification import TextClassification
 
 METRIC = TextClassification(["no", "yes"]).metric
@@ -119,3 +121,37 @@ def test_the_networks_own_folder_is_found_again_where_nothing_was_converted() ->
     one = Exported("compile", (), Artifact(Path("stages/student"), "0", "none"), {"compile": True}, 0.9, 2.0)
     found = Exported.from_json(json.loads(json.dumps(one.to_json())), moved)
     assert found == Exported("compile", (), moved, {"compile": True}, 0.9, 2.0)
+
+
+# which variants are made together -------------------------------------------------------------------------------
+
+GRAPH: dict[str, Any] = {"use": "onnx_from_torch", "opset": 20}
+STATIC: dict[str, Any] = {"use": "int8_from_onnx", "mode": "static"}
+OPENVINO: dict[str, Any] = {"use": "openvino_from_onnx"}
+
+
+def test_variants_that_share_what_may_be_searched_are_made_together_and_what_all_begin_with_before_them() -> None:
+    variants = {
+        "onnx": Variant(steps=(GRAPH,)),
+        "compile": Variant(session={"compile": True}),
+        "qdq": Variant(steps=(GRAPH, STATIC)),
+        "openvino-qdq": Variant(steps=(GRAPH, STATIC, OPENVINO)),
+        "openvino": Variant(steps=(GRAPH, OPENVINO)),
+        "openvino-f16": Variant(steps=(GRAPH, OPENVINO), session={"precision": "f16"}),
+    }
+    assert [list(one) for one in families(variants)] == [
+        ["onnx"],
+        ["compile"],
+        ["qdq", "openvino-qdq"],
+        ["openvino"],
+        ["openvino-f16"],
+    ]
+    assert shared_steps(variants) == [(GRAPH,), (GRAPH, OPENVINO)]
+
+
+def test_what_builds_on_the_device_or_measures_as_it_opens_has_the_machine_alone() -> None:
+    cpu, gpu = Target("cpu", "", "cpu", {}), Target("gpu", "", "cuda", {})
+    graph, engine = Variant(steps=(GRAPH,)), Variant(steps=(GRAPH, {"use": "trt_from_onnx"}))
+    provider = Variant(steps=(GRAPH,), session={"provider": "TensorrtExecutionProvider"})
+    assert needs_of(cpu, [graph]) == "nothing"
+    assert {needs_of(gpu, [graph]), needs_of(cpu, [graph, engine]), needs_of(cpu, [provider])} == {"target"}

@@ -72,6 +72,7 @@ def test_the_second_training_starts_from_the_student_that_the_first_kept(
         "cache": str(tmp_path / "cache"),
         "run": str(tmp_path),
         "trackers": [],
+        "at a time": 1,
     }
     (tmp_path / "work").mkdir()
     stage.work(spec, inputs, tmp_path / "work", Silent())

@@ -1,10 +1,12 @@
 """compare: every method and the no-teacher control at an equal budget, over several seeds, in one table and one plot.
 
 Teacher and student's start are made once. Then seed after seed, and in each every method in turn, so that a drift of
-the machine falls on all alike and a comparison that is cut short is balanced. Each training is a stage of the run
+the machine falls on all alike and a comparison that is cut short is balanced; or as many side by side as are asked for,
+where nothing is timed. Each training is a stage of the run
 folder: the same command goes on where it stopped, and the two budgets share what they have in common.
 """
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.run import Run, readable_os_errors
 from kd2deploy.stages.budget import steps_of
+from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.fit import rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.kept import forget_cache
@@ -41,12 +44,14 @@ def compare(
     budget: Budget = "steps",
     watcher: Watcher | None = None,
     command: str = "",
+    jobs: int | None = None,
 ) -> Comparison:
     """Train the methods and the control with each of the recipe's seeds and write `comparison-<budget>.*` in `folder`.
 
     The budget is that of the recipe's own trainings: so many optimizer steps for all; or as much time as plain logit
-    distillation takes for them. A method that does not fit the networks is left out with its reason. Raises
-    Kd2DeployError for whatever is the user's to fix; finished trainings are kept.
+    distillation takes for them. A method that does not fit the networks is left out with its reason. `jobs` trainings
+    run at a time, each in a process of its own; what each costs is then not told. Raises Kd2DeployError for whatever is
+    the user's to fix; finished trainings are kept.
     """
     watcher = watcher or Silent()
     entrants = field_of(methods)
@@ -58,10 +63,13 @@ def compare(
         raise RecipeError(
             [Fault("distill", "is empty: a comparison trains as long as the recipe does; name a training")]
         )
+    if budget == "time" and jobs is not None and jobs > 1:
+        message = "trainings are timed where time is equal, and what is timed runs alone; leave it out, or compare at "
+        raise RecipeError([Fault("--jobs", message + "equal steps (--budget steps)")])
     run = Run(folder, lambda name, how: None if name.startswith("score-") else watcher.stage(name, how))
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)
-        job = begun(recipe, run, watcher)
+        job = begun(recipe, run, watcher, executor_for(run, jobs))
         task, splits = job.task, job.splits
         steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
         plans = at_equal_steps(job, entrants, steps)
@@ -74,8 +82,8 @@ def compare(
             plans = at_equal_time(contest, entrants, plans)
         judged = scored(job, "teacher", teacher)[0].metrics[task.metric.name]
         found = None
-        for seed in recipe.seeds:
-            train_all(contest, plans, seed)
+        for seeds in rounds(recipe.seeds, len(plans), job.executor.width):
+            train_all(contest, plans, seeds)
             found = replace(
                 drawn_up(contest, plans, budget, judged, recipe.seeds),
                 command=command or shlex.join(sys.argv),
@@ -86,6 +94,12 @@ def compare(
         forget_cache(folder)
     assert found is not None
     return found
+
+
+def rounds(seeds: Sequence[int], methods: int, width: int) -> list[Sequence[int]]:
+    """The seeds in their order, as many at a time as keep `width` processes busy: one where a single training runs."""
+    size = math.ceil(width / methods)
+    return [seeds[at : at + size] for at in range(0, len(seeds), size)]
 
 
 def field_of(methods: Sequence[str]) -> list[Entrant]:

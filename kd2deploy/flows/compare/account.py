@@ -69,6 +69,7 @@ def drawn_up(
             *splits.warnings,
             *([busy] if max(loads) > machine.cores + BUSY else []),
             *off_budget(standings, contest.budget_s),
+            *together(contest),
         ),
         machine={
             "processor": machine.cpu,
@@ -106,6 +107,11 @@ def off_budget(standings: Sequence[Standing], budget_s: float | None) -> list[st
     ]
 
 
+def together(contest: Contest) -> list[str]:
+    most = max(one.distilled.at_a_time for found in contest.outings.values() for one in found.values())
+    return [f"trainings ran {most} at a time (--jobs): what a step costs is not told"] if most > 1 else []
+
+
 def standing(
     task: Task,
     name: str,
@@ -119,6 +125,8 @@ def standing(
     closed = gap_closed_over_seeds(worths(task, own), worths(task, control), task.metric.worth(teacher))
     no_gap = "needs two seeds" if len(own) < 2 else "the teacher is not surely better than no teacher"
     is_control = name == CONTROL
+    alone = all(one.distilled.at_a_time == 1 for one in (*own, *control))
+    cost = ratio_over_seeds([one.step_s for one in own], [one.step_s for one in control])
     return Standing(
         method=name,
         role="control" if is_control else "baseline" if name == BASELINE else "method",
@@ -142,8 +150,8 @@ def standing(
         against_baseline=None if name in (BASELINE, CONTROL) else difference(task, own, outings[BASELINE]),
         against_control=None if is_control else difference(task, own, outings[CONTROL]),
         gap_closed=None if is_control else shown(closed) if closed else Estimate(None, note=no_gap),
-        step_ms=float(np.median([one.step_s for one in own])) * 1e3,
-        cost=shown(ratio_over_seeds([one.step_s for one in own], [one.step_s for one in control])),
+        step_ms=float(np.median([one.step_s for one in own])) * 1e3 if alone else None,
+        cost=shown(cost) if alone else Estimate(None, note="n/a (trained beside others)"),
         cached=own[0].distilled.cached,
         generator=own[0].distilled.generator,
     )

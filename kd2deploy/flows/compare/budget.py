@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kd2deploy.errors import RunError
 from kd2deploy.flows.compare.contest import BASELINE, Contest, Entrant, Plans, train_all
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.stages.budget import steps_in, within
@@ -20,13 +21,19 @@ def at_equal_time(contest: Contest, entrants: Sequence[Entrant], plans: Plans) -
 
     It starts from a whole training of each method at equal steps, with the first seed: what it takes there before the
     first step and then per step, generator's turns and second stages included, decides how many steps fit. A method
-    whose set-up alone takes longer is left out.
+    whose set-up alone takes longer is left out. Raises RunError where one was trained beside others.
     """
     job = contest.job
     probe = Contest(job, contest.teacher, contest.start, contest.steps, left_out=contest.left_out)
     seed = job.recipe.seeds[0]
-    train_all(probe, plans, seed, "timing, ")
+    train_all(probe, plans, [seed], "timing, ")
     timed = {name: found[seed] for name, found in probe.outings.items()}
+    beside = [name for name, one in timed.items() if one.distilled.at_a_time > 1]
+    if beside:
+        raise RunError(
+            f"{beside[0]} was trained beside others here (--jobs), so that its time says nothing; compare at equal "
+            "time in another folder (--out)"
+        )
     contest.budget_s = allowed = timed[BASELINE].setup_s + timed[BASELINE].seconds
     fitting: Plans = {}
     for one in entrants:

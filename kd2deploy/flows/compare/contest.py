@@ -1,19 +1,22 @@
 """The contest itself: every method trained and scored in turn."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Scores
 from kd2deploy.core.figures import count_of
+from kd2deploy.core.watcher import Watcher
+from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import Kd2DeployError
 from kd2deploy.measure.accuracy import score_open
 from kd2deploy.measure.machine import state
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.recipe import Distill
 from kd2deploy.report.formats import seconds as in_words
+from kd2deploy.run import Done, Stage
 from kd2deploy.stages.distill import Distilled, collected, described_by
 from kd2deploy.stages.job import Job, Live, Model, encoded
 from kd2deploy.stages.measure import LAYOUT
@@ -77,70 +80,92 @@ class Contest:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def train_all(contest: Contest, plans: Mapping[str, Sequence[Distill]], seed: int, what: str = "") -> None:
-    """Every method that is still in, with one seed. What fails is left out, unless nothing can be compared without."""
+def train_all(contest: Contest, plans: Plans, seeds: Sequence[int], what: str = "") -> None:
+    """Every method that is still in, with each of these seeds, as the job's executor has them done.
+
+    What fails is left out, unless nothing can be compared without.
+    """
     job = contest.job
-    clock = Remaining(plans, len(job.recipe.seeds) - job.recipe.seeds.index(seed) if not what else 1)
-    for name, entries in plans.items():
-        if name in contest.left_out:
-            continue
-        began = time.perf_counter()
-        try:
-            outing = taken(contest, name, entries, seed)
-        except Kd2DeployError as error:
-            if name in (BASELINE, CONTROL):
-                raise
-            contest.left_out[name] = str(error)
-            contest.outings.pop(name, None)
-            job.watcher.say(f"{what}seed {seed}: {name} is left out: {error}")
-            continue
-        contest.outings.setdefault(name, {})[seed] = outing
-        clock.spent(name, time.perf_counter() - began)
-        metric = job.task.metric.name
-        job.watcher.say(
-            f"{what}seed {seed}, {clock.done}/{len(plans)}  {name}: {metric} {outing.scores.metrics[metric]:.4f}, "
-            f"{count_of(outing.steps, 'step')} in {in_words(outing.seconds)}; {clock.left()}"
-        )
+    known = {f"{name}-seed{seed}": (name, seed) for seed in seeds for name in plans if name not in contest.left_out}
+    stages = [
+        described_by(job, name, "student", plans[name], seed, contest.start, contest.teacher)
+        for name, seed in known.values()
+    ]
+    left = seeds if what else job.recipe.seeds[job.recipe.seeds.index(seeds[0]) :]
+    clock = Remaining(plans, len(left), job.executor.width)
+    spared = {stage for stage, (name, _) in known.items() if name not in (BASELINE, CONTROL)}
+    found: dict[tuple[str, int], Outing] = {}
+    with closing(job.executor.each(job.run, stages, job.watcher, spared)) as done:
+        for stage, came in done:
+            name, seed = known[stage.name]
+            if name in contest.left_out:
+                continue
+            try:
+                if not isinstance(came, Done):
+                    raise came
+                found[name, seed] = outing = taken(job, stage.name, came)
+            except Kd2DeployError as error:
+                if name in (BASELINE, CONTROL):
+                    raise
+                contest.left_out[name] = str(error)
+                contest.outings.pop(name, None)
+                job.watcher.say(f"{what}seed {seed}: {name} is left out: {error}")
+                continue
+            clock.spent(name, 0.0 if came.reused else came.seconds)
+            job.watcher.say(f"{what}seed {seed}, {clock.done}/{len(stages)}  {said(job, name, outing)}; {clock.left()}")
+    for name, seed in known.values():  # in this order, whichever came first
+        if name not in contest.left_out:
+            contest.outings.setdefault(name, {})[seed] = found[name, seed]
+
+
+def said(job: Job, name: str, outing: Outing) -> str:
+    metric = job.task.metric.name
+    score = f"{metric} {outing.scores.metrics[metric]:.4f}"
+    return f"{name}: {score}, {count_of(outing.steps, 'step')} in {in_words(outing.seconds)}"
 
 
 class Remaining:
-    """How long the rest will take, from what this seed's trainings took."""
+    """How long the rest will take, from what each method's last training took."""
 
-    def __init__(self, names: Mapping[str, object], seeds: int) -> None:
-        self.names, self.seeds, self.took = list(names), seeds, dict[str, float]()
-
-    @property
-    def done(self) -> int:
-        return len(self.took)
+    def __init__(self, names: Iterable[str], seeds: int, width: int) -> None:
+        self.left_of, self.width, self.took = dict.fromkeys(names, seeds), width, dict[str, float]()
+        self.done = 0
 
     def spent(self, name: str, seconds: float) -> None:
         self.took[name] = seconds
+        self.left_of[name] -= 1
+        self.done += 1
 
     def left(self) -> str:
         mean = sum(self.took.values()) / len(self.took)
-        whole = sum(self.took.get(name, mean) for name in self.names)
-        return f"about {in_words(whole * self.seeds - sum(self.took.values()))} left"
+        whole = sum(self.took.get(name, mean) * trainings for name, trainings in self.left_of.items())
+        return f"about {in_words(whole / self.width)} left"
 
 
-def taken(contest: Contest, name: str, entries: Sequence[Distill], seed: int) -> Outing:
-    job = contest.job
-    stage = described_by(job, name, "student", entries, seed, contest.start, contest.teacher)
-    distilled = collected(job, job.run.carry_out(stage, job.watcher))
-    scores, load = scored(job, f"{name}-seed{seed}", distilled.model)
+def taken(job: Job, name: str, done: Done) -> Outing:
+    distilled = collected(job, done)
+    scores, load = scored(job, name, distilled.model)
     return Outing(distilled, scores, load)
 
 
 def scored(job: Job, name: str, model: Model) -> tuple[Scores, float]:
     """A network's scores on the evaluation set as PyTorch runs it, and the machine's load when it was trained."""
-
-    def work(folder: Path) -> Mapping[str, Any]:
-        load = state().load
-        features = encoded(model.task, job.splits.eval, model.folder)
-        session = Live(model.task.networks.load(model.folder), model.task)
-        write_evaluation(score_open(session, model.task, features, job.splits.eval), folder / SCORED)
-        return {"load": load}
-
-    stage = job.run.stage(f"score-{name}", {"layout": LAYOUT}, {"data": job.splits.sha256, "model": model.sha256}, work)
-    found = read_evaluation(stage.path(SCORED), model.task.metric)
+    stage = Stage(
+        f"score-{name}",
+        spec={"layout": LAYOUT, "task": model.task.spec()},
+        parents={"data": job.splits.sha256, "model": model.sha256},
+        work=f"{__name__}.score",
+        inputs={"model": model.to_json(), "data": str(job.place_of(job.splits))},
+    )
+    done = job.run.carry_out(stage, job.watcher)
+    found = read_evaluation(done.path(SCORED), model.task.metric)
     assert found is not None, "what cannot be scored is no finished stage"
-    return found.scores, stage.result["load"]
+    return found.scores, done.result["load"]
+
+
+def score(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """The work of `scored`."""
+    load, model, rows = state().load, Model.from_json(inputs["model"]), splits_in(Path(inputs["data"])).eval
+    session = Live(model.task.networks.load(model.folder), model.task)
+    write_evaluation(score_open(session, model.task, encoded(model.task, rows, model.folder), rows), folder / SCORED)
+    return {"load": load}

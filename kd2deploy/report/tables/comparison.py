@@ -51,7 +51,7 @@ def standings(found: Comparison) -> Table:
                 _against(one.against_baseline, against_baseline(one), delta, suffix),
                 _against(one.against_control, against_control(one), delta, suffix),
                 _gap(one.gap_closed),
-                Cell(point(one.cost, "ratio"), under=ms(one.step_ms)),
+                Cell(point(one.cost, "ratio"), under=ms(one.step_ms) if one.step_ms is not None else ""),
                 Cell(seconds(mean(run.setup_s for run in one.runs))),
                 Cell(
                     seconds(mean(run.seconds for run in one.runs)),

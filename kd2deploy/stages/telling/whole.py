@@ -36,7 +36,7 @@ def full_report(
         drop_chain=chain,
         class_drops=judged.class_drops,
         distillation=distillation(job, methods, field),
-        lineage=lineage(field),
+        lineage=(*job.records, *lineage(field)),
         findings=(
             *findings(field, judged, target, job.recipe.measurement.cap_s),
             *worth_learning_from(facts, field, job.task.metric),
