@@ -49,6 +49,10 @@ class Teacher(pydantic.BaseModel):
         return self
 
 
+Start = Literal["copy", "pretrained", "random"]
+"""Where a smaller teacher's weights come from: the teacher, what it was fine-tuned from, or nowhere."""
+
+
 class Shrink(pydantic.BaseModel):
     """The student as a smaller teacher; what is not named keeps the teacher's size."""
 
@@ -60,7 +64,7 @@ class Shrink(pydantic.BaseModel):
     depths: list[int] | None = None
     hidden_sizes: list[int] | None = None
     keep: Literal["uniform", "first", "last"] | list[int] = "uniform"
-    initialise: Literal["copy", "random"] = "copy"
+    initialise: Start = "copy"
 
 
 class Plan(pydantic.BaseModel):
@@ -75,6 +79,7 @@ class Plan(pydantic.BaseModel):
     margin: float = pydantic.Field(1.1, ge=1)
     """How far above the speed gate a candidate must stand to be trained."""
     keep: Literal["uniform", "first", "last"] = "uniform"
+    initialise: Start = "copy"
 
 
 class Student(pydantic.BaseModel):
@@ -213,7 +218,10 @@ class Recipe(pydantic.BaseModel):
         reasons = {at: absent(tracker) for at, tracker in enumerate(recipe.report_to if recipe else ())}
         faults += [Fault(f"report_to[{at}]", reason) for at, reason in reasons.items() if reason]
         if recipe is not None and not faults:
-            faults = recipe.method_faults() if recipe.distill else recipe.faults_untrained()
+            faults = [
+                *(recipe.method_faults() if recipe.distill else recipe.faults_untrained()),
+                *recipe.start_faults(),
+            ]
         if faults or recipe is None:
             raise RecipeError(sorted(set(faults), key=lambda fault: fault.path))
         return recipe
@@ -247,6 +255,18 @@ class Recipe(pydantic.BaseModel):
                     if "teacher" in use().needs
                 ]
         return faults
+
+    def start_faults(self) -> list[Fault]:
+        """A student that starts from what the teacher was fine-tuned from, where nothing says what that was."""
+        known = self.teacher is not None and self.teacher.source is not None and self.teacher.fine_tune is not None
+        message = (
+            "is the network that the teacher is fine-tuned from, here: name `teacher: {from: ..., fine_tune: ...}`"
+        )
+        return [
+            Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")
+            for how in ("shrink", "plan")
+            if not known and getattr(getattr(self.student, how), "initialise", "") == "pretrained"
+        ]
 
     def faults_untrained(self) -> list[Fault]:
         """What makes no sense where nothing is trained."""

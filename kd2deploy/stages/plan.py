@@ -135,7 +135,9 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     chosen = None
     if kept is not None:
         verdicts[kept] = chosen_of(verdicts[kept])
-        chosen = Shrink(**shape_of(shapes[kept]), keep=wanted.keep).model_dump(mode="json")
+        chosen = Shrink(**shape_of(shapes[kept]), keep=wanted.keep, initialise=wanted.initialise).model_dump(
+            mode="json"
+        )
     empty(folder)
     return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen, "variant": variant}
 

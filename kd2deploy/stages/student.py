@@ -1,5 +1,6 @@
 """student: where the student starts from."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,29 +38,58 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     source = locate(student.source) if chosen is None and student.source else None
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
+    teacher, pretrained = job.recipe.teacher, None
+    if chosen is not None and chosen.initialise == "pretrained":
+        assert teacher is not None, "which the recipe was checked for"
+        assert teacher.source is not None
+        pretrained = locate(teacher.source)
+        parents["pretrained"] = model_at(pretrained, job.task).sha256
     stage = Stage(
         "student",
         spec,
         parents,
         work=f"{__name__}.work",
-        inputs={"origin": str(origin.folder), "source": str(source) if source is not None else None},
+        inputs={
+            "origin": str(origin.folder),
+            "source": str(source) if source is not None else None,
+            "pretrained": str(pretrained) if pretrained is not None else None,
+        },
     )
     done = job.run.carry_out(stage, job.watcher)
     found = done.result
     return Started(
         model_at(done.path("student"), job.task),
         tuple((one, other) for one, other in found["layer_map"]),
-        tuple(found["notes"]),
+        (*found["notes"], *whence(job, chosen)),
         found["parameters"],
         found["copied_share"],
     )
 
 
+def whence(job: Job, chosen: Shrink | None) -> list[str]:
+    """What a student that starts from a teacher's weights knows before its training, and so its control as well."""
+    tuned = job.recipe.teacher is not None and job.recipe.teacher.fine_tune is not None
+    if chosen is None or chosen.initialise == "random" or not job.recipe.has_control:
+        return []
+    if chosen.initialise == "pretrained":
+        return ["student and control start from the network that the teacher was fine-tuned from: pretraining alone"]
+    whose = "fine-tuned teacher" if tuned else "teacher"
+    return [
+        f"student and control start from weights of the {whose}: what those know of the task, the control has without "
+        "being taught; `initialise: pretrained` or `random` starts both from less"
+    ]
+
+
 def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     source = Path(inputs["source"]) if inputs["source"] else None
-    student, task = Student.model_validate(spec["student"]), build_task(spec["task"])
-    ready = not spec.get("trained", True)
-    return build(task, student, Path(inputs["origin"]), source, folder, seed=spec["seed"], ready=ready)
+    student, task, origin = Student.model_validate(spec["student"]), build_task(spec["task"]), Path(inputs["origin"])
+    ready, scratch = not spec.get("trained", True), folder / "pretrained"
+    if inputs["pretrained"]:
+        scratch.mkdir(exist_ok=True)
+        origin = with_head(Path(inputs["pretrained"]), scratch, task, spec["seed"])
+    found = build(task, student, origin, source, folder, seed=spec["seed"], ready=ready)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return found
 
 
 def build(
@@ -92,6 +122,7 @@ def build(
 def trim_of(chosen: Shrink) -> Trim:
     """What the recipe asks of the shrinker: a convolutional network's stages are its layers and widths."""
     given = chosen.model_dump(exclude={"depths", "hidden_sizes"})
+    given["initialise"] = "random" if chosen.initialise == "random" else "copy"
     given["layers"] = chosen.depths or given["layers"]
     given["hidden"] = chosen.hidden_sizes or given["hidden"]
     return Trim(**given)

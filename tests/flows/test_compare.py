@@ -18,14 +18,15 @@ from kd2deploy.flows.compare import committed, compare, field_of, rounds
 from kd2deploy.flows.compare.account import off_budget, word
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL
 from kd2deploy.measure.over_seeds import difference_over_seeds
-from kd2deploy.recipe import Recipe
+from kd2deploy.recipe import Distill, Recipe
 from kd2deploy.recipe.resolve import known
 from kd2deploy.report.comparison import Comparison
+from kd2deploy.train.settings import Settings
 
 METHODS = "dist", "combined_kd", "hidden"
-TWO_SEEDS = {"seeds": [0, 1], "limit_labels": 60}
-STEPS = 4 * 9
-"""Four epochs over 144 training rows (160 less the validation share) in batches of 16."""
+TWO_SEEDS = {"seeds": [0, 1], "limit_labels": 67}
+STEPS = 4 * 10
+"""Four epochs in batches of 16 over 153 training rows: 160, less the 7 labels of 67 that are held out."""
 
 
 def small(folder: Path, **changes: Any) -> Recipe:
@@ -63,6 +64,14 @@ def test_control_and_baseline_take_part_unasked_and_once() -> None:
     assert [one.name for one in field_of(["logit", "task_only"])] == [CONTROL, BASELINE]
     assert {one.name for one in field_of(["all"])} == set(known("method"))
     assert len(field_of(["all"])) == len(known("method"))
+
+
+def test_a_method_that_the_recipe_names_has_the_recipes_own_arguments() -> None:
+    hot = {"use": "logit", "temperature": 9.0}
+    own = [Distill(method=method, settings=Settings()) for method in (hot, ["dist", "hidden"])]
+    found = {one.name: [entry.method for entry in one.trainings] for one in field_of(["logit", "dist"], own)}
+    assert found["logit"] == [hot]
+    assert found["dist"] == [entry.method for entry in Recipe.read(committed()["dist"]).distill]
 
 
 def test_an_unknown_method_is_refused_with_a_suggestion() -> None:
@@ -104,7 +113,7 @@ def test_all_take_the_same_steps_and_every_row_is_complete(found: Comparison) ->
 @pytest.mark.recipe
 def test_a_method_in_two_phases_shares_the_budget(found: Comparison) -> None:
     combined = next(one for one in found.standings if one.method == "combined_kd")
-    assert [re.sub(r"\(.*\)", "", text) for text in combined.trainings] == ["combined_kd , 18 steps"] * 2
+    assert [re.sub(r"\(.*\)", "", text) for text in combined.trainings] == ["combined_kd , 20 steps"] * 2
 
 
 @pytest.mark.recipe
@@ -135,12 +144,12 @@ def test_equal_differences_in_two_seeds_tell_nothing_apart() -> None:
 
 @pytest.mark.recipe
 def test_the_control_sees_labelled_rows_alone_for_as_many_steps(found: Comparison, folder: Path) -> None:
-    assert found.data.details == {"labelled training rows": 60, "unlabelled training rows": 84}
+    assert found.data.details == {"labelled training rows": 60, "unlabelled training rows": 93}
     (stage,) = (folder / "run" / "stages").glob("task_only-seed0-*")
     (trained,) = json.loads((stage / "stage.json").read_text())["result"]["trained"]
     assert trained["steps"] == STEPS
     rows = trained["samples_per_second"] * trained["seconds"]
-    assert round(rows) == 9 * 60  # four batches an epoch, so nine epochs
+    assert round(rows) == 10 * 60  # four batches an epoch, so ten epochs
 
 
 @pytest.mark.recipe

@@ -20,7 +20,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.flows.compare.account import drawn_up
 from kd2deploy.flows.compare.budget import at_equal_steps, at_equal_time
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL, Contest, Entrant, Plans, scored, train_all
-from kd2deploy.recipe import Recipe
+from kd2deploy.recipe import Distill, Recipe, method_name
 from kd2deploy.recipe.resolve import suggestion
 from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
@@ -54,7 +54,7 @@ def compare(
     the user's to fix; finished trainings are kept.
     """
     watcher = watcher or Silent()
-    entrants = field_of(methods)
+    entrants = field_of(methods, recipe.distill)
     if recipe.student.plan is not None:
         raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
     if recipe.teacher is None:
@@ -102,8 +102,11 @@ def rounds(seeds: Sequence[int], methods: int, width: int) -> list[Sequence[int]
     return [seeds[at : at + size] for at in range(0, len(seeds), size)]
 
 
-def field_of(methods: Sequence[str]) -> list[Entrant]:
-    """The entrants, control and baseline first: without them nothing can be compared. Raises RecipeError."""
+def field_of(methods: Sequence[str], own: Sequence[Distill] = ()) -> list[Entrant]:
+    """The entrants, control and baseline first: without them nothing can be compared. Raises RecipeError.
+
+    A method that is named in one of the recipe's `own` trainings has the arguments that it has there.
+    """
     known = committed()
     wanted = sorted(known) if "all" in methods else list(methods)
     faults = [
@@ -114,7 +117,8 @@ def field_of(methods: Sequence[str]) -> list[Entrant]:
     if faults:
         raise RecipeError(faults)
     names = dict.fromkeys([CONTROL, BASELINE, *wanted])
-    return [Entrant(name, tuple(Recipe.read(known[name]).distill)) for name in names]
+    given = {name: tuple(entry for entry in own if method_name(entry.method) == name) for name in names}
+    return [Entrant(name, given[name] or tuple(Recipe.read(known[name]).distill)) for name in names]
 
 
 def committed() -> dict[str, Path]:
