@@ -258,10 +258,10 @@ def killed_in(instants: list[str], *arguments: str) -> None:
 def test_killed_in_every_stage_the_same_command_ends_with_the_same_student(folder: Path, result: Result) -> None:
     file, killed = written(folder), folder / "killed"
     exports = ["convert-cpu", "convert-cpu-onnx", "export-cpu", "export-teacher-cpu"]
-    stages = ["look", "student", "student-seed0", "control-seed0", *exports, "measure-cpu"]
+    stages = ["student", "student-seed0", "control-seed0", *exports, "measure-cpu"]
     after_training = ["kd2deploy.stages.training.rename", "kd2deploy.stages.training.remove", "kd2deploy.run.rename"]
     at_the_end = ["kd2deploy.stages.bundle.check", "kd2deploy.report.pages.render_html"]
-    instants = ["teacher", *after_training, *stages, *at_the_end]
+    instants = ["look", "teacher", *after_training, *stages, *at_the_end]
     killed_in(instants, "compress", str(file), "--out", str(killed))
     (found,) = compress(Recipe.parse(recipe(folder)), killed)
     assert found.exit_code == result.exit_code
