@@ -8,7 +8,7 @@ import typer
 
 from kd2deploy.cli.app import app
 from kd2deploy.cli.errors import USER_ERROR
-from kd2deploy.cli.flags import Column, folder, method_names, target_names
+from kd2deploy.cli.flags import Column, Unlabelled, folder, method_names, target_names
 from kd2deploy.cli.options import command
 from kd2deploy.cli.screen import answer, lines
 
@@ -18,6 +18,7 @@ def init(
     teacher: Annotated[str, typer.Option(help="Folder, hub id or package:MODULE of the teacher.")],
     train: Annotated[str, typer.Option(help="Training data: csv, tsv, jsonl or parquet.")],
     eval: Annotated[str, typer.Option(help="Evaluation data.")],
+    unlabelled: Unlabelled = None,
     task: Annotated[str | None, typer.Option(help="The task by name, where the data does not tell.")] = None,
     text: Column = None,
     text_pair: Column = None,
@@ -34,7 +35,7 @@ def init(
 
         raise RecipeError([Fault("--out", f"{out} exists already; name another file")])
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    out.write_text(written_recipe(teacher, train, eval, task, columns), encoding="utf-8")
+    out.write_text(written_recipe(teacher, train, eval, task, columns, unlabelled), encoding="utf-8")
     answer({"recipe": str(out)}, lines([f"wrote {out}; now: kd2deploy compress {out}"]))
 
 

@@ -9,12 +9,20 @@ from kd2deploy.recipe.from_flags import EMPTY, described, require_there
 
 
 def written_recipe(
-    teacher: str, train: str, eval: str, task: str | None = None, columns: Mapping[str, str | None] = EMPTY
+    teacher: str,
+    train: str,
+    eval: str,
+    task: str | None = None,
+    columns: Mapping[str, str | None] = EMPTY,
+    unlabelled: str | None = None,
 ) -> str:
     """A recipe with every common choice in it, and what the others would be. Raises DataError, RecipeError."""
     block, found = described(train, task, columns)
     require_there(eval, "--eval")
-    source = {"use": "files", "train": train, "eval": eval, **found}
+    more = {} if unlabelled is None else {"unlabelled": unlabelled}
+    for file in more.values():
+        require_there(file, "--unlabelled")
+    source = {"use": "files", "train": train, "eval": eval, **more, **found}
     return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
 task: {flow(block)}           # metric: accuracy by default; labels: [] where the label is a number to be predicted
 data: {flow(source)}

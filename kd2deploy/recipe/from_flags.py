@@ -41,6 +41,8 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     task, columns = described(flags["train"], flags["task"], flags["columns"])
     require_there(flags["eval"], "--eval")
+    if flags.get("unlabelled") is not None:
+        require_there(flags["unlabelled"], "--unlabelled")
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
     files = {name: flags.get(name) for name in ("train", "eval", "unlabelled")}
     found: dict[str, Any] = {

@@ -242,8 +242,12 @@ def test_flags_and_init_make_the_same_kind_of_recipe(tmp_path: Path) -> None:
     assert recipe.student.plan is not None
     written = Recipe.parse(yaml.safe_load(written_recipe("dir", str(data), str(data))))
     assert written.data == recipe.data
-    more, _ = recipe_from(None, {**flags, "unlabelled": "more.csv"})
-    assert more.data == {**recipe.data, "unlabelled": "more.csv"}
+    more, _ = recipe_from(None, {**flags, "unlabelled": str(data)})
+    assert more.data == {**recipe.data, "unlabelled": str(data)}
+    written = Recipe.parse(yaml.safe_load(written_recipe("dir", str(data), str(data), unlabelled=str(data))))
+    assert written.data == more.data
+    with pytest.raises(RecipeError, match="--unlabelled"):
+        recipe_from(None, {**flags, "unlabelled": "nowhere.csv"})
     with pytest.raises(RecipeError, match="--teacher"):
         recipe_from(None, {**flags, "teacher": None})
     with pytest.raises(RecipeError, match="epochs must be positive"):
