@@ -217,6 +217,9 @@ class PixelTask:
     outputs = (Port("logits", "float32", ("batch", "labels")),)
     networks = property(lambda self: self)
 
+    def token_table(self, net):
+        return None
+
     def continuous_input(self, net, batch):
         return "pixel_values", batch["pixel_values"]
 

@@ -94,6 +94,9 @@ class TinyTask:
     def continuous_input(self, net, batch):
         return "inputs_embeds", net.words(batch["input_ids"])
 
+    def token_table(self, net):
+        return None
+
 
 def text_batch(rows=4, length=5, padded=0, classes=3, words=11):
     """Random words; all but the first row end in `padded` positions of padding."""
