@@ -23,6 +23,7 @@ from kd2deploy.run import Run
 from kd2deploy.stages.convert import missing
 from kd2deploy.stages.job import Job
 from kd2deploy.train.checkpoint import locate as locate_network
+from kd2deploy.train.settings import Settings
 
 NO_GATES = "no gates: everything is measured, and nothing is judged by a limit"
 
@@ -84,14 +85,14 @@ def overview(recipe: Recipe) -> Overview:
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
     if teacher is not None:
-        trained = f", fine-tuned for {count_of(teacher.fine_tune.epochs, 'epoch')}" if teacher.fine_tune else ""
+        trained = f", fine-tuned for {length_of(teacher.fine_tune)}" if teacher.fine_tune else ""
         stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
     if recipe.baseline is not None:
         stages["baseline"] = recipe.baseline
     stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"
     stages["distill"] = "\n".join(
         f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, "
-        f"{count_of(entry.settings.epochs, 'epoch')}, "
+        f"{length_of(entry.settings)}, "
         f"{'seed' if len(recipe.seeds) == 1 else 'seeds'} {', '.join(map(str, recipe.seeds))}"
         for entry in recipe.distill
     )
@@ -109,6 +110,10 @@ def overview(recipe: Recipe) -> Overview:
     if time_needed:
         stages["time"] = "\n".join(time_needed)
     return Overview(stages, tuple(warnings))
+
+
+def length_of(settings: Settings) -> str:
+    return count_of(settings.epochs, "epoch") if settings.steps is None else count_of(settings.steps, "step")
 
 
 def data_of(recipe: Recipe) -> list[Block]:

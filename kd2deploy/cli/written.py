@@ -46,7 +46,7 @@ gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also max_clas
 """
 
 
-FINE_TUNE = "fine_tune: {epochs: 3, learning_rate: 2.0e-5, batch: 32}"
+FINE_TUNE = "fine_tune: {steps: 300, learning_rate: 1.0e-4, batch: 32}"
 
 
 def fine_tune_line(teacher: str) -> str:

@@ -1,7 +1,7 @@
 """distill: the student learns by the recipe's methods; the control, as long and without a teacher."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from kd2deploy.data.splits import Splits, splits_in
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.run import Done, Stage
-from kd2deploy.stages.budget import epochs_for, steps_of
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
 from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
@@ -21,6 +20,7 @@ from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, Training, distill
 from kd2deploy.train.flattened import doubts
+from kd2deploy.train.length import in_epochs, of_steps, steps_of
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import Trackers
 
@@ -82,8 +82,8 @@ def without_teacher(job: Job, entry: Distill) -> Distill:
     if entry.data is None or any(not unlabelled(row) for row in rows):
         return Distill(method="task_only", settings=entry.settings, data=entry.data)
     steps = steps_of(entry.settings, len(rows))
-    epochs = epochs_for(steps, entry.settings, len(job.splits.train))
-    return Distill(method="task_only", settings=replace(entry.settings, epochs=epochs))
+    settings = of_steps(entry.settings, steps, len(job.splits.train))
+    return Distill(method="task_only", settings=settings)
 
 
 def described_by(
@@ -231,7 +231,7 @@ class Opened:
         net = teacher.task.networks.load(teacher.folder) if teacher is not None else None
         cache, written = None, None
         if teacher is not None and net is not None:
-            cache = cache_for(self.kept, method, net, teacher, features, settings.epochs)
+            cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)).epochs)
             data = self.trained_on[at].sha256
             written = generators_of(self.kept, teacher, net, task, features, seed, data)
         found = doubts(method, cache.arrays.get("logits")) if cache is not None else []
@@ -263,9 +263,7 @@ def labelled(
     kept = [place for place, row in enumerate(rows) if not unlabelled(row)]
     if len(kept) == len(features):
         return features, settings
-    return Selection(features, kept), replace(
-        settings, epochs=epochs_for(steps_of(settings, len(rows)), settings, len(kept))
-    )
+    return Selection(features, kept), of_steps(settings, steps_of(settings, len(rows)), len(kept))
 
 
 def unlabelled(row: Row) -> bool:

@@ -11,7 +11,6 @@ from torch import nn
 
 from kd2deploy.core import Task
 from kd2deploy.recipe import Distill, build_method
-from kd2deploy.stages.budget import steps_of
 from kd2deploy.stages.distill import unlabelled, without_teacher
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
@@ -19,6 +18,7 @@ from kd2deploy.stages.job import Model, encoded, sampled, validation_score
 from kd2deploy.stages.kept import CACHED, Kept, cache_for
 from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.generator import MaskedLms
+from kd2deploy.train.length import in_epochs, steps_of
 from kd2deploy.train.settings import Settings
 
 ENOUGH_S, LEAST_STEPS = 3.0, 2
@@ -108,7 +108,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     if teacher is not None:
         model = Model(found.origin, "throw-away", job.task.at(found.origin))
         kept = Kept(job.run.folder / CACHED, job.recipe.teacher_cache, job.task, job.watcher)
-        cache = cache_for(kept, method, teacher, model, features, settings.epochs)
+        cache = cache_for(kept, method, teacher, model, features, in_epochs(settings, len(rows)).epochs)
         written = MaskedLms(teacher, found.origin, network.task, features, steps=0)
     watch = Stopwatch(cycle=math.ceil(method.cycle / settings.accumulate))
     with suppress(Enough):
@@ -134,7 +134,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
         runs=runs,
         steps=steps,
         step_s=watch.step_s,
-        scores=scores_of(settings, steps),
+        scores=scores_of(in_epochs(settings, len(rows)), steps),
         score_s=score_s(found, network),
         setup_s=cache.seconds / len(some) * len(rows) if cache is not None else 0.0,
     )

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from kd2deploy.core import Features, Method, TaskLoss
 from kd2deploy.train.distiller import keeps_state
+from kd2deploy.train.length import counts
 from kd2deploy.train.settings import Settings
 
 LOG_EVERY = 10
@@ -56,12 +57,6 @@ def training_arguments(
     _, per_epoch = counts(settings, rows, arguments.world_size)
     arguments.warmup_steps = math.ceil(settings.warmup * math.ceil(settings.epochs * per_epoch))
     return arguments
-
-
-def counts(settings: Settings, rows: int, processes: int) -> tuple[int, int]:
-    """Forwards and optimizer steps per epoch, in each process."""
-    forwards = math.ceil(math.ceil(rows / settings.batch) / processes)
-    return forwards, math.ceil(forwards / settings.accumulate)
 
 
 def may_leave_unused(method: Method) -> bool:

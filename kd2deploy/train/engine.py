@@ -23,10 +23,11 @@ from transformers.trainer_callback import PrinterCallback
 from kd2deploy.core import Progress
 from kd2deploy.errors import TrainError
 from kd2deploy.networks.configuration import quiet
-from kd2deploy.train.arguments import counts, refuse_misfits, training_arguments
+from kd2deploy.train.arguments import refuse_misfits, training_arguments
 from kd2deploy.train.distiller import TERM, same_attention
 from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
+from kd2deploy.train.length import counts, in_epochs
 from kd2deploy.train.optimizer import optimizer_of
 from kd2deploy.train.order import Numbered, Order
 from kd2deploy.train.precision import resolved
@@ -77,7 +78,7 @@ def distill(
     settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
     """
     student, method = training.student, training.method
-    training = replace(training, settings=resolved(training.settings, device))
+    training = replace(training, settings=resolved(in_epochs(training.settings, training.size), device))
     settings = training.settings
     with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, folder, training.seed, method, device, training.size)
@@ -103,7 +104,8 @@ def require_fit(training: Training) -> None:
 
     Torch's generators are left as they were. Raises ValueError where `distill` would refuse to start.
     """
-    settings, student, method = resolved(training.settings), training.student, training.method
+    training = replace(training, settings=resolved(in_epochs(training.settings, training.size)))
+    settings, student, method = training.settings, training.student, training.method
     with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, Path(), 0, method, None, training.size)
         refuse_misfits(method, settings, arguments, True, training.features)

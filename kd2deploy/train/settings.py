@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-MOST_EPOCHS, MOST_ROWS = 1_000_000, 1_000_000
+MOST_EPOCHS, MOST_ROWS, MOST_STEPS = 1_000_000, 1_000_000, 1_000_000_000
 """Beyond these nothing is trained before the sun goes out, and the numbers of steps overflow."""
 
 
@@ -13,6 +13,8 @@ class Settings:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
     epochs: float = 3.0
+    steps: int | None = None
+    """Optimizer steps, in place of `epochs`: the same work whether there are few rows or many."""
     learning_rate: float = 5e-5
     batch: int = 32
     """Rows per forward, on each device."""
@@ -53,6 +55,8 @@ class Settings:
             _require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))
         for name, most in (("epochs", MOST_EPOCHS), ("batch", MOST_ROWS), ("accumulate", MOST_ROWS)):
             _require(getattr(self, name) <= most, name, f"must be at most {most:,}", getattr(self, name))
+        whole = self.steps is None or 0 < self.steps <= MOST_STEPS
+        _require(whole, "steps", f"is a number from 1 to {MOST_STEPS:,}, or null for epochs", self.steps)
         for name in ("weight_decay", "max_grad_norm"):
             _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
         _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1", self.warmup)

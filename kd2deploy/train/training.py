@@ -9,8 +9,8 @@ from torch import nn
 from transformers import TrainingArguments
 
 from kd2deploy.core import Features, MaskedLm, Method, Task
-from kd2deploy.train.arguments import counts
 from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.length import counts
 from kd2deploy.train.own_batches import OwnBatches
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache

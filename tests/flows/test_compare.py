@@ -218,22 +218,20 @@ def test_the_command_prints_the_table_and_exits_with_0(folder: Path, found: Comp
 
 @pytest.mark.recipe
 def test_two_jobs_come_to_the_same_comparison_but_for_what_it_costs(folder: Path, found: Comparison) -> None:
-    watcher = Listening()
-    beside = compare(small(folder), folder / "beside", ["dist", "logit_standardization"], watcher=watcher, jobs=2)
-    assert beside.seeds == found.seeds
+    watcher, first = Listening(), small(folder, seeds=[0])  # one seed: each training starts a process of its own
+    beside = compare(first, folder / "beside", ["dist", "logit_standardization"], watcher=watcher, jobs=2)
     for one in beside.standings:
         (other,) = (each for each in found.standings if each.method == one.method)
-        assert [run.score for run in one.runs] == [run.score for run in other.runs]
-        same = ("mean", "spread", "against_baseline", "against_control", "gap_closed", "trainings", "cached")
-        assert {name: getattr(one, name) for name in same} == {name: getattr(other, name) for name in same}
+        assert [run.score for run in one.runs] == [run.score for run in other.runs[:1]]
+        assert (one.trainings, one.cached) == (other.trainings, other.cached)
         assert (one.step_ms, one.cost.value, one.cost.note) == (None, None, "n/a (trained beside others)")
     assert weights(folder / "beside").items() <= weights(folder / "run").items()
-    assert len(weights(folder / "beside")) == 6
+    assert len(weights(folder / "beside")) == 3
     assert any("2 at a time (--jobs)" in warning for warning in beside.warnings)
     assert "trained beside others" in (folder / "beside" / "comparison-steps.md").read_text()
-    assert sum("dist: accuracy" in line for line in watcher.said) == 2
+    assert sum("dist: accuracy" in line for line in watcher.said) == 1
     with pytest.raises(RunError, match="was trained beside others here"):
-        compare(small(folder), folder / "beside", ["dist"], "time")
+        compare(first, folder / "beside", ["dist"], "time")
 
 
 def weights(run: Path) -> dict[str, str]:

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kd2deploy.recipe import Distill
-from kd2deploy.stages.budget import epochs_for, steps_in, steps_of, within
+from kd2deploy.stages.budget import steps_in, within
+from kd2deploy.train.length import epochs_for, in_epochs, steps_of
 from kd2deploy.train.settings import Settings
 
 
@@ -17,6 +18,20 @@ def test_epochs_make_just_the_steps_asked_for(steps: int, rows: int, batch: int,
     settings = Settings(batch=batch, accumulate=accumulate)
     epochs = epochs_for(steps, settings, rows)
     assert steps_of(Settings(epochs=epochs, batch=batch, accumulate=accumulate), rows) == steps
+
+
+@given(st.integers(1, 20_000), st.integers(1, 50_000), st.integers(1, 64))
+def test_steps_are_as_many_however_few_rows_there_are(steps: int, rows: int, batch: int) -> None:
+    settings = Settings(steps=steps, batch=batch)
+    assert steps_of(settings, rows) == steps_of(in_epochs(settings, rows), rows) == steps
+    assert in_epochs(settings, rows).steps is None
+    assert in_epochs(Settings(epochs=2.5), rows).epochs == 2.5
+
+
+def test_trainings_whose_length_is_told_in_steps_share_a_budget_too() -> None:
+    each = [Distill(method="logit", settings=Settings(steps=steps)) for steps in (30, 10)]
+    found = within(80, each, Settings(batch=16, steps=999), 320)
+    assert [steps_of(one.settings, 320) for one in found] == [60, 20]
 
 
 def test_a_method_of_one_training_gets_all_steps_under_the_given_settings() -> None:

@@ -68,6 +68,13 @@ def ascending(*scores):
     return lambda net: left.pop(0)
 
 
+def test_a_length_in_steps_is_that_many_and_the_same_training_as_in_epochs(tmp_path):
+    in_steps, one = train(tmp_path / "steps", settings=dataclasses.replace(PLAIN, epochs=9, steps=6))
+    in_epochs, other = train(tmp_path / "epochs", settings=dataclasses.replace(PLAIN, epochs=1.5))
+    assert in_steps.steps == in_epochs.steps == 6
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
 def test_fine_tuning_lowers_the_loss_and_learns_the_rule(tmp_path):
     settings = dataclasses.replace(PLAIN, epochs=8, learning_rate=3e-3)
     trained, student = train(tmp_path, settings=settings, student=small_bert(seed=1), features=small_rows(48))

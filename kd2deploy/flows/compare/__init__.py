@@ -25,7 +25,6 @@ from kd2deploy.recipe.resolve import suggestion
 from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.run import Run, readable_os_errors
-from kd2deploy.stages.budget import steps_of
 from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.fit import rehearsal
 from kd2deploy.stages.job import Job
@@ -33,6 +32,7 @@ from kd2deploy.stages.kept import forget_cache
 from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import start
 from kd2deploy.stages.teacher import teach
+from kd2deploy.train.length import steps_of
 
 RECIPES = "recipes/methods"
 
