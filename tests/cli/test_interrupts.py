@@ -14,6 +14,7 @@ class Closed:
         os.kill(os.getpid(), int(sys.argv[1]))
         time.sleep(0)  # the handler runs here, and what it raises is ignored
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
 end_at_signals()
 try:
     Closed()
