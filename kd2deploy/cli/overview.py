@@ -122,7 +122,7 @@ def data_of(recipe: Recipe) -> list[Block]:
 
 
 def rows_shown(task: Task, splits: Splits, about: str) -> str:
-    free = len(splits.train) - len(splits.labelled)
+    free = len(splits.unlabelled)
     without = f" ({len(splits.labelled):,} with a label, {free:,} without)" if free else ""
     judged = count_of(len(splits.eval), "evaluation row")
     sizes = f"{len(splits.train):,} training{without}, {len(splits.validation):,} validation, {judged}"

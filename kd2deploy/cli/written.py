@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.networks.configuration import is_body_alone, read_config
-from kd2deploy.recipe.from_flags import EMPTY, described, require_there
+from kd2deploy.recipe.from_flags import EMPTY, described, given_files
 
 
 def written_recipe(
@@ -18,11 +18,7 @@ def written_recipe(
 ) -> str:
     """A recipe with every common choice in it, and what the others would be. Raises DataError, RecipeError."""
     block, found = described(train, task, columns)
-    require_there(eval, "--eval")
-    more = {} if unlabelled is None else {"unlabelled": unlabelled}
-    for file in more.values():
-        require_there(file, "--unlabelled")
-    source = {"use": "files", "train": train, "eval": eval, **more, **found}
+    source = {"use": "files", **given_files(train=train, eval=eval, unlabelled=unlabelled), **found}
     return f"""# kd2deploy compress {{this file}}        (--dry-run checks it and prints the plan)
 task: {flow(block)}           # metric: accuracy by default; labels: [] where the label is a number to be predicted
 data: {flow(source)}

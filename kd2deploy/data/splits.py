@@ -49,7 +49,17 @@ class Splits:
     @property
     def labelled(self) -> list[Row]:
         """The training rows that have a label."""
-        return [row for row in self.train if row.get("label", 0) is not None]
+        return [row for row in self.train if not lacks_label(row)]
+
+    @property
+    def unlabelled(self) -> list[Row]:
+        """Those that have none."""
+        return [row for row in self.train if lacks_label(row)]
+
+
+def lacks_label(row: Mapping[str, Any]) -> bool:
+    """Whether a row stands for one whose label nobody gave; a task without labels has rows that know no such field."""
+    return "label" in row and row["label"] is None
 
 
 def write_splits(splits: Splits, folder: Path, *, copies: bool) -> Path:

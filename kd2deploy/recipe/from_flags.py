@@ -40,14 +40,11 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
     if missing:
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     task, columns = described(flags["train"], flags["task"], flags["columns"])
-    require_there(flags["eval"], "--eval")
-    if flags.get("unlabelled") is not None:
-        require_there(flags["unlabelled"], "--unlabelled")
+    files = given_files(**{name: flags.get(name) for name in ("train", "eval", "unlabelled")})
     training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
-    files = {name: flags.get(name) for name in ("train", "eval", "unlabelled")}
     found: dict[str, Any] = {
         "task": task,
-        "data": {"use": "files", **set_only(files), **columns},
+        "data": {"use": "files", **files, **columns},
         "teacher": {"from": flags["teacher"]},
         "student": {"plan": {}},
         "distill": [{**training, "learning_rate": 2e-4, "precision": "auto"}],
@@ -72,6 +69,14 @@ def described(train: str, task: str | None, columns: Mapping[str, str | None]) -
     if fractional(Path(train), found.get("label", "label")):
         block["labels"] = []
     return block, found
+
+
+def given_files(**named: str | None) -> dict[str, str]:
+    """The files that were given, by split. Raises RecipeError with the flag of one that is not there."""
+    found = set_only(named)
+    for split, path in found.items():
+        require_there(path, f"--{split}")
+    return found
 
 
 def require_there(path: str, flag: str) -> None:

@@ -258,15 +258,14 @@ class Recipe(pydantic.BaseModel):
 
     def start_faults(self) -> list[Fault]:
         """A student that starts from what the teacher was fine-tuned from, where nothing says what that was."""
+        how, shape = ("shrink", self.student.shrink) if self.student.shrink else ("plan", self.student.plan)
         known = self.teacher is not None and self.teacher.source is not None and self.teacher.fine_tune is not None
+        if known or shape is None or shape.initialise != "pretrained":
+            return []
         message = (
             "is the network that the teacher is fine-tuned from, here: name `teacher: {from: ..., fine_tune: ...}`"
         )
-        return [
-            Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")
-            for how in ("shrink", "plan")
-            if not known and getattr(getattr(self.student, how), "initialise", "") == "pretrained"
-        ]
+        return [Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")]
 
     def faults_untrained(self) -> list[Fault]:
         """What makes no sense where nothing is trained."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from kd2deploy.core import Features, Method, Row, Selection, Task, build_task
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.data.splits import Splits, splits_in
+from kd2deploy.data.splits import Splits, lacks_label, splits_in
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.run import Done, Stage
@@ -79,7 +79,7 @@ def without_teacher(job: Job, entry: Distill) -> Distill:
     """What the control does in a training's place: as many steps on the labels alone, of the same rows where they have
     any, else of the recipe's own."""
     rows = job.splits_for(entry.data).train
-    if entry.data is None or any(not unlabelled(row) for row in rows):
+    if entry.data is None or any(not lacks_label(row) for row in rows):
         return Distill(method="task_only", settings=entry.settings, data=entry.data)
     steps = steps_of(entry.settings, len(rows))
     settings = of_steps(entry.settings, steps, len(job.splits.train))
@@ -260,14 +260,10 @@ def labelled(
 
     An unlabelled row teaches it nothing, and batches of few labels would make it a weak control.
     """
-    kept = [place for place, row in enumerate(rows) if not unlabelled(row)]
+    kept = [place for place, row in enumerate(rows) if not lacks_label(row)]
     if len(kept) == len(features):
         return features, settings
     return Selection(features, kept), of_steps(settings, steps_of(settings, len(rows)), len(kept))
-
-
-def unlabelled(row: Row) -> bool:
-    return "label" in row and row["label"] is None
 
 
 def maps_of(method: Method) -> dict[str, list[list[int]]]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from torch import nn
 
 from kd2deploy.core import Features, Task
+from kd2deploy.data.splits import lacks_label
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.recipe import Distill, Shrink, Student, Teacher, build_method, method_name
-from kd2deploy.stages.distill import unlabelled
 from kd2deploy.stages.job import Job, encoded
 from kd2deploy.stages.kept import cache_fault
 from kd2deploy.stages.student import build
@@ -53,7 +53,7 @@ class Rehearsal:
         """What a training reads: under a teacher every row, else the labelled ones."""
         rows = self.job.splits_for(entry.data).train
         if not taught:
-            rows = [row for row in rows if not unlabelled(row)]
+            rows = [row for row in rows if not lacks_label(row)]
         return Rows(len(rows), encoded(self.task, rows[:PROBE], self.student_folder, self.origin) if rows else ())
 
     def generator(self, rows: Rows) -> MaskedLms:

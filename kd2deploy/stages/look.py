@@ -71,8 +71,8 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     source = inputs.get("baseline") if given is None else inputs.get("teacher")
     teacher = started_origin(whole, given, Path(source) if source else None, inputs["seed"], scratch)
     task = whole.at(teacher)
-    free = [row for row in splits.train if row.get("label", 0) is None]
-    for name, rows in {"validation": splits.validation, "evaluation": splits.eval, "unlabelled": free}.items():
+    read = {"validation": splits.validation, "evaluation": splits.eval, "unlabelled": splits.unlabelled}
+    for name, rows in read.items():
         read_through(task, rows, teacher, name)
     readers = {"": teacher}
     if "student" in inputs and not whole.reader.reads_alike(Path(inputs["student"]), teacher):

@@ -14,7 +14,7 @@ import torch
 from kd2deploy.core.figures import count_of
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.data.prepare import with_made_rows
-from kd2deploy.data.splits import Row, Splits, splits_in, write_splits
+from kd2deploy.data.splits import Row, Splits, lacks_label, splits_in, write_splits
 from kd2deploy.data.tables import Made
 from kd2deploy.measure.accuracy import answered_in
 from kd2deploy.report import ArtifactRecord
@@ -94,7 +94,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
 def foreseen(job: Job) -> dict[str, str]:
     """What will be made, for a dry run: asked of a few rows where the teacher comes fine-tuned."""
     found = {}
-    free = [row for row in job.splits.train if row.get("label", 0) is None]
+    free = job.splits.unlabelled
     for key, made in job.to_make.items():
         teacher = job.recipe.teacher
         assert teacher is not None
@@ -111,7 +111,7 @@ def foreseen(job: Job) -> dict[str, str]:
 def pseudo_labelled(options: Mapping[str, Any], splits: Splits, teacher: Model, tell: Watcher) -> MadeRows:
     """The training rows, those without a label with the teacher's answer where its probability is high enough."""
     least = options["least_probability"]
-    free = [place for place, row in enumerate(splits.train) if row.get("label", 0) is None]
+    free = [place for place, row in enumerate(splits.train) if lacks_label(row)]
     task, rows = teacher.task, list(splits.train)
     features = encoded(task, [rows[place] for place in free], teacher.folder)
     net = task.networks.load(teacher.folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,8 +10,9 @@ from pathlib import Path
 from torch import nn
 
 from kd2deploy.core import Task
+from kd2deploy.data.splits import lacks_label
 from kd2deploy.recipe import Distill, build_method
-from kd2deploy.stages.distill import unlabelled, without_teacher
+from kd2deploy.stages.distill import without_teacher
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
 from kd2deploy.stages.job import Model, encoded, sampled, validation_score
@@ -101,7 +102,7 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     method = build_method(entry.method)
     teacher = found.teacher if "teacher" in method.needs else None
     everything = job.splits_for(entry.data).train
-    rows = everything if teacher is not None else [row for row in everything if not unlabelled(row)]
+    rows = everything if teacher is not None else [row for row in everything if not lacks_label(row)]
     some = sampled(rows, (LEAST_STEPS + 1) * settings.batch * settings.accumulate)
     features = encoded(network.task, some, network.folder, found.origin)
     cache, written = None, None

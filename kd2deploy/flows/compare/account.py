@@ -23,7 +23,6 @@ from kd2deploy.recipe import Distill
 from kd2deploy.report.comparison import Budget, Comparison, Difference, SeedRun, Standing, Word
 from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.run import versions
-from kd2deploy.stages.distill import unlabelled
 from kd2deploy.stages.telling import data_of
 
 SEED = 0
@@ -51,14 +50,14 @@ def drawn_up(
         f"the load was up to {max(loads):.1f} on {count_of(machine.cores, 'core')}: something else ran, and times are "
         "not exact"
     )
-    free = sum(unlabelled(row) for row in splits.train)
+    free = len(splits.unlabelled)
     return Comparison(
         title=f"Distillation methods compared: {job.task.name.replace('_', ' ')}",
         budget=budget,
         budget_about=budget_about(contest),
         budget_s=contest.budget_s,
         task=job.task_info,
-        data=data_of(job, {"labelled training rows": len(splits.train) - free, "unlabelled training rows": free}),
+        data=data_of(job, {"labelled training rows": len(splits.labelled), "unlabelled training rows": free}),
         teacher=teacher,
         sizes={"teacher": parameters_of(contest.teacher.folder), "student": parameters_of(contest.start.folder)},
         standings=tuple(sorted(standings, key=lambda one: -job.task.metric.worth(one.mean.value or 0.0))),

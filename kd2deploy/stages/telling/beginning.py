@@ -38,7 +38,7 @@ def described(job: Job, target: Target, planned: Planned | None = None) -> Repor
 def labels_of(splits: Splits) -> dict[str, Plain]:
     """Where the labels are: validation rows have theirs too, and cost as much."""
     known = {"validation rows": len(splits.validation)}
-    if free := len(splits.train) - len(splits.labelled):
+    if free := len(splits.unlabelled):
         known = {"training rows with a label": len(splits.labelled), "training rows without": free, **known}
     return {**known}
 
