@@ -111,9 +111,19 @@ class Step:
         """Student's and teacher's answers as [N, C] float32, whichever there are: what a squared error takes."""
         return counted_answers(self.student(view)), counted_answers(self.teacher(view))
 
+    def embeddings(self, view: str = "clean") -> tuple[Float[Tensor, "B S"], Float[Tensor, "B T"]]:
+        """Student's and teacher's embeddings as float32. Only for terms with `embedding` in their needs."""
+        return embedding_of(self.student(view)), embedding_of(self.teacher(view))
+
     def shows_classes(self, view: str = "clean") -> bool:
         """Whether the answers are scores of classes, which may be softened, rather than values."""
         return self.student(view).logits is not None
+
+
+def embedding_of(seen: Observation) -> Float[Tensor, "B D"]:
+    if seen.embedding is None:
+        raise UndeclaredError("embedding", "reads an embedding")
+    return seen.embedding.float()
 
 
 def counted_logits(seen: Observation) -> Float[Tensor, "N C"]:

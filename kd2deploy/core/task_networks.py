@@ -49,6 +49,10 @@ class TaskNetworks(ABC):
     def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
         """The network's input as a tensor that can be mixed or differentiated, and the argument it replaces."""
 
+    def turned(self, batch: Batch, quarters: int) -> Batch | None:
+        """What one network reads, every row turned by 1 to 3 quarters of a full turn; None where rows cannot be."""
+        return None
+
     def token_table(self, net: nn.Module) -> Tensor | None:
         """[V, D]: the network's own word embeddings, one row per token id; None where it reads no tokens."""
         return None

@@ -125,6 +125,18 @@ def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
     return nets.student_sizes, teacher
 
 
+def need_embeddings(nets: Networks, method: str) -> tuple[int, int]:
+    """Widths of the student's and the teacher's embeddings, or an error where one gives none."""
+    _, teacher = nets.need_teacher(method)
+    for name, width in (("student", nets.student_sizes.embedding), ("teacher", teacher.embedding)):
+        if width < 1:
+            raise ValueError(
+                f"{method} compares embeddings, and the {name} gives none; use logit, or hidden where there are hidden "
+                "states"
+            )
+    return nets.student_sizes.embedding, teacher.embedding
+
+
 def need_same_positions(nets: Networks, method: str) -> None:
     """An error where the two networks' hidden states are not of the same positions."""
     student, teacher = need_hidden(nets, method)

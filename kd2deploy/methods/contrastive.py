@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import need_positive, need_weight, normalized
+from kd2deploy.methods._maths import need_embeddings, need_positive, need_weight, normalized
 
 EMPTY_SLOT, UNKNOWN_ROW = -2, -1
 
@@ -70,32 +70,23 @@ class SameRow(Term):
         self.temperature, self.dim, self.size = temperature, dim, bank
 
     def bind(self, nets: Networks) -> None:
-        _, teacher = nets.need_teacher("contrastive")
-        for name, width in (("student", nets.student_sizes.embedding), ("teacher", teacher.embedding)):
-            if width < 1:
-                raise ValueError(
-                    f"contrastive compares embeddings, and the {name} gives none; use logit, or hidden where there are "
-                    "hidden states"
-                )
-        self.of_student = nn.Linear(nets.student_sizes.embedding, self.dim)
-        self.of_teacher = nn.Linear(teacher.embedding, self.dim)
-        self.bank_mb = bank_mb(self.size, teacher.embedding)
-        self.register_buffer("bank", torch.zeros(self.size, teacher.embedding))
+        of_student, of_teacher = need_embeddings(nets, "contrastive")
+        self.of_student, self.of_teacher = nn.Linear(of_student, self.dim), nn.Linear(of_teacher, self.dim)
+        self.bank_mb = bank_mb(self.size, of_teacher)
+        self.register_buffer("bank", torch.zeros(self.size, of_teacher))
         self.register_buffer("bank_rows", torch.full((self.size,), EMPTY_SLOT))
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.student().embedding, step.teacher().embedding
-        assert student is not None, "a task fills Observation.embedding where a part needs it"
-        assert teacher is not None, "a task fills Observation.embedding where a part needs it"
+        student, teacher = step.embeddings()
         mine = step.batch.get("index", torch.full((len(student),), UNKNOWN_ROW, device=student.device)).long()
-        keys, rows = gathered(teacher.detach().float()), gathered(mine)
+        keys, rows = gathered(teacher.detach()), gathered(mine)
         candidates, candidate_rows = torch.cat([keys, self.bank]), torch.cat([rows, self.bank_rows])
         first = dist.get_rank() * len(mine) if dist.is_initialized() else 0
         positive = torch.arange(first, first + len(mine), device=student.device)
         same_row = (mine[:, None] == candidate_rows) & (mine[:, None] != UNKNOWN_ROW)
         again = same_row & (torch.arange(len(candidates), device=student.device) != positive[:, None])
         loss = info_nce(
-            self.of_student(student.float()).float(),
+            self.of_student(student).float(),
             self.of_teacher(candidates).float(),
             positive,
             self.temperature,

@@ -74,6 +74,13 @@ class ImageNetworks(TaskNetworks):
     def continuous_input(self, net: nn.Module, batch: Batch) -> tuple[str, Tensor]:
         return "pixel_values", batch["pixel_values"]
 
+    def turned(self, batch: Batch, quarters: int) -> Batch | None:
+        """None for a quarter turn of pictures that are not square: a network may read one shape alone."""
+        pixels = batch["pixel_values"]
+        if quarters % 2 and pixels.shape[-1] != pixels.shape[-2]:
+            return None
+        return batch | {"pixel_values": pixels.rot90(quarters, (-2, -1))}
+
     def deployed(self, net: nn.Module) -> nn.Module:
         return Deployed(net)
 

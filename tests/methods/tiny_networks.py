@@ -97,6 +97,12 @@ class TinyTask:
     def token_table(self, net):
         return None
 
+    def turned(self, batch, quarters):
+        return None
+
+    def head(self, net):
+        return net.head
+
 
 def text_batch(rows=4, length=5, padded=0, classes=3, words=11):
     """Random words; all but the first row end in `padded` positions of padding."""
