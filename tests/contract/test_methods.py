@@ -19,8 +19,8 @@ from kd2deploy.train.settings import Settings
 every_method = pytest.mark.parametrize("case", all_cases(), ids=str)
 
 
-def test_the_exceptions_name_methods_that_exist():
-    assert all(set(named) <= set(method_names()) for named in EXCEPT.values())
+def test_the_exceptions_name_methods_or_cases_that_exist():
+    assert all(set(named) <= {*method_names(), *map(str, all_cases())} for named in EXCEPT.values())
 
 
 @every_method
