@@ -114,6 +114,16 @@ def test_the_defaults_of_a_training_are_those_of_the_settings() -> None:
             assert yaml.safe_load(said[field.name]) == field.default, field.name
 
 
+def test_every_field_of_an_augmentation_is_explained_with_its_default() -> None:
+    rows = [
+        line.split("|") for line in section(DOCS / "recipe.md", "Augmentation").splitlines() if line.startswith("| `")
+    ]
+    said = {row[1].strip(" `"): row[2].strip(" `") for row in rows}
+    reads = locate("task", "image_classification").reads  # type: ignore[attr-defined]
+    known = {field.name: field.default for field in dataclasses.fields(reads.augments)}
+    assert {name: None if default == "none" else yaml.safe_load(default) for name, default in said.items()} == known
+
+
 def test_every_task_and_data_source_is_explained() -> None:
     told = section(DOCS / "recipe.md", "Tasks")
     for name in known("task"):

@@ -85,14 +85,14 @@ def overview(recipe: Recipe) -> Overview:
     stages = {"prepare": rows}
     teacher, student = recipe.teacher, recipe.student
     if teacher is not None:
-        trained = f", fine-tuned for {length_of(teacher.fine_tune)}" if teacher.fine_tune else ""
+        trained = f", fine-tuned for {how_trained(teacher.fine_tune)}" if teacher.fine_tune else ""
         stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
     if recipe.baseline is not None:
         stages["baseline"] = recipe.baseline
     stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"
     stages["distill"] = "\n".join(
         f"{' + '.join(use.name for use, _ in method_uses(entry.method, '')[0])}, "
-        f"{length_of(entry.settings)}, "
+        f"{how_trained(entry.settings)}, "
         f"{'seed' if len(recipe.seeds) == 1 else 'seeds'} {', '.join(map(str, recipe.seeds))}"
         for entry in recipe.distill
     )
@@ -112,8 +112,9 @@ def overview(recipe: Recipe) -> Overview:
     return Overview(stages, tuple(warnings))
 
 
-def length_of(settings: Settings) -> str:
-    return count_of(settings.epochs, "epoch") if settings.steps is None else count_of(settings.steps, "step")
+def how_trained(settings: Settings) -> str:
+    length = count_of(settings.epochs, "epoch") if settings.steps is None else count_of(settings.steps, "step")
+    return length if settings.augment is None else f"{length}, rows augmented by {', '.join(settings.augment)}"
 
 
 def data_of(recipe: Recipe) -> list[Block]:

@@ -11,16 +11,18 @@ from kd2deploy.core.trust import trust, trusted  # at once: the module has the f
 
 if TYPE_CHECKING:
     from kd2deploy.core.artifact import Artifact, made, sha256_of
+    from kd2deploy.core.augment import augmentation, augmentation_of
     from kd2deploy.core.convert import Converter, Traits, converter, traits_of
     from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
     from kd2deploy.core.driver import driver_version, nvml
-    from kd2deploy.core.features import Ragged, Selection, Table
+    from kd2deploy.core.features import Draw, Drawing, Ragged, Selection, Table, drawn
     from kd2deploy.core.masked_lm import MaskedLm
     from kd2deploy.core.metric import Metric, Scores, mark_of
     from kd2deploy.core.parts import (
         Method,
         Networks,
         Part,
+        Redraw,
         Sizes,
         TaskLoss,
         Term,
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
     from kd2deploy.core.task_networks import TaskNetworks
 
 LIGHT = (
-    *("artifact", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader", "session", "target"),
-    *("task", "task_networks"),
+    *("artifact", "augment", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader"),
+    *("session", "target", "task", "task_networks"),
 )
 NEED_TORCH = ("step", "parts", "masked_lm")
 
@@ -61,6 +63,8 @@ __all__ = [
     "Artifact",
     "Batch",
     "Converter",
+    "Draw",
+    "Drawing",
     "Features",
     "Feed",
     "Gates",
@@ -81,6 +85,7 @@ __all__ = [
     "Ragged",
     "Reader",
     "Reading",
+    "Redraw",
     "Resident",
     "Row",
     "Scores",
@@ -101,6 +106,8 @@ __all__ = [
     "Weight",
     "Weighted",
     "Workload",
+    "augmentation",
+    "augmentation_of",
     "build_task",
     "clean_look",
     "compose",
@@ -108,6 +115,7 @@ __all__ = [
     "counted_answers",
     "counted_logits",
     "cpu_quota",
+    "drawn",
     "driver_version",
     "made",
     "mark_of",

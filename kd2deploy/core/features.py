@@ -1,4 +1,4 @@
-"""Encoded rows kept compactly: columns of numbers, out of which a row is made when it is asked for.
+"""Encoded rows kept compactly, out of which a row is made when it is asked for: columns of numbers, or what was read.
 
 A million texts as dictionaries of int64 arrays take gigabytes, the numbers in them a tenth of that.
 """
@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, final, overload
+from typing import Any, NamedTuple, final, overload
 
 import numpy as np
 
@@ -35,6 +35,32 @@ class Lazy(Sequence[Features]):
 
     def __iter__(self) -> Iterator[Features]:
         return (self.row(place) for place in range(len(self)))
+
+
+class Draw(NamedTuple):
+    """All that decides how a row is augmented: not its batch, the process, or what was drawn before."""
+
+    seed: int
+    epoch: int
+    row: int
+    """Its place in the training set."""
+    number: int = 0
+    """0: as it is trained on; other numbers are other draws of the same row in the same epoch."""
+
+
+class Drawing(Lazy):
+    """Rows of which each can be had as it stands, or augmented."""
+
+    @abstractmethod
+    def drawn(self, place: int, augmentation: Any, draw: Draw) -> Features:
+        """The row at a place, augmented. Two networks' readings of a row get the same draw, and so see the same."""
+
+
+def drawn(rows: Sequence[Features], place: int, augmentation: Any, draw: Draw) -> Features:
+    """A row of any sequence, augmented. Raises ValueError where rows are kept as a network reads them."""
+    if not isinstance(rows, Drawing):
+        raise ValueError("rows that are kept as a network reads them cannot be augmented; read them by Reader.drawing")
+    return rows.drawn(place, augmentation, draw)
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,7 @@ class Table(Lazy):
 
 
 @final
-class Selection(Lazy):
+class Selection(Drawing):
     """Rows of another sequence at `places`, all without them, their `index` being their place here.
 
     Where the `teacher` reads other inputs out of the same rows, these stand beside the student's own.
@@ -100,9 +126,22 @@ class Selection(Lazy):
 
     def row(self, place: int) -> Features:
         at = int(self.places[place])
-        other = {} if self.teacher is None else self.teacher[at]
-        beside = {TEACHER_PREFIX + name: value for name, value in other.items() if name not in OWN}
-        return {**self.rows[at], **beside, "index": place}
+        return beside(self.rows[at], None if self.teacher is None else self.teacher[at], place)
+
+    def drawn(self, place: int, augmentation: Any, draw: Draw) -> Features:
+        at = int(self.places[place])
+        other = None if self.teacher is None else drawn(self.teacher, at, augmentation, draw)
+        return beside(drawn(self.rows, at, augmentation, draw), other, place)
+
+
+def beside(own: Features, teacher: Features | None, place: int) -> Features:
+    """A row with the teacher's inputs beside the student's, numbered by its place."""
+    others = {} if teacher is None else teacher
+    return {
+        **own,
+        **{TEACHER_PREFIX + name: value for name, value in others.items() if name not in OWN},
+        "index": place,
+    }
 
 
 def plain(value: Any) -> Any:

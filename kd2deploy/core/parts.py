@@ -7,7 +7,7 @@ was seen. A `Method` is some views and some weighted terms; a method file is a p
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -17,9 +17,10 @@ from kd2deploy.core.step import Batch, Look, Progress, Step
 if TYPE_CHECKING:
     from kd2deploy.core.task import Task
 
-NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels", "logits", "values"})
+NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels", "logits", "values", "redraw"})
 """All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled. `logits`: the task must
-show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither."""
+show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither. `redraw`: rows
+are kept so that a view can have them augmented anew (`Networks.need_redraw`)."""
 
 Weight = float | Callable[[Progress], float]
 
@@ -49,6 +50,16 @@ class Sizes:
         return len(self.hidden) - 1
 
 
+class Redraw(Protocol):
+    """The rows of a batch drawn anew: the batch that their other augmentation makes, on the same device.
+
+    It depends on the training's seed, the epoch of `progress`, the rows and `number` alone. Number 0 is the draw that
+    the training itself makes of the rows.
+    """
+
+    def __call__(self, batch: Batch, progress: Progress, number: int = 1) -> Batch: ...
+
+
 @dataclass(frozen=True)
 class Networks:
     """What a part may learn about the two networks when it is bound, before the optimizer exists.
@@ -73,6 +84,22 @@ class Networks:
     batches: Callable[[int], Batch] | None = None
     """Batches beside the training's own, for a part that learns by itself: the k-th, k from 0, is always the same one,
     on the training's device. None where the training side offers none."""
+
+    redraw: Callable[[Mapping[str, Any] | None], Redraw] | None = None
+    """What draws rows anew by an augmentation, None for the training's own; see `need_redraw`. None where the task's
+    rows are never augmented."""
+
+    def need_redraw(self, part: str, augment: Mapping[str, Any] | None = None) -> Redraw:
+        """What draws rows anew by `augment`, as a recipe says it, or else by the training's own augmentation.
+
+        For a part that has `redraw` in its needs. Raises ValueError, with its name, where there is no augmentation.
+        """
+        if self.redraw is None:
+            raise ValueError(f"{part} augments rows anew, and rows of this task are not augmented; use another method")
+        try:
+            return self.redraw(augment)
+        except ValueError as error:
+            raise ValueError(f"{part}: {error}") from error
 
     def need_teacher(self, part: str) -> tuple[nn.Module, Sizes]:
         """The teacher and its sizes, or an error that names the part that cannot do without."""

@@ -45,6 +45,9 @@ class Reader(ABC):
     named: ClassVar[tuple[str, ...]] = ()
     """Those of the fields whose values may name a file, as text; rows then hold them as paths."""
 
+    augments: ClassVar[type | None] = None
+    """The dataclass of what a recipe may say under `augment`; None where rows are never augmented."""
+
     @classmethod
     def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields that a row must have beside `label`, for a task with these arguments; none are not checked."""
@@ -86,6 +89,10 @@ class Reader(ABC):
 
         They are kept for as long as they are trained on: in a `Table` where they are many and small.
         """
+
+    def drawing(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
+        """The same as a `Drawing`, where the task has something that `augments`: read when they are asked for."""
+        return self.encode(rows, folder)
 
     @abstractmethod
     def length(self, features: Features) -> int:

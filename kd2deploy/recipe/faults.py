@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kd2deploy.core.augment import augmentation_of
+from kd2deploy.core.reader import Reader
 from kd2deploy.core.target import Target
 from kd2deploy.core.trust import is_trusted
 from kd2deploy.errors import Fault, RecipeError
@@ -18,9 +20,9 @@ def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]
     faults: list[Fault] = []
     if isinstance(found.get("task"), str | Mapping):
         # The labels come from the data unless the recipe names them, so a task that needs some is not at fault.
-        faults += [
-            fault for fault in bind("task", found["task"], "task", as_data=as_data)[1] if not is_labels_missing(fault)
-        ]
+        task, of_task = bind("task", found["task"], "task", as_data=as_data)
+        faults += [fault for fault in of_task if not is_labels_missing(fault)]
+        faults += augment_faults(found, task.function) if task is not None else []
     if isinstance(found.get("data"), str | Mapping):
         faults += bind("data", found["data"], "data", as_data=as_data)[1]
     entries = found.get("distill")
@@ -30,6 +32,22 @@ def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]
         if isinstance(entry, Mapping) and isinstance(entry.get("data"), str | Mapping):
             faults += bind("data", entry["data"], f"distill[{at}].data", as_data=as_data)[1]
     return faults
+
+
+def augment_faults(found: Mapping[str, Any], task: Any) -> list[Fault]:
+    """What is wrong with the recipe's `augment` blocks, whose fields are the task's."""
+    reads: type[Reader] = task.reads
+    trainings: dict[str, Any] = {}
+    teacher, entries = found.get("teacher"), found.get("distill")
+    if isinstance(teacher, Mapping):
+        trainings["teacher.fine_tune"] = teacher.get("fine_tune")
+    trainings |= {f"distill[{at}]": entry for at, entry in enumerate(entries if isinstance(entries, list) else ())}
+    return [
+        fault
+        for path, entry in trainings.items()
+        if isinstance(entry, Mapping) and entry.get("augment") is not None
+        for fault in augmentation_of(reads, entry["augment"], f"{path}.augment")[1]
+    ]
 
 
 def package_faults(found: Any, path: str = "") -> list[Fault]:

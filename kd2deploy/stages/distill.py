@@ -14,7 +14,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.run import Done, Stage
 from kd2deploy.stages.choose import chosen_for
-from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.stages.job import Job, Model, encoded, model_at, trained_on, validation_score
 from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
@@ -225,13 +225,14 @@ class Opened:
         method, rows = build_method(entry["method"], path), self.trained_on[at].train
         settings = Settings(**entry["settings"])
         teacher = self.teacher if "teacher" in method.needs else None
-        features = encoded(task, rows, self.start.folder, self.teacher.folder if self.teacher else None)
+        beside = self.teacher.folder if self.teacher else None
+        features = trained_on(task, rows, method, settings, self.start.folder, beside)
         if teacher is None:
             features, settings = labelled(rows, features, settings)
         net = teacher.task.networks.load(teacher.folder) if teacher is not None else None
         cache, written = None, None
         if teacher is not None and net is not None:
-            cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)).epochs)
+            cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)))
             data = self.trained_on[at].sha256
             written = generators_of(self.kept, teacher, net, task, features, seed, data)
         found = doubts(method, cache.arrays.get("logits")) if cache is not None else []

@@ -81,7 +81,7 @@ class Rehearsal:
 
     def cache_fault(self, entry: Distill, at: int) -> Fault | None:
         """Why the teacher's answers cannot be kept for a training that is to have them kept."""
-        return cache_fault(self.job, build_method(entry.method), at, self.teacher, self.rows_of(entry, True).probe)
+        return cache_fault(self.job, entry, at, self.teacher, self.rows_of(entry, True).probe)
 
     def training_faults(self, entry: Distill, at: int) -> Iterator[Fault]:
         """Each of a training's methods by itself, so that one misfit does not hide another."""

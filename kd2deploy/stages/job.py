@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kd2deploy.core import Artifact, Features, Row, Selection, Target, Task, build_task, made
+from kd2deploy.core import Artifact, Features, Method, Row, Selection, Target, Task, build_task, made
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.splits import Splits, remember, write_splits
 from kd2deploy.data.tables import Made
@@ -20,6 +20,7 @@ from kd2deploy.recipe import Block, Recipe
 from kd2deploy.report import ArtifactRecord, Floor, TaskInfo
 from kd2deploy.run import Run
 from kd2deploy.stages.executor import IN_ORDER, Executor
+from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import Trackers
 
 DATA = "data"
@@ -114,12 +115,25 @@ def model_at(folder: Path, task: Task) -> Model:
     return Model(folder, made(folder, TORCH_SESSION).sha256, task.at(folder))
 
 
-def encoded(task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None) -> Sequence[Features]:
-    """Rows as the student reads them, numbered; where the teacher reads other inputs, its own stand beside them."""
-    own = task.reader.encode(rows, student)
+def encoded(
+    task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None, *, anew: bool = False
+) -> Sequence[Features]:
+    """Rows as the student reads them, numbered; where the teacher reads other inputs, its own stand beside them.
+
+    `anew`: so that they can be augmented, as what is scored, calibrated or timed never is.
+    """
+    read = task.reader.drawing if anew else task.reader.encode
+    own = read(rows, student)
     if teacher is None or task.reader.reads_alike(student, teacher):
         return Selection(own)
-    return Selection(own, teacher=task.reader.encode(rows, teacher))
+    return Selection(own, teacher=read(rows, teacher))
+
+
+def trained_on(
+    task: Task, rows: Sequence[Row], method: Method, settings: Settings, student: Path, teacher: Path | None = None
+) -> Sequence[Features]:
+    """The rows of a training: so that they can be augmented where it does so, or a view of its method."""
+    return encoded(task, rows, student, teacher, anew=settings.augment is not None or "redraw" in method.needs)
 
 
 def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:

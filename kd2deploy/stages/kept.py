@@ -14,8 +14,10 @@ from torch import nn
 from kd2deploy.core import Features, Method, Task
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault
+from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.train.generator import STEPS, MaskedLms
+from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache, unfit, unfit_answers
 
 log = logging.getLogger(__name__)
@@ -48,13 +50,13 @@ def generators_of(
 
 
 def cache_for(
-    kept: Kept, method: Method, net: nn.Module, teacher: Model, features: Sequence[Features], epochs: float
+    kept: Kept, method: Method, net: nn.Module, teacher: Model, features: Sequence[Features], settings: Settings
 ) -> TeacherCache | None:
-    """The teacher's answers to every row, where the method reads nothing else of it, they are of one shape for each row
-    and more than one epoch is run."""
-    if kept.choice == "off" or (kept.choice == "auto" and epochs <= 1):
+    """The teacher's answers to every row, where the method reads nothing else of it, rows stay as they are, answers are
+    of one shape for each row and more than one epoch is run."""
+    if kept.choice == "off" or (kept.choice == "auto" and settings.epochs <= 1):
         return None
-    reason = unfit(method) or unfit_answers(kept.task, net, features)
+    reason = unfit(method, settings.augment is not None) or unfit_answers(kept.task, net, features)
     if reason is not None:
         assert kept.choice == "auto", reason  # `cache_fault` refused it before
         log.info("the teacher's answers are not kept: %s", reason)
@@ -70,14 +72,15 @@ def cache_for(
     )
 
 
-def cache_fault(job: Job, method: Method, at: int, net: nn.Module | None, probe: Sequence[Features]) -> Fault | None:
+def cache_fault(job: Job, entry: Distill, at: int, net: nn.Module | None, probe: Sequence[Features]) -> Fault | None:
     """Why `teacher_cache: on` cannot be had for this training; None where it can, or was not asked for.
 
     `net` is the teacher and `probe` a few rows as it reads them.
     """
     if job.recipe.teacher_cache != "on":
         return None
-    reason = unfit(method) or (unfit_answers(job.task, net, probe) if net is not None and probe else None)
+    reason = unfit(build_method(entry.method), entry.settings.augment is not None)
+    reason = reason or (unfit_answers(job.task, net, probe) if net is not None and probe else None)
     if reason is None:
         return None
     return Fault("teacher_cache", f"cannot be on for distill[{at}]: {reason}; set it to auto or off")

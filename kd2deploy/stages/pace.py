@@ -15,7 +15,7 @@ from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.distill import without_teacher
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
-from kd2deploy.stages.job import Model, encoded, sampled, validation_score
+from kd2deploy.stages.job import Model, encoded, sampled, trained_on, validation_score
 from kd2deploy.stages.kept import CACHED, Kept, cache_for
 from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.generator import MaskedLms
@@ -104,12 +104,12 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     everything = job.splits_for(entry.data).train
     rows = everything if teacher is not None else [row for row in everything if not lacks_label(row)]
     some = sampled(rows, (LEAST_STEPS + 1) * settings.batch * settings.accumulate)
-    features = encoded(network.task, some, network.folder, found.origin)
+    features = trained_on(network.task, some, method, settings, network.folder, found.origin)
     cache, written = None, None
     if teacher is not None:
         model = Model(found.origin, "throw-away", job.task.at(found.origin))
         kept = Kept(job.run.folder / CACHED, job.recipe.teacher_cache, job.task, job.watcher)
-        cache = cache_for(kept, method, teacher, model, features, in_epochs(settings, len(rows)).epochs)
+        cache = cache_for(kept, method, teacher, model, features, in_epochs(settings, len(rows)))
         written = MaskedLms(teacher, found.origin, network.task, features, steps=0)
     watch = Stopwatch(cycle=math.ceil(method.cycle / settings.accumulate))
     with suppress(Enough):

@@ -13,7 +13,7 @@ from kd2deploy.methods.task_only import task_only
 from kd2deploy.recipe import Teacher
 from kd2deploy.run import Stage
 from kd2deploy.stages.choose import chosen_for
-from kd2deploy.stages.job import Job, Model, encoded, model_at, validation_score
+from kd2deploy.stages.job import Job, Model, encoded, model_at, trained_on, validation_score
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
@@ -114,9 +114,11 @@ def fine_tune(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, 
         raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
     validation = encoded(task, splits.validation, start)
     trackers = Trackers(tuple(inputs["trackers"]), Path(inputs["run"]))
+    method = task_only()
+    features = trained_on(task, rows, method, teacher.fine_tune, start)
     with tracked(trackers, task.metric.name, folder, "task_only", teacher.fine_tune) as told:
         trained = distill(
-            Training(task, net, task_only(), encoded(task, rows, start), teacher.fine_tune, seed),
+            Training(task, net, method, features, teacher.fine_tune, seed),
             folder / "training",
             score=lambda net: validation_score(net, task, validation, splits.validation),
             on_progress=watched(tell, "training"),

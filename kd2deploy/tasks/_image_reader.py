@@ -16,16 +16,16 @@ from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
 from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
 from kd2deploy.networks.inputs import inputs_of
+from kd2deploy.tasks._augment import Augment
 from kd2deploy.tasks._floors import coarse, floors
-from kd2deploy.tasks._images import pixels, unreadable
+from kd2deploy.tasks._images import unreadable
+from kd2deploy.tasks._pictures import Pictures
 from kd2deploy.tasks._served_pictures import write_processor
 from kd2deploy.tasks._snippets import picture_code
 from kd2deploy.tasks._targets import Target
 
 if TYPE_CHECKING:
     from kd2deploy.core import Batch
-
-"""The transformers class that loads the networks."""
 
 CHUNK = 256
 """Pictures that are held in full while a linear model reads them."""
@@ -48,6 +48,7 @@ class ImageReader(Reader):
     """Pictures of `channels` x `height` x `width`, and their target."""
 
     named: ClassVar[tuple[str, ...]] = ("image",)
+    augments: ClassVar[type] = Augment
 
     def __init__(self, target: Target, channels: int = 3, height: int = 224, width: int = 224) -> None:
         if min(channels, height, width) < 1:
@@ -76,19 +77,10 @@ class ImageReader(Reader):
         return {"image": given, "label": None}
 
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
-        reader = processor(folder.resolve())
-        channels = int(read_config(folder).get("num_channels", 3))
-        mean, std = reader.normalisation(channels)
-        return [
-            {
-                "pixel_values": pixels(row, reader, channels),
-                "mean": mean,
-                "std": std,
-                "labels": label,
-                "index": int(row.get("index", place)),
-            }
-            for place, (row, label) in enumerate(zip(rows, self.target.of(rows), strict=True))
-        ]
+        return list(self.drawing(rows, folder))
+
+    def drawing(self, rows: Sequence[Row], folder: Path) -> Pictures:
+        return Pictures(rows, self.target.of(rows), processor(folder.resolve()), channels_of(folder))
 
     def length(self, features: Features) -> int:
         return 1
@@ -144,7 +136,11 @@ class ImageReader(Reader):
 def ports_of(folder: Path) -> dict[str, Any]:
     """The task's arguments that depend on the network: channels, height and width of what the one in `folder` reads."""
     height, width = processor(folder.resolve()).out
-    return {"channels": int(read_config(folder).get("num_channels", 3)), "height": height, "width": width}
+    return {"channels": channels_of(folder), "height": height, "width": width}
+
+
+def channels_of(folder: Path) -> int:
+    return int(read_config(folder).get("num_channels", 3))
 
 
 def normalised(features: Sequence[Features], prefix: str) -> Array:

@@ -8,6 +8,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,18 @@ BROKEN = (
 """What Pillow's readers raise at bytes that are no whole picture; a broken PNG is a SyntaxError to it."""
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for a network's channels."""
+GREY = frozenset({"1", "L", "LA"})
+"""Pillow's modes without colours."""
 LARGEST = 2**28
 """Pixels that a picture may have once it is resized: a line of one pixel's width grows to more."""
 
 
-def pixels(row: Row, reader: Processor, channels: int) -> Array:
-    """A row's picture as bytes [C, H, W]. Raises DataError where it cannot be read."""
-    picture = opened(row, channels)
+Change = Callable[["Image"], "Image"]
+
+
+def pixels(row: Row, reader: Processor, channels: int, change: Change | None = None) -> Array:
+    """A row's picture as bytes [C, H, W], changed before it is prepared. Raises DataError where it cannot be read."""
+    picture = opened(row, channels, change)
     if reader.resize is not None:
         height, width = reader.resize
         if picture.size != (width, height):
@@ -57,13 +63,19 @@ def pixels(row: Row, reader: Processor, channels: int) -> Array:
     return np.ascontiguousarray(found[::-1] if reader.flip else found)
 
 
-def opened(row: Row, channels: int) -> "Image":
-    """The row's picture, upright, grey or RGB as the network's channels ask."""
+def opened(row: Row, channels: int, change: Change | None = None) -> "Image":
+    """The row's picture, upright, grey or RGB as the network's channels ask.
+
+    It is changed before, grey or RGB as it was stored, so that networks of one and of three channels see the same.
+    """
     if channels not in MODES:
         raise ModelError(f"a network of {channels} channels cannot read pictures; 1 (grey) or 3 (RGB) are supported")
     try:
         with warnings.catch_warnings(action="ignore"):  # of a palette's transparency, which is dropped
-            return decoded(row.get("image")).convert(MODES[channels])
+            picture = decoded(row.get("image"))
+            if change is not None:
+                picture = change(picture.convert("L" if picture.mode in GREY else "RGB"))
+            return picture.convert(MODES[channels])
     except DataError as error:
         raise DataError(f"row {row.get('index', '?')}: {error}") from None
 

@@ -28,8 +28,9 @@ from kd2deploy.train.distiller import TERM, same_attention
 from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
 from kd2deploy.train.length import counts, in_epochs
+from kd2deploy.train.loading import in_a_line
 from kd2deploy.train.optimizer import optimizer_of
-from kd2deploy.train.order import Numbered, Order
+from kd2deploy.train.order import Order
 from kd2deploy.train.precision import resolved
 from kd2deploy.train.resume import last_whole, remove, write_json
 from kd2deploy.train.rounds import Rounds
@@ -90,12 +91,14 @@ def distill(
         if finished.exists():
             return reopened(finished, run, student)
         if training.cache is not None:
+            training.cache.require(method, augmented=settings.augment is not None)
             training.cache.require_rows(training.features)
         if training.teacher is not None:
             training.teacher.to(arguments.device)
         engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
         checkpoint = last_whole(folder) if folder.exists() else None
-        engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with in_a_line():
+            engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return engine.finish()
 
 
@@ -142,7 +145,7 @@ class Engine(Trainer):
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.means: dict[str, float] = {}
         self.clock = Clock()
-        self.features, self.folder = Numbered(features), folder
+        self.features, self.folder = training.numbered, folder
         super().__init__(model=self.distiller, args=arguments, train_dataset=self.features, callbacks=[Rounds(self)])
         self.loss_is_scaled_for_ga = False
         self.remove_callback(PrinterCallback)
@@ -154,6 +157,7 @@ class Engine(Trainer):
             sampler=self.order,
             collate_fn=self.distiller.task.reader.collate,
             pin_memory=self.args.dataloader_pin_memory,
+            num_workers=self.settings.loaders,
         )
         return self.accelerator.prepare(loader)
 

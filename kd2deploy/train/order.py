@@ -1,11 +1,12 @@
 """The rows and their order in each epoch: a function of seed and epoch alone, so that a resumed epoch goes on in it."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from kd2deploy.core import Features
+from kd2deploy.core import Draw, Features, drawn
 
 POOL = 50
 """Batches that are sorted by length together: enough to pad little, few enough to stay random. The value of ours."""
@@ -30,20 +31,28 @@ def grouped(lengths: Sequence[int], batch: int, generator: torch.Generator) -> l
 
 class Numbered(Dataset[Features]):
     """The rows trained on, `index` being their place among these, whatever they were numbered before: banks are as
-    large as the training set, and the teacher's cached answers are found by it."""
+    large as the training set, and the teacher's cached answers are found by it.
 
-    def __init__(self, rows: Sequence[Features]) -> None:
-        self.rows = rows
+    They are asked for by (epoch, place). Where there is an augmentation, it makes each another one in every epoch.
+    """
+
+    def __init__(self, rows: Sequence[Features], augmentation: Any = None, seed: int = 0) -> None:
+        self.rows, self.augmentation, self.seed = rows, augmentation, seed
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> Features:
-        return {**self.rows[place], "index": place}
+    def __getitem__(self, at: tuple[int, int]) -> Features:
+        return self.drawn(Draw(self.seed, *at), self.augmentation)
+
+    def drawn(self, draw: Draw, augmentation: Any) -> Features:
+        """A row as a draw makes it; as it stands where there is no augmentation."""
+        row = self.rows[draw.row] if augmentation is None else drawn(self.rows, draw.row, augmentation, draw)
+        return {**row, "index": draw.row}
 
 
-class Order(Sampler[int]):
-    """Rows by epoch. Whoever starts an epoch sets `epoch` first."""
+class Order(Sampler[tuple[int, int]]):
+    """(epoch, row) for every row of an epoch. Whoever starts an epoch sets `epoch` first."""
 
     def __init__(self, lengths: Sequence[int] | None, rows: int, batch: int, seed: int) -> None:
         self.lengths, self.rows, self.batch, self.seed = lengths, rows, batch, seed
@@ -52,8 +61,8 @@ class Order(Sampler[int]):
     def __len__(self) -> int:
         return self.rows
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        if self.lengths is None:
-            return iter(shuffled(self.rows, generator))
-        return iter(grouped(self.lengths, self.batch, generator))
+        of = self.lengths
+        rows = shuffled(self.rows, generator) if of is None else grouped(of, self.batch, generator)
+        return iter([(self.epoch, row) for row in rows])

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 MOST_EPOCHS, MOST_ROWS, MOST_STEPS = 1_000_000, 1_000_000, 1_000_000_000
 """Beyond these nothing is trained before the sun goes out, and the numbers of steps overflow."""
+MOST_LOADERS = 256
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Settings:
     quantize: Literal["none", "int8", "int8_symmetric"] = "none"
     """`int8` trains the student with its linear maps and convolutions rounded as an int8 file for a processor rounds
     them, `int8_symmetric` as one for TensorRT does."""
+    augment: dict[str, Any] | None = None
+    """How every row is changed anew in each epoch, in the words of the task; None leaves them as they are."""
+    loaders: int = 0
+    """Processes that read rows beside the training; 0: it reads them itself. Its result does not depend on it."""
     parts_learning_rate: float | None = None
     """Learning rate of the method's own heads; None: that of the student."""
     group_by_length: bool = True
@@ -61,6 +66,7 @@ class Settings:
             _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
         _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1", self.warmup)
         _require(0 <= self.momentum < 1, "momentum", "must be from 0 to below 1", self.momentum)
+        _require(0 <= self.loaders <= MOST_LOADERS, "loaders", f"is from 0 to {MOST_LOADERS}", self.loaders)
         rate = self.parts_learning_rate
         _require(rate is None or rate > 0, "parts_learning_rate", "must be positive, or null for the student's", rate)
         _require(self.patience is None or self.patience > 0, "patience", "must be positive, or null", self.patience)

@@ -33,11 +33,14 @@ LAYOUT = 3
 EXTRA = "extras."
 FILLED = "filled.json"
 EACH_POSITION = "the teacher answers every position of a row, and only answers of one shape for each row are kept"
+AUGMENTED = "rows are augmented, so that the teacher sees another one in every epoch"
 Array = np.ndarray[Any, Any]
 
 
-def unfit(method: Method) -> str | None:
-    """Why a cache cannot stand in for the teacher under this method; None when it can."""
+def unfit(method: Method, augmented: bool = False) -> str | None:
+    """Why a cache cannot stand in for the teacher under this method, or where rows are augmented; None when it can."""
+    if augmented and "teacher" in method.needs:
+        return AUGMENTED
     for name, weighted in method.weighted.items():
         term = weighted.term
         if "teacher" not in term.needs:
@@ -125,9 +128,9 @@ class TeacherCache:
         seconds = json.loads((place / FILLED).read_text())["seconds"]
         return cls(place, len(features), data_hash, arrays, seconds)
 
-    def require(self, method: Method) -> None:
-        """Nothing, or ValueError where the method needs the teacher itself."""
-        reason = unfit(method)
+    def require(self, method: Method, augmented: bool = False) -> None:
+        """Nothing, or ValueError where the method, or rows that are augmented, need the teacher itself."""
+        reason = unfit(method, augmented)
         if reason:
             raise ValueError(f"the teacher cannot be cached here: {reason}; train without the teacher cache")
 

@@ -1,17 +1,21 @@
 """A training as a value: who learns what, of whom, on which rows, and how."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from kd2deploy.core import Features, MaskedLm, Method, Task
+from kd2deploy.core import Features, MaskedLm, Method, Redraw, Task, augmentation
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.length import counts
+from kd2deploy.train.order import Numbered
 from kd2deploy.train.own_batches import OwnBatches
+from kd2deploy.train.redrawn import Redrawn
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
 
@@ -40,6 +44,12 @@ class Training:
         """Rows of an epoch."""
         return len(self.features) if self.rows is None else self.rows
 
+    @cached_property
+    def numbered(self) -> Numbered:
+        """The rows as they are trained on."""
+        reads = type(self.task.reader)
+        return Numbered(self.features, augmentation(reads, self.settings.augment), self.seed)
+
     def bind(self, arguments: TrainingArguments) -> None:
         """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
         epochs = float(self.settings.epochs)
@@ -47,14 +57,35 @@ class Training:
         batch = self.task.reader.collate(self.features[: min(2, len(self.features))])
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
-        self.method.bind(replace(found, masked_lm=self.generator, batches=self.own_batches(arguments.device)))
+        own, redraw = self.own_batches(arguments.device), self.redraw(arguments.device)
+        self.method.bind(replace(found, masked_lm=self.generator, batches=own, redraw=redraw))
 
     def own_batches(self, device: torch.device) -> OwnBatches:
         """For parts that learn by themselves, as the student's own are made."""
         of = self.settings
         return OwnBatches(
-            self.task, self.features, batch=of.batch, seed=self.seed, by_length=of.group_by_length, device=device
+            self.task,
+            self.features,
+            batch=of.batch,
+            seed=self.seed,
+            by_length=of.group_by_length,
+            device=device,
+            augmentation=self.numbered.augmentation,
         )
+
+    def redraw(self, device: torch.device) -> Callable[[Mapping[str, Any] | None], Redraw] | None:
+        """For views that look at augmented rows once more; None where the task's rows are never augmented."""
+        reads = type(self.task.reader)
+        if reads.augments is None:
+            return None
+
+        def by(augment: Mapping[str, Any] | None) -> Redraw:
+            chosen = self.numbered.augmentation if augment is None else augmentation(reads, augment)
+            if chosen is None:
+                raise ValueError("the training augments nothing; give it `augment`, or the method an augmentation")
+            return Redrawn(self.task, self.numbered, chosen, device)
+
+        return by
 
     def distiller(self) -> Distiller:
         """Both networks under the bound method, as one module."""

@@ -90,6 +90,8 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("distill", 0, "method"), {"use": "logits"}, "distill[0].method.use", "did you mean 'logit'"),
         (("distill", 0, "method"), {"use": "logit", "temperature": "hot"}, "distill[0].method.temperature", "number"),
         (("distill", 0, "learning_rate"), -1, "distill[0]", "learning_rate must be positive"),
+        (("distill", 0, "augment"), {"flip": 0.5}, "distill[0].augment", "rows of this task are not augmented"),
+        (("distill", 0, "loaders"), -1, "distill[0]", "loaders is from 0 to 256"),
         (("task",), {"use": "text_clasification"}, "task.use", "did you mean 'text_classification'"),
         (("validation_share",), 1.5, "validation_share", "less than 1"),
         (("variants",), [], "variants", "at least 1"),
@@ -117,6 +119,19 @@ def test_a_fault_is_named_where_it_stands(path: tuple[Any, ...], value: Any, whe
     at = next((key for key in told if key.startswith(where)), None)
     assert at is not None, told
     assert word.lower() in told[at].lower()
+
+
+def test_an_augmentation_is_checked_in_the_tasks_words() -> None:
+    found = {**sound(), "task": {"use": "image_classification"}}
+    found["teacher"] = {"from": "teacher", "fine_tune": {"augment": {"flop": 0.5}}}
+    found["distill"][0]["augment"] = {"flip": 7}
+    told = faults(found)
+    assert told["teacher.fine_tune.augment.flop"].endswith("did you mean 'flip'?")
+    assert told["distill[0].augment"] == "flip is a probability, from 0 to 1, got 7.0"
+    found["teacher"]["fine_tune"]["augment"] = {"padded_crop": 4}
+    found["distill"][0]["augment"] = {"resized_crop": [0.3, 1.0], "flip": 0.5}
+    recipe = Recipe.parse(found)
+    assert Recipe.parse(yaml.safe_load(recipe.to_yaml())) == recipe
 
 
 def test_what_is_missing_is_named() -> None:

@@ -203,5 +203,5 @@ def test_a_teacher_that_answers_every_position_is_run_where_the_choice_is_free(t
     assert "answers every position" in unfit_answers(task, net, rows)
     kept = Kept(tmp_path / "cache", "auto", task, Silent())
     teacher = Model(tmp_path / "teacher", "abc", task)
-    assert cache_for(kept, logit(), net, teacher, rows, epochs=3) is None
+    assert cache_for(kept, logit(), net, teacher, rows, Settings(epochs=3)) is None
     assert unfit_answers(small_task(), small_bert(), small_rows(2)) is None

@@ -1,0 +1,35 @@
+"""What a recipe says under `augment`, as the reader of a task understands it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kd2deploy.core.arguments import bind_arguments, one_line
+from kd2deploy.errors import Fault
+
+if TYPE_CHECKING:
+    from kd2deploy.core.reader import Reader
+
+
+def augmentation_of(reads: "type[Reader]", given: Any, path: str = "augment") -> tuple[Any, list[Fault]]:
+    """What `Drawing.drawn` takes, a value of `Reader.augments`, and what is wrong with what was given."""
+    if reads.augments is None:
+        return None, [Fault(path, "rows of this task are not augmented; leave it out")]
+    if not isinstance(given, Mapping):
+        return None, [Fault(path, f"is a mapping such as {{flip: 0.5}}, got {given!r:.60}")]
+    known, faults = bind_arguments(reads.augments, given, "augment", path, 0)
+    if faults:
+        return None, faults
+    try:
+        return reads.augments(**known), []
+    except ValueError as error:
+        return None, [Fault(path, one_line(error))]
+
+
+def augmentation(reads: "type[Reader]", given: Mapping[str, Any] | None) -> Any:
+    """The same where it was checked before; None for None. Raises ValueError."""
+    if given is None:
+        return None
+    found, faults = augmentation_of(reads, given)
+    if faults:
+        raise ValueError("; ".join(map(str, faults)))
+    return found
