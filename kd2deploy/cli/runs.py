@@ -1,6 +1,5 @@
 """Commands that run a recipe or go on from a run."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +22,7 @@ from kd2deploy.cli.flags import (
 )
 from kd2deploy.cli.options import command
 from kd2deploy.cli.progress import on_terminal
-from kd2deploy.cli.screen import answer, console, screen
+from kd2deploy.cli.screen import answer, screen
 from kd2deploy.cli.trusting import Trusted
 
 
@@ -109,10 +108,21 @@ def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out 
 
 @command(app)
 def compare(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe; by default the committed comparison.", show_default=False)
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="A recipe, or several to rank the methods over; by default the committed comparison.",
+            show_default=False,
+        ),
     ] = None,
-    methods: Annotated[str, typer.Option(help="`all`, or names with commas: logit,rail_kd,dkd.")] = "all",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="`all`, or names with commas: logit,rail_kd,dkd. All, where no --settings are given."),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file of further entrants: a name each, and a method as under `distill`."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds; each trains every method.", min=1, max=100)] = 5,
     budget: Annotated[
         Literal["steps", "time"],
@@ -124,26 +134,15 @@ def compare(
     jobs: Jobs = None,
 ) -> None:
     """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
-    from importlib import resources
+    from kd2deploy.cli.contests import Contestants, compared, ranked
 
-    file = recipe or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
-    folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
-    page = folder / f"comparison-{budget}.html"
-    screen().folder = folder
-    with on_terminal() as watcher:
-        from kd2deploy.flows.compare import compare as run
-        from kd2deploy.recipe import Recipe
-
-        seeded = Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
-        found = run(seeded, folder, methods.replace(" ", "").split(","), budget, watcher, jobs=jobs)
-
-    def draw() -> None:
-        from kd2deploy.report.comparison_pages import print_comparison
-
-        print_comparison(found, console())
-        typer.echo(f"comparison  {page}  (also .md, .svg and .json)")
-
-    answer({"page": str(page), "comparison": dataclasses.asdict(found)}, draw)
+    wanted = methods if methods is not None else "" if settings else "all"
+    who = Contestants([name for name in wanted.replace(" ", "").split(",") if name], settings, seeds)
+    files = recipes or []
+    if len(files) > 1:
+        ranked(who, files, out, budget, jobs)
+    else:
+        compared(who, files[0] if files else None, out, budget, jobs)
 
 
 @command(app)
@@ -151,12 +150,18 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")
     ] = False,
+    all_labels: Annotated[
+        bool,
+        typer.Option("--all-labels", help="The case in which distillation brings nothing: every row has its label."),
+    ] = False,
     out: Out = None,
 ) -> None:
-    """The main job on real news text: fine-tune, plan, distill, export, measure, judge."""
+    """The main job on real news text, few labels and many texts: fine-tune, plan, distill, export, measure, judge."""
     from importlib import resources
 
-    name = "demo_quick" if quick else "demo"
+    if quick and all_labels:
+        raise typer.BadParameter("--quick and --all-labels are two demos: give one of them")
+    name = "demo_quick" if quick else "demo_all_labels" if all_labels else "demo"
     file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
     carry_out(file, out or Path("runs") / name)
 

@@ -17,6 +17,8 @@ from kd2deploy.errors import RecipeError, RunError
 from kd2deploy.flows.compare import committed, compare, field_of, rounds
 from kd2deploy.flows.compare.account import off_budget, word
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL
+from kd2deploy.flows.compare.over_data import compare_over, named
+from kd2deploy.flows.compare.settings import own
 from kd2deploy.measure.over_seeds import difference_over_seeds
 from kd2deploy.recipe import Distill, Recipe
 from kd2deploy.recipe.resolve import known
@@ -259,3 +261,56 @@ def test_what_is_no_comparison_is_refused(tmp_path: Path) -> None:
         Comparison.read(file)
     with pytest.raises(RunError, match="give the comparison's JSON file"):
         Comparison.read(tmp_path / "none.json")
+
+
+def test_entrants_of_a_persons_own_are_named_by_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("logit-cold: {use: logit, temperature: 1.0}\nboth: [dist, {use: hidden, weight: 0.1}]\n")
+    assert [one.name for one in own(file)] == ["logit-cold", "both"]
+    assert own(file)[0].trainings[0].method == {"use": "logit", "temperature": 1.0}
+    assert own(None) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("logit: {use: logit}", "is a method's own name"),
+        ("'../x': {use: logit}", "is no name of an entrant"),
+        ("a: {use: logti}", "did you mean 'logit'"),
+        ("a: {use: logit, temprature: 2}", "temperature"),
+        ("a: {use: logit, temperature: -1}", "temperature"),
+        ("- logit", "is a mapping of names to methods"),
+        ("", "is a mapping of names to methods"),
+        ("a: {", "settings.yaml"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_the_remedy(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        own(file)
+
+
+def test_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        own(tmp_path / "absent.yaml")
+
+
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="rename one"):
+        named([tmp_path / "a" / "same.yaml", tmp_path / "b" / "same.yaml"])
+
+
+@pytest.mark.recipe
+def test_a_comparison_over_two_data_sets_ranks_its_methods(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("dist-gentle: {use: dist, beta: 0.5, gamma: 0.5}\n")
+    recipes = {name: small(tmp_path, seeds=[0], limit_labels=labels) for name, labels in (("few", 40), ("more", 67))}
+    found = compare_over(recipes, tmp_path / "over", ["dist"], settings=own(settings))
+    assert {one.method for one in found.methods} == {CONTROL, BASELINE, "dist", "dist-gentle"}
+    assert sum(one.mean_rank for one in found.methods) == pytest.approx(10)
+    assert [one.name for one in found.data] == ["few", "more"]
+    assert found.data[0].labelled < found.data[1].labelled
+    for one in found.data:
+        assert (tmp_path / "over" / one.page).is_file()
+    assert (tmp_path / "over" / "ranking-steps.html").is_file()

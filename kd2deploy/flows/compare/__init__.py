@@ -43,18 +43,19 @@ def compare(
     methods: Sequence[str] = ("all",),
     budget: Budget = "steps",
     watcher: Watcher | None = None,
-    command: str = "",
     jobs: int | None = None,
+    settings: Sequence[Entrant] = (),
 ) -> Comparison:
     """Train the methods and the control with each of the recipe's seeds and write `comparison-<budget>.*` in `folder`.
 
     The budget is that of the recipe's own trainings: so many optimizer steps for all; or as much time as plain logit
     distillation takes for them. A method that does not fit the networks is left out with its reason. `jobs` trainings
-    run at a time, each in a process of its own; what each costs is then not told. Raises Kd2DeployError for whatever is
+    run at a time, each in a process of its own; what each costs is then not told. `settings` are further entrants
+    (`settings.own`). Raises Kd2DeployError for whatever is
     the user's to fix; finished trainings are kept.
     """
     watcher = watcher or Silent()
-    entrants = field_of(methods, recipe.distill)
+    entrants = [*field_of(methods, recipe.distill), *settings]
     if recipe.student.plan is not None:
         raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
     if recipe.teacher is None:
@@ -86,7 +87,7 @@ def compare(
             train_all(contest, plans, seeds)
             found = replace(
                 drawn_up(contest, plans, budget, judged, recipe.seeds),
-                command=command or shlex.join(sys.argv),
+                command=shlex.join(sys.argv),
                 started=began.isoformat(timespec="seconds"),
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
             )

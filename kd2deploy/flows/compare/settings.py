@@ -1,0 +1,60 @@
+"""Entrants that a person names: a method in settings of their own, from a small YAML file.
+
+```yaml
+logit-cold: {use: logit, temperature: 1.0, alpha: 1.0}
+dist-and-layers: [dist, {use: hidden, weight: 0.1}]
+```
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.flows.compare.contest import Entrant
+from kd2deploy.recipe import Distill, Recipe
+from kd2deploy.recipe.methods import build_method
+from kd2deploy.recipe.resolve import known, one_line, short
+from kd2deploy.recipe.yaml_text import parsed, text_of
+from kd2deploy.train.settings import Settings
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,39}")
+"""What stands in the name of a stage's folder."""
+
+
+def seeded(file: Path, seeds: int) -> Recipe:
+    """A recipe with so many seeds in place of its own. Raises RecipeError."""
+    return Recipe.read(file).model_copy(update={"seeds": list(range(seeds))})
+
+
+def own(file: Path | None) -> list[Entrant]:
+    """The entrants of a file, each in one training; none without a file. Raises RecipeError with every fault."""
+    if file is None:
+        return []
+    try:
+        found = parsed(text_of(file))
+    except OSError as error:
+        raise RecipeError([Fault("--settings", f"{file} cannot be read: {error.strerror}")]) from None
+    except ValueError as error:
+        raise RecipeError([Fault("--settings", f"{file} {one_line(error)}")]) from None
+    if not isinstance(found, Mapping) or not found:
+        message = f"{file} is a mapping of names to methods: `logit-cold: {{use: logit, temperature: 1.0}}`"
+        raise RecipeError([Fault("--settings", message)])
+    faults = [fault for name, method in found.items() for fault in faults_of(str(name), method, file.name)]
+    if faults:
+        raise RecipeError(faults)
+    return [Entrant(str(name), (Distill(method=method, settings=Settings()),)) for name, method in found.items()]
+
+
+def faults_of(name: str, method: Any, file: str) -> list[Fault]:
+    path = f"{file}: {short(name)}"
+    if not NAME.fullmatch(name):
+        return [Fault(path, "is no name of an entrant: up to 40 letters, digits and . _ = -, the first no sign")]
+    if name in known("method"):
+        return [Fault(path, f"is a method's own name, which stands for its committed recipe; call it {name}-2")]
+    try:
+        build_method(method, path)
+    except RecipeError as error:
+        return list(error.faults)
+    return []
