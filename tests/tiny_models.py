@@ -140,6 +140,7 @@ def save_image_net(folder: Path, family: str = "vit", *, seed: int = 0, size: in
         },
         "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 2], "layer_type": "basic"},
         "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "patch_size": 2, "image_size": size},
+        "convnextv2": {"hidden_sizes": [8, 16], "depths": [2, 2], "num_stages": 2, "patch_size": 2, "image_size": size},
         "mobilenet_v2": {"image_size": size, "depth_multiplier": 0.35},
     }[family]
     torch.manual_seed(seed)

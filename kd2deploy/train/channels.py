@@ -1,4 +1,6 @@
-"""The named axes of a ResNet: which convolutions share their channels, and must therefore be cut alike.
+"""Networks in stages: the layers and channels that a smaller one starts from, and the named axes of a ResNet.
+
+Convolutions that share their channels must be cut alike.
 
 A stage's channels run through its shortcut, the end of each of its layers and the start of the next; what lies between
 two convolutions of one layer is that layer's own.
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from kd2deploy.train.narrow import Axes, importance, strongest
 
+LAYER = re.compile(r"\bstages\.(?P<stage>\d+)\.layers\.(?P<layer>\d+)\.")
 PLACE = re.compile(
     r"\bstages\.(?P<stage>\d+)\.layers\.(?P<layer>\d+)\.(?P<part>shortcut|layer\.(?P<step>\d+))\.(?P<what>.+)$"
 )
@@ -27,9 +30,9 @@ def stage_maps(teacher: Sequence[int], student: Sequence[int]) -> list[list[int]
     return found
 
 
-def resnet_name(name: str, maps: Sequence[Sequence[int]]) -> str:
+def staged_name(name: str, maps: Sequence[Sequence[int]]) -> str:
     """The teacher's name of the student's weight `name`."""
-    found = PLACE.search(name)
+    found = LAYER.search(name)
     if found is None:
         return name
     layer = maps[int(found["stage"])][int(found["layer"])]

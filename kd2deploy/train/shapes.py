@@ -21,7 +21,18 @@ ENCODERS = frozenset(
 """Families with one stack of blocks whose layers are known by name."""
 ROTARY = frozenset({"modernbert"})
 """Families whose heads turn by position: a head's width fixes the frequencies, so it must stay."""
-CONVOLUTIONAL = frozenset({"resnet"})
+CONVOLUTIONAL = frozenset({"convnext", "convnextv2", "resnet"})
+"""Families in stages, each with a depth and channels of its own."""
+MULTIPLIED = {
+    "efficientnet": "width_coefficient and depth_coefficient",
+    "mobilenet_v1": "depth_multiplier",
+    "mobilenet_v2": "depth_multiplier",
+    "mobilevit": "hidden_sizes and neck_hidden_sizes",
+    "mobilevitv2": "width_multiplier",
+    "swin": "depths, embed_dim and num_heads",
+    "swinv2": "depths, embed_dim and num_heads",
+}
+"""Families of pictures that are not cut, and the fields by which a smaller one is made."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +40,13 @@ class Shape:
     """A candidate student."""
 
     layers: int | tuple[int, ...]
-    """Blocks; of a ResNet those of each stage."""
+    """Blocks; of a network in stages those of each."""
     hidden: int | tuple[int, ...]
-    """Width; of a ResNet each stage's channels."""
+    """Width; of a network in stages each one's channels."""
     heads: int
-    """Attention heads; 0 for a ResNet."""
+    """Attention heads; 0 for a network in stages."""
     intermediate: int
-    """Width of the feed-forward layers; 0 for a ResNet."""
+    """Width of the feed-forward layers; 0 for a network in stages."""
     parameters: int
     flops: float
     """Of one row; see `flops`."""
@@ -70,7 +81,7 @@ def smaller(
 ) -> Any:
     """The student's configuration; what is not named keeps the teacher's size, or its proportion to the width.
 
-    A ResNet's `layers` and `hidden` are one number for each stage. Raises ModelError for a family that cannot be
+    In stages `layers` and `hidden` are one number for each. Raises ModelError for a family that cannot be
     shrunk, an argument that the family does not have, and a size that the teacher cannot give.
     """
     family = config.model_type
@@ -83,9 +94,10 @@ def smaller(
         return smaller_stages(config, layers, hidden)
     if family not in ENCODERS:
         known = ", ".join(sorted(ENCODERS | CONVOLUTIONAL))
+        wanted = f"{family}, ...}}}}`, with {MULTIPLIED[family]}," if family in MULTIPLIED else "...}}`"
         raise ModelError(
             f"a {family} cannot be shrunk: its layers are not known by name ({known} are); train another student with "
-            "`student: {create: {model_type: ...}}` or `student: {from: FOLDER}`"
+            f"`student: {{create: {{model_type: {wanted} or `student: {{from: FOLDER}}`"
         )
     if not (layers is None or isinstance(layers, int)) or not (hidden is None or isinstance(hidden, int)):
         raise ModelError(f"a {family} has one stack of blocks; give layers and hidden, one number each")
@@ -163,8 +175,9 @@ def smaller_stages(config: Any, depths: Sequence[int] | None, hidden_sizes: Sequ
         if len(sizes) != len(limits) or any(not 1 <= size <= limit for size, limit in zip(sizes, limits, strict=True)):
             raise ModelError(f"{name} must be {len(limits)} numbers, each 1 to the teacher's {limits}, got {sizes}")
         setattr(found, name, sizes)
-    # the stem keeps its ratio to the first stage, so that a teacher without a shortcut there gives a student without
-    found.embedding_size = max(1, round(config.embedding_size * found.hidden_sizes[0] / config.hidden_sizes[0]))
+    if getattr(config, "embedding_size", None) is not None:
+        # the stem keeps its ratio to the first stage: a teacher without a shortcut there gives a student without
+        found.embedding_size = max(1, round(config.embedding_size * found.hidden_sizes[0] / config.hidden_sizes[0]))
     return found
 
 
@@ -181,8 +194,8 @@ def parameters(config: Any) -> int:
 def flops(config: Any, length: int) -> float:
     """Floating-point operations (two for a multiply-add) of one row: an encoder's blocks at `length` positions.
 
-    A ViT reads as many positions as its picture has patches; of a ResNet, the convolutions on a square picture of
-    `length` pixels a side. Embeddings, norms and the head are left out.
+    A ViT reads as many positions as its picture has patches; of a network in stages, convolutions and linear maps on a
+    square picture of `length` pixels a side. Embeddings, norms and the head are left out.
     """
     if config.model_type in CONVOLUTIONAL:
         return convolution_flops(config, length)
@@ -198,17 +211,18 @@ def convolution_flops(config: Any, side: int) -> float:
     import transformers
 
     with torch.device("meta"), quiet():
-        net: torch.nn.Module = transformers.ResNetModel(config)
+        auto: Any = transformers.AutoModel
+        net: torch.nn.Module = auto.from_config(config)
         net.eval()
         total = 0.0
 
         def count(layer: torch.nn.Module, _: Any, out: torch.Tensor) -> None:
             nonlocal total
-            assert isinstance(layer, torch.nn.Conv2d)
+            assert isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
             total += 2.0 * out[0].numel() * layer.weight[0].numel()
 
         for layer in net.modules():
-            if isinstance(layer, torch.nn.Conv2d):
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
                 layer.register_forward_hook(count)
         with torch.no_grad():
             net(torch.empty(1, config.num_channels, side, side))
@@ -289,7 +303,7 @@ def stage_grid(
 
 
 def shape_label(shape: Shape) -> str:
-    """`3 x 192`: layers and width; of a ResNet `1+1+1 x 8-16-32`."""
+    """`3 x 192`: layers and width; in stages `1+1+1 x 8-16-32`."""
     layers = shape.layers if isinstance(shape.layers, int) else "+".join(map(str, shape.layers))
     hidden = shape.hidden if isinstance(shape.hidden, int) else "-".join(map(str, shape.hidden))
     return f"{layers} x {hidden}"

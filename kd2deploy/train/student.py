@@ -9,8 +9,9 @@ chosen by their weights; where heads get narrower the queries are scaled so that
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +22,9 @@ from kd2deploy.core import Batch, Task
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.networks.size import refuse_too_large
-from kd2deploy.train.channels import kept_channels, resnet_axes, resnet_name, stage_maps, streams
+from kd2deploy.train.channels import kept_channels, resnet_axes, stage_maps, staged_name, streams
 from kd2deploy.train.checkpoint import saved
+from kd2deploy.train.convnext import convnext_axes
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
 from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
 
@@ -35,7 +37,7 @@ class Shrunk:
 
     folder: Path
     layer_map: tuple[tuple[int, int], ...]
-    """(student's block, teacher's block) that it starts from; of a ResNet, counted through all stages.
+    """(student's block, teacher's block) that it starts from; in stages, counted through all of them.
     Empty when nothing is copied."""
     copied_share: float
     """Share of the student's parameters that start from the teacher's, 0..1."""
@@ -46,7 +48,7 @@ class Shrunk:
 @dataclass(frozen=True)
 class Trim:
     """What of the teacher a student keeps. What is not named keeps the teacher's size; `intermediate` and `heads`
-    follow `hidden`. A ResNet's `layers` and `hidden` are one number for each stage."""
+    follow `hidden`. In stages `layers` and `hidden` are one number for each."""
 
     layers: int | Sequence[int] | None = None
     hidden: int | Sequence[int] | None = None
@@ -136,7 +138,7 @@ def copy_into(
     given, target = teacher.state_dict(), student.state_dict()
     config: Any = teacher.config
     convolutional = config.model_type in CONVOLUTIONAL
-    names = {name: resnet_name(name, maps) if convolutional else teacher_name(name, maps[0]) for name in target}
+    names = {name: staged_name(name, maps) if convolutional else teacher_name(name, maps[0]) for name in target}
     known = {name: own for name, own in names.items() if own in given}
     choose = channel_plan if convolutional else encoder_plan
     axes, kept = choose(student, teacher, known, measured)
@@ -189,11 +191,9 @@ def channel_plan(
     student: nn.Module, teacher: nn.Module, known: Mapping[str, str], measured: Tensor | None
 ) -> tuple[dict[str, Axes], dict[str, Tensor]]:
     """Axes of the student's weights, and the channels that each keeps."""
-    config: Any = teacher.config
     given, target = teacher.state_dict(), student.state_dict()
-    stages = streams(target)
-    steps = 2 if config.layer_type == "basic" else 3
-    axes = {name: resnet_axes(own, given[own].shape, stages, steps) for name, own in known.items()}
+    axes_of = axes_in_stages(teacher.config, target)
+    axes = {name: axes_of(own, given[own].shape) for name, own in known.items()}
     weights = {own: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
     sizes = {
         label: size
@@ -202,6 +202,13 @@ def channel_plan(
         if label is not None
     }
     return axes, kept_channels(weights, sizes)
+
+
+def axes_in_stages(config: Any, names: Iterable[str]) -> Callable[[str, Sequence[int]], Axes]:
+    """What names the axes of a weight, by its name and shape, in a network of stages with these weights."""
+    if config.model_type == "resnet":
+        return partial(resnet_axes, stages=streams(names), steps=2 if config.layer_type == "basic" else 3)
+    return partial(convnext_axes, stages=len(config.depths))
 
 
 def query_scale(name: str, teacher: nn.Module, student: nn.Module) -> float:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kd2deploy.train.channels import resnet_axes, resnet_name, stage_maps, streams
+from kd2deploy.train.channels import resnet_axes, stage_maps, staged_name, streams
 from kd2deploy.train.narrow import (
     Heads,
     cut,
@@ -150,4 +150,4 @@ def test_resnet_channels_are_shared_along_the_residual_stream() -> None:
     assert {name: resnet_axes(name, four, stages, 2) for name in axes} == axes
     assert resnet_axes("classifier.1.weight", (3, 8), stages, 2) == (None, "stage.1")
     assert resnet_axes(f"{start}.1.layers.1.layer.0.normalization.running_var", (8,), stages, 2) == ("inner.1.1.0",)
-    assert resnet_name(f"{start}.1.layers.1.layer.0.x.weight", [[0], [0, 3]]) == f"{start}.1.layers.3.layer.0.x.weight"
+    assert staged_name(f"{start}.1.layers.1.layer.0.x.weight", [[0], [0, 3]]) == f"{start}.1.layers.3.layer.0.x.weight"

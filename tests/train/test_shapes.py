@@ -36,8 +36,9 @@ def test_every_encoder_candidate_can_be_made_with_its_parameters(family: str, tm
         assert made.parameters == shape.parameters
 
 
-def test_every_resnet_candidate_can_be_made_with_its_parameters(tmp_path: Path) -> None:
-    save_image_net(tmp_path / "teacher", "resnet")
+@pytest.mark.parametrize("family", ["resnet", "convnext"])
+def test_every_candidate_in_stages_can_be_made_with_its_parameters(family: str, tmp_path: Path) -> None:
+    save_image_net(tmp_path / "teacher", family)
     task = ImageClassification(["zero", "one", "two"]).at(tmp_path / "teacher")
     found = candidates(tmp_path / "teacher")
     assert shape_label(found[-1]) == "1+1 x 2-4"
@@ -53,16 +54,41 @@ def test_flops_of_a_block_by_hand() -> None:
     assert flops(config, 10) == 2 * (10 * linear + attention)
 
 
-def test_flops_of_convolutions_are_those_that_torch_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["resnet", "convnext"])
+def test_flops_in_stages_are_those_that_torch_counts(family: str, tmp_path: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    save_image_net(tmp_path, "resnet")
+    save_image_net(tmp_path, family)
     task = ImageClassification(["zero", "one", "two"]).at(tmp_path)
     net = task.networks.load(tmp_path)
     with FlopCounterMode(display=False) as counter:
         task.networks.observe(net, task.networks.example(net, 1))
     head = 2 * 16 * 3
     assert flops(config_in(tmp_path), 16) == counter.get_total_flops() - head
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("efficientnet", "width_coefficient and depth_coefficient"),
+        ("mobilenet_v1", "depth_multiplier"),
+        ("mobilenet_v2", "depth_multiplier"),
+        ("mobilevit", "hidden_sizes and neck_hidden_sizes"),
+        ("mobilevitv2", "width_multiplier"),
+        ("swin", "depths, embed_dim and num_heads"),
+        ("swinv2", "depths, embed_dim and num_heads"),
+        ("levit", ""),
+    ],
+)
+def test_a_family_that_is_not_cut_is_refused_with_the_fields_that_make_it_smaller(family: str, fields: str) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(family)
+    said = f"model_type: {family}, ...}}}}`, with {fields}," if fields else "model_type: ...}}`"
+    with pytest.raises(ModelError, match=f"^a {family} cannot be shrunk") as caught:
+        smaller(config)
+    assert said in str(caught.value)
+    assert all(name in config.to_dict() for name in fields.replace(" and", ",").split(", ") if name)
 
 
 def test_named_grid_is_checked(tmp_path: Path) -> None:

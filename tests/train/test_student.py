@@ -73,7 +73,7 @@ class TestEncoders:
         assert seen.logits.isfinite().all()
 
 
-@pytest.mark.parametrize("family", ["vit", "resnet"])
+@pytest.mark.parametrize("family", ["vit", "resnet", "convnext", "convnextv2"])
 def test_full_size_image_student_answers_as_the_teacher(family: str, tmp_path: Path) -> None:
     task, net, batch = images(tmp_path / "teacher", family)
     made = shrink(tmp_path / "teacher", tmp_path / "student", task)
@@ -118,6 +118,39 @@ def test_resnet_whose_extra_channels_are_silent_keeps_its_answers(tmp_path: Path
     shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=[4, 8]))
     student = task.networks.load(tmp_path / "student")
     torch.testing.assert_close(task.networks.observe(student, batch).logits, task.networks.observe(net, batch).logits)
+
+
+@pytest.mark.parametrize("family", ["convnext", "convnextv2"])
+def test_a_convnext_loses_the_same_channels_wherever_they_run(family: str, tmp_path: Path) -> None:
+    """Every second channel, and every second unit inside a block, carries nearly nothing."""
+    task, net, batch = images(tmp_path / "teacher", family)
+    widths = (8, 16, 32, 64)  # of the stages and inside their blocks; no kernel, class or colour has such a size
+    with torch.no_grad():
+        for weight in net.parameters():
+            for axis, size in enumerate(weight.shape if weight.dim() > 1 else ()):
+                if size in widths:
+                    weight.index_fill_(axis, torch.arange(1, size, 2), 1e-4)
+    net.save_pretrained(tmp_path / "teacher")  # type: ignore[operator]
+    made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(hidden=[4, 8]))
+    student = task.networks.load(tmp_path / "student")
+    assert made.copied_share == 1
+    for name, weight in student.state_dict().items():
+        expected = net.state_dict()[name]
+        for axis, size in enumerate(expected.shape):
+            if size in widths:
+                expected = expected.index_select(axis, torch.arange(0, size, 2))
+        assert torch.equal(weight, expected), name
+    assert task.networks.observe(student, batch).logits.isfinite().all()
+
+
+def test_convnext_loses_layers(tmp_path: Path) -> None:
+    task, net, batch = images(tmp_path / "teacher", "convnextv2")
+    made = shrink(tmp_path / "teacher", tmp_path / "student", task, Trim(layers=[1, 2]))
+    student = task.networks.load(tmp_path / "student")
+    assert made.layer_map == ((0, 0), (1, 2), (2, 3))
+    assert task.networks.observe(student, batch).logits.isfinite().all()
+    given = net.state_dict()
+    assert all(torch.equal(weight, given[name]) for name, weight in student.state_dict().items())
 
 
 def silence_every_other(net: torch.nn.Module) -> None:
@@ -243,7 +276,8 @@ def test_impossible_sizes_are_refused(family: str, sizes: dict[str, Any], words:
 @pytest.mark.parametrize(
     ("family", "sizes", "words"),
     [
-        ("convnext", {}, "cannot be shrunk.*resnet"),
+        ("mobilenet_v2", {}, "cannot be shrunk.*resnet.*model_type: mobilenet_v2, .*with depth_multiplier"),
+        ("convnext", {"layers": 1}, "2 stages"),
         ("resnet", {"layers": 1}, "2 stages"),
         ("resnet", {"heads": 1}, "neither heads"),
         ("resnet", {"layers": [3, 1]}, "each 1 to the teacher's"),
