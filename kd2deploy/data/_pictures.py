@@ -14,15 +14,18 @@ ENDINGS = frozenset(
 SPLITS = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "unlabelled"}
 )
-ARCHIVERS = "__MACOSX"
-"""What macOS puts into archives beside the files: resource forks that end in .png and are no pictures."""
+SYSTEMS = frozenset(
+    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
+)
+"""What systems put beside pictures, in lower case: resource forks of macOS that end in .png, Windows' and a network
+drive's own small copies, what was thrown away."""
 SHOWN = 5
 
 
 def picture_rows(folder: Path, notes: list[str]) -> list[Row]:
     """`image`, and `label` where there are folders of classes. What is left out is added to `notes`, once and counted.
 
-    Raises DataError for a folder that holds the splits instead of the classes.
+    Raises DataError for a folder that holds the splits instead of the classes, and for one without a picture.
     """
     known, others = endings(), Counter[str]()
     places = sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
@@ -30,10 +33,9 @@ def picture_rows(folder: Path, notes: list[str]) -> list[Row]:
     beside = [file for file in sorted(folder.iterdir()) if not is_hidden(file) and is_picture(file, known, others)]
     refuse_splits(folder, [place for place in places if found[place]])
     if others:
-        kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common())
-        notes.append(
-            f"{folder}: files of other kinds were left out: {kinds}; pictures are read as {', '.join(sorted(known))}"
-        )
+        notes.append(f"{folder}: files of other kinds were left out: {kinds_of(others, known)}")
+    if not beside and not any(found.values()):
+        raise DataError(f"{folder} holds no picture that is read" + (f": {kinds_of(others, known)}" if others else ""))
     if not places:
         return [{"image": str(file)} for file in beside]
     if beside:
@@ -43,6 +45,12 @@ def picture_rows(folder: Path, notes: list[str]) -> list[Row]:
     if empty:
         notes.append(f"{folder}: no class was made of {listed(empty)}, where no picture is that can be read")
     return [{"image": str(file), "label": place.name} for place in places for file in found[place]]
+
+
+def kinds_of(others: Counter[str], known: frozenset[str]) -> str:
+    """What other files there are, and what would be read."""
+    kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common())
+    return f"{kinds}; pictures are read as {', '.join(sorted(known))}"
 
 
 def pictures(place: Path, known: frozenset[str], others: Counter[str]) -> Iterator[Path]:
@@ -58,7 +66,7 @@ def pictures(place: Path, known: frozenset[str], others: Counter[str]) -> Iterat
 
 def is_hidden(path: Path) -> bool:
     """What a system, an editor or an archiver keeps to itself."""
-    return path.name.startswith(".") or path.name == ARCHIVERS
+    return path.name.startswith(".") or path.name.lower() in SYSTEMS
 
 
 def is_picture(path: Path, known: frozenset[str], others: Counter[str]) -> bool:

@@ -21,21 +21,26 @@ class ClassMetric(Metric):
 
     tells_probability = True
 
-    def __init__(self, labels: tuple[str, ...], name: str) -> None:
+    def __init__(self, labels: tuple[str, ...], name: str, top: int = 0) -> None:
+        """`top`: the accuracy among so many likeliest classes is told too, where there are more; 0 tells none."""
         self.labels, self.target, self.name = labels, ClassTarget(labels), name
         self.unit = "share" if name in SHARES else "number"
+        self.top = top if len(labels) > top else 0
 
     def statistics(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Mapping[str, Array]:
         logits, truth = outputs["logits"], self.target.of(rows)
         check_outputs(logits, rows)
         check_labelled(truth >= 0, rows)
-        return {"truth": truth, "answers": logits.argmax(-1)}
+        found = {"truth": truth, "answers": logits.argmax(-1)}
+        return {**found, "likelier": likelier(logits, truth)} if self.top else found
 
     def scores(self, statistics: Mapping[str, Array]) -> Scores:
         truth, answers = statistics["truth"], statistics["answers"]
+        ranks = statistics.get("likelier")  # older records have none
+        top = {} if ranks is None else {f"top{self.top}_accuracy": float(np.mean(ranks < self.top))}
         correct = (truth == answers).astype(np.int64)
         return Scores(
-            metrics={name: METRICS[name](truth, answers) for name in CLASS_METRICS},
+            metrics={name: METRICS[name](truth, answers) for name in CLASS_METRICS} | top,
             statistics=statistics,
             examples=mark_of(truth),
             correct=correct if self.name == "accuracy" else None,
@@ -97,6 +102,13 @@ def confusion(truth: Array, predictions: Array) -> Array:
 def accuracy(truth: Array, predictions: Array) -> float:
     """Share of right answers, 0..1."""
     return float(np.mean(truth == predictions))
+
+
+def likelier(logits: Array, truth: Array) -> Array:
+    """[N]: how many classes have a larger logit than the right one."""
+    own = np.take_along_axis(logits, truth[:, None], axis=-1)
+    found: Array = (logits > own).sum(-1)
+    return found
 
 
 def macro_f1(truth: Array, predictions: Array) -> float:

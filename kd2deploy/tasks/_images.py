@@ -28,6 +28,8 @@ BROKEN = (
 """What Pillow's readers raise at bytes that are no whole picture; a broken PNG is a SyntaxError to it."""
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for a network's channels."""
+ODD = ("I", "F", "LAB", "La", "RGBa")
+"""Modes that are refused: 32 bits per pixel, and colours that no rule turns into RGB."""
 GREY = frozenset({"1", "L", "LA"})
 """Pillow's modes without colours."""
 LARGEST = 2**28
@@ -143,8 +145,8 @@ def eight_bits(picture: "Image", title: str) -> "Image":
 
     if picture.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode not in ODD:
+        return picture
     if picture.mode in ("I", "F"):
         raise DataError(f"{title} holds 32 bits per pixel, whose range is not known; save it with 8 or 16 bits")
-    if picture.mode in ("LAB", "La"):
-        raise DataError(f"{title} holds colours as {picture.mode}; save it as RGB")
-    return picture
+    raise DataError(f"{title} holds colours as {picture.mode}; save it as RGB")

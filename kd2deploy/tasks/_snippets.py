@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kd2deploy.networks.image_processor import Processor
-from kd2deploy.tasks._images import MODES
+from kd2deploy.tasks._images import MODES, ODD
 
 TOKENIZERS = """\
 import numpy
@@ -36,6 +36,8 @@ def prepared(path):
         picture = ImageOps.exif_transpose(stored)
     if picture.mode.startswith("I;16"):  # greys of 16 bits: the upper byte
         picture = Image.fromarray((numpy.asarray(picture) >> 8).astype("uint8"))
+    if picture.mode in {odd!r}:
+        raise SystemExit(f"{{path}} holds {{picture.mode}}, which was refused in training too; save it as RGB")
     picture = picture.convert({mode!r})
 {steps}\
     found = numpy.asarray(picture, dtype="float32").reshape({height}, {width}, {channels}).transpose(2, 0, 1){flip}
@@ -70,6 +72,7 @@ def picture_code(reader: Processor, channels: int) -> str:
         mean=list(reader.mean),
         std=list(reader.std),
         mode=MODES[channels],
+        odd=ODD,
         steps=steps,
         height=height,
         width=width,

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from kd2deploy.tasks._image_networks import ImageNetworks
 
 
+TOP = 5
+"""The accuracy among so many likeliest classes is told beside the others, as is usual for pictures."""
+
+
 class ImageClassification(Task):
     """Rows `image` (a picture, a uint8 array or a path) with `label`: a class; None is unlabelled."""
 
@@ -36,7 +40,7 @@ class ImageClassification(Task):
         if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
             raise ValueError(f"labels must be at least two different names, got {list(self.labels)}")
         self.reader = ImageReader(ClassTarget(self.labels), channels, height, width)
-        self.metric = ClassMetric(self.labels, resolve_metric(metric, len(self.labels)))
+        self.metric = ClassMetric(self.labels, resolve_metric(metric, len(self.labels)), TOP)
         self.inputs = self.reader.ports
         self.outputs = (Port("logits", "float32", ("batch_size", len(self.labels))),)
 

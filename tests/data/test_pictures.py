@@ -88,3 +88,31 @@ def test_pictures_alone_have_no_label(tmp_path: Path) -> None:
     made(tmp_path / "train", "cat/a.png", "dog/b.png")
     found = files(str(tmp_path / "train"), str(tmp_path / "train"), unlabelled=str(tmp_path / "free"))
     assert found.unlabelled == [{"image": str(tmp_path / "free" / "a.png")}]
+
+
+def test_what_systems_put_beside_pictures_makes_no_class_and_no_row(tmp_path: Path) -> None:
+    names = ("cat/a.png", "dog/b.png", "@eaDir/cat/thumb.jpg", "cat/@eaDir/a.png/thumb.jpg", "$RECYCLE.BIN/x.png")
+    made(tmp_path, *names, "cat/Thumbs.db", "dog/desktop.ini", "._cat/a.png", "cat/.DS_Store", "__MACOSX/dog/b.png")
+    rows, warnings = labelled(tmp_path)
+    assert rows == [("a.png", "cat"), ("b.png", "dog")]
+    assert warnings == ()
+
+
+def test_folders_of_numbers_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    from kd2deploy.data.prepare import prepare
+    from kd2deploy.tasks.image_classification import ImageClassification
+
+    names = [f"{label}/{place}.png" for label in (1, 2, 10) for place in range(3)]
+    made(tmp_path / "train", *names)
+    made(tmp_path / "eval", *names)
+    found = prepare(files(str(tmp_path / "train"), str(tmp_path / "eval")), ImageClassification, {})
+    assert found.labels == ("1", "2", "10")
+    assert {(Path(row["image"]).parent.name, row["label"]) for row in found.eval} == {("1", 0), ("2", 1), ("10", 2)}
+
+
+def test_folders_without_a_picture_that_can_be_read_say_what_they_hold(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train holds no picture that is read: 2 \.heic; pictures are read as"):
+        labelled(made(tmp_path / "train", "cat/a.heic", "dog/b.heic"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty holds no picture that is read$"):
+        labelled(tmp_path / "empty")

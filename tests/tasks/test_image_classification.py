@@ -135,6 +135,19 @@ def test_the_snippet_prepares_as_the_task_does(
         assert names["answer"](file) == task.metric.answer({"logits": seen.logits.detach().numpy()})[0]["label"]
 
 
+def test_the_snippet_refuses_what_training_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_image_net(tmp_path, "resnet")
+    task = ImageClassification(LABELS).at(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    opening = code_that_opens(Artifact(tmp_path, "", TORCH_SESSION), task.networks.auto, ".")
+    exec(task.snippet(opening, tmp_path).replace('print(answer("picture.png"))', ""), names)
+    for mode in ("I", "F", "LAB"):
+        Image.new(mode, (4, 4)).save(tmp_path / "odd.tif")
+        with pytest.raises(SystemExit, match=f"odd.tif holds {mode}"):
+            names["prepared"]("odd.tif")
+
+
 def test_images_agree_by_processing_and_channels(tmp_path: Path) -> None:
     for name, channels in (("one", 1), ("same", 1), ("colour", 3), ("size", 1)):
         save_image_net(tmp_path / name, "resnet", channels=channels)
@@ -153,3 +166,16 @@ def test_a_file_that_is_no_picture_says_why(tmp_path: Path) -> None:
     assert not flaw(picture())
     for name in ("cut.png", "none.png"):
         assert name in flaw(str(tmp_path / name))
+
+
+def test_the_accuracy_among_the_five_likeliest_is_told_where_there_are_more_classes() -> None:
+    task = ImageClassification([str(place) for place in range(7)])
+    logits = np.tile(np.arange(7.0, dtype=np.float32), (7, 1))  # class 6 is the likeliest, class 0 the least
+    rows = [{"label": place} for place in range(7)]
+    found = task.metric.score({"logits": logits}, rows)
+    assert found.metrics["accuracy"] == pytest.approx(1 / 7)
+    assert found.metrics["top5_accuracy"] == pytest.approx(5 / 7)
+    assert found.classes == {str(place): float(place == 6) for place in range(7)}
+    assert task.metric.at(found.statistics, np.array([6])) == 1.0
+    few = ImageClassification(LABELS).metric.score({"logits": logits[:3, :3]}, rows[:3])
+    assert "top5_accuracy" not in few.metrics

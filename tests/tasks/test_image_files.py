@@ -140,3 +140,35 @@ def test_a_line_of_pixels_is_refused_before_it_fills_the_memory(tmp_path: Path) 
     reader = Processor(None, 224, (224, 224), 2, (0.0,), (1.0,))
     with pytest.raises(DataError, match="row 0: a picture of 1 x 30000 pixels is too long"):
         pixels({"image": np.zeros((30_000, 1), dtype=np.uint8), "index": 0}, reader, 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LA", "PA", "YCbCr", "HSV", "RGBX"])
+def test_a_single_point_is_a_picture_of_any_kind(mode: str) -> None:
+    for how in (Processor((8, 8), None, None, 2, (0.0,), (1.0,)), Processor(None, 9, (8, 8), 2, (0.0,), (1.0,))):
+        for channels in (1, 3):
+            found = pixels({"image": Image.new(mode, (1, 1))}, how, channels)
+            assert found.shape == (channels, 8, 8)
+            assert len(np.unique(found.reshape(channels, -1), axis=1).T) == 1
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LAB", "La", "RGBa"])
+def test_what_has_no_rule_is_refused_and_named(mode: str) -> None:
+    with pytest.raises(DataError, match="row 5: the picture holds"):
+        opened({"image": Image.new(mode, (4, 4)), "index": 5}, 3)
+
+
+def deep_colours() -> bytes:
+    """A PNG of 2 x 1 points with 16 bits per colour, which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    head = (2).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    points = [0x1234, 0x80FF, 0xFFFF, 0x00FF, 0x0100, 0x7F00]
+    line = bytes([0]) + b"".join(value.to_bytes(2, "big") for value in points)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(line)) + chunk(b"IEND", b"")
+
+
+def test_colours_of_16_bits_keep_their_upper_byte() -> None:
+    found = np.asarray(opened({"image": deep_colours()}, 3))
+    assert found.tolist() == [[[0x12, 0x80, 0xFF], [0x00, 0x01, 0x7F]]]
