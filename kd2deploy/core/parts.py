@@ -74,6 +74,9 @@ class Networks:
     teacher_sizes: Sizes | None = None
     rows: int = 0
     """Rows of the training set, for banks sized by it."""
+    classes: Callable[[], Tensor] | None = None
+    """[rows] int64: the class of every training row, negative where it has none or not just one. Read off the rows when
+    it is called, which is not to be in `bind`. None where the training side does not tell."""
     shares_inputs: bool = True
     """False where the teacher reads other inputs than the student (another tokenizer)."""
     epochs: float = 1.0
@@ -116,6 +119,10 @@ class Part(nn.Module, ABC):
     """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling."""
     cycle: int = 1
     """Training forwards after which its work begins anew; the first of each cycle may cost more than the others."""
+
+    rows_of_a_class: int = 1
+    """So many rows of one class stand side by side in a training's batches, for a part that compares a row with others
+    of its class; `batch` must be a multiple of it. 1: rows come as they may."""
 
     def bind(self, nets: Networks) -> None:
         """Build heads from the networks' sizes. Called once, before the optimizer is made. Raises ValueError with the
@@ -190,6 +197,11 @@ class Method(nn.Module):
     def cycle(self) -> int:
         """The longest of the parts' cycles, in training forwards."""
         return max(part.cycle for part in self.parts)
+
+    @property
+    def rows_of_a_class(self) -> int:
+        """The most that a part asks for."""
+        return max(part.rows_of_a_class for part in self.parts)
 
     @property
     def weighted(self) -> Mapping[str, Weighted]:

@@ -79,6 +79,12 @@ def refuse_misfits(
         raise ValueError("keep: best needs a validation score; give one, or set keep: last")
     if settings.patience is not None and not scores:
         raise ValueError("patience needs a validation score; give one, or leave patience out")
+    together = method.rows_of_a_class
+    if settings.batch % together:
+        raise ValueError(
+            f"the method compares rows of one class, and they come {together} at a time: batch must be a multiple of "
+            f"{together}, got {settings.batch}"
+        )
     inner = [type(part).__name__ for part in method.parts if part.optimizes_itself]
     if inner and settings.precision == "fp16":
         raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")

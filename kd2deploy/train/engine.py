@@ -140,7 +140,7 @@ class Engine(Trainer):
         settings, features = training.settings, training.features
         self.distiller, self.settings, self.ledger, self.ears = training.distiller(), settings, ledger, ears
         lengths = [training.task.reader.length(row) for row in features] if settings.group_by_length else None
-        self.order = Order(lengths, len(features), settings.batch, arguments.seed)
+        self.order = Order(lengths, len(features), settings.batch, arguments.seed, training.alike)
         self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.means: dict[str, float] = {}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import nn
 from transformers import TrainingArguments
 
 from kd2deploy.core import Features, MaskedLm, Method, Redraw, Task, augmentation
+from kd2deploy.train.classes import classes_of
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.length import counts
-from kd2deploy.train.order import Numbered
+from kd2deploy.train.order import Alike, Numbered
 from kd2deploy.train.own_batches import OwnBatches
 from kd2deploy.train.redrawn import Redrawn
 from kd2deploy.train.settings import Settings
@@ -50,6 +51,12 @@ class Training:
         reads = type(self.task.reader)
         return Numbered(self.features, augmentation(reads, self.settings.augment), self.seed)
 
+    @property
+    def alike(self) -> Alike | None:
+        """Which rows stand side by side, where a part of the method asks for rows of one class."""
+        together = self.method.rows_of_a_class
+        return Alike(classes_of(self.features).tolist(), together) if together > 1 else None
+
     def bind(self, arguments: TrainingArguments) -> None:
         """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
         epochs = float(self.settings.epochs)
@@ -58,7 +65,8 @@ class Training:
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
         own, redraw = self.own_batches(arguments.device), self.redraw(arguments.device)
-        self.method.bind(replace(found, masked_lm=self.generator, batches=own, redraw=redraw))
+        classes = partial(classes_of, self.features, self.size)
+        self.method.bind(replace(found, masked_lm=self.generator, batches=own, redraw=redraw, classes=classes))
 
     def own_batches(self, device: torch.device) -> OwnBatches:
         """For parts that learn by themselves, as the student's own are made."""

@@ -322,6 +322,40 @@ def test_a_part_that_learns_by_itself_takes_no_batch_from_the_student(tmp_path):
     assert view.own[:4] != view.own[4:8]
 
 
+class Pairs(Term):
+    """The student's own loss; it asks for rows in pairs of a class, and notes how often each of a batch's comes."""
+
+    needs = frozenset({"labels"})
+    rows_of_a_class = 2
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.classes = [], None
+
+    def bind(self, nets):
+        self.classes = nets.classes
+
+    def forward(self, step):
+        labels = step.batch["labels"]
+        assert torch.equal(labels, self.classes()[step.batch["index"]])
+        self.seen.append([(labels == label).sum().item() for label in labels])
+        return step.student().loss
+
+
+def test_a_part_that_asks_for_rows_of_a_class_finds_them_side_by_side(tmp_path):
+    term = Pairs()
+    train(tmp_path, Method(pairs=Weighted(term)))
+    assert len(term.seen) == 8
+    alone = sum(count == 1 for batch in term.seen for count in batch)
+    assert alone <= 2 * 3, "each of three classes leaves one row over at most, in each of two epochs"
+
+
+def test_rows_that_come_in_pairs_need_an_even_batch(tmp_path):
+    settings = dataclasses.replace(PLAIN, batch=3)
+    with pytest.raises(ValueError, match="come 2 at a time: batch must be a multiple of 2, got 3"):
+        train(tmp_path, Method(pairs=Weighted(Pairs())), settings=settings)
+
+
 def test_accumulated_batches_make_the_step_of_one_whole_batch(tmp_path):
     found = []
     for batch, accumulate in [(8, 1), (4, 2)]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kd2deploy.train.order import Numbered, Order
+from kd2deploy.train.order import Alike, Numbered, Order
 
 
 @given(
@@ -37,6 +37,51 @@ def test_grouping_leaves_less_padding_than_chance():
         return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(Order(lengths, 400, 8, 0)) < 0.2 * padding(Order(None, 400, 8, 0))
+
+
+@given(
+    classes=some.lists(some.integers(-1, 6), min_size=1, max_size=200),
+    halves=some.integers(1, 8),
+    epoch=some.integers(0, 3),
+    lengths=some.booleans(),
+)
+def test_rows_of_a_class_stand_in_pairs_and_every_row_comes_once(classes, halves, epoch, lengths):
+    rows = in_pairs(classes, 2 * halves, epoch, [1 + row % 7 for row in range(len(classes))] if lengths else None)
+    assert sorted(rows) == list(range(len(classes)))
+    pairs = [rows[at : at + 2] for at in range(0, len(rows), 2)]
+    apart = [row for pair in pairs if len({classes[row] for row in pair}) > 1 or len(pair) < 2 for row in pair]
+    without = [row for row in apart if classes[row] >= 0]
+    assert len({classes[row] for row in without}) == len(without), "a class leaves one row over at most"
+
+
+def test_every_anchor_of_a_batch_has_another_of_its_class():
+    rows = in_pairs([row % 5 for row in range(40)], 8)
+    for at in range(0, 40, 8):
+        found = [row % 5 for row in rows[at : at + 8]]
+        assert min(found.count(one) for one in found) >= 2
+
+
+def test_pairs_are_other_ones_in_every_epoch_and_the_same_again_with_the_same_seed():
+    classes = [row % 3 for row in range(30)]
+    epochs = [in_pairs(classes, 6, epoch) for epoch in (0, 1, 0)]
+    assert epochs[0] == epochs[2] != epochs[1]
+
+
+def test_pairs_too_are_grouped_by_length():
+    lengths = [1 + (row * 37) % 101 for row in range(400)]
+    classes = [row % 4 for row in range(400)]
+
+    def padding(rows):
+        batches = [[lengths[row] for row in rows[at : at + 8]] for at in range(0, len(rows), 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
+
+    assert padding(in_pairs(classes, 8, 0, lengths)) < 0.7 * padding(in_pairs(classes, 8))
+
+
+def in_pairs(classes, batch, epoch=0, lengths=None):
+    order = Order(lengths, len(classes), batch, 0, Alike(classes, 2))
+    order.epoch = epoch
+    return list(order)
 
 
 def test_rows_are_numbered_by_their_place_and_left_as_they_were():

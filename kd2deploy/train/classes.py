@@ -1,0 +1,23 @@
+"""The classes of the rows that are trained on, for what draws rows by them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from kd2deploy.core import Features
+
+NO_CLASS = -1
+
+
+def classes_of(features: Sequence[Features], rows: int | None = None) -> Int64[Tensor, "N"]:
+    """Each row's class; negative for one that is not labelled, and for all where a row has no single class.
+
+    With `rows`, the features are but the first of so many, and no others have a class.
+    """
+    single = isinstance(features[0].get("labels"), int | np.integer)
+    known = torch.tensor([int(row["labels"]) if single else NO_CLASS for row in features], dtype=torch.int64)
+    more = 0 if rows is None else rows - len(known)
+    return torch.cat([known, torch.full((more,), NO_CLASS)])
