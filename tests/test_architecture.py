@@ -275,7 +275,7 @@ HONEST = {
     "flows/export.py": "the flag --max-length",
     "exporters/onnx/attention.py": "the mask that the runtime's own operator reads",
     "methods/_adversarial_text.py": "text that is written to be read",
-    "methods/mix_kd.py": "masks are kept as they are where inputs are mixed",
+    "methods/_mixing.py": "masks are kept as they are where inputs are mixed",
     "train/generator.py": "a language model reads tokens",
 }
 """Files and folders that may name them, and why."""

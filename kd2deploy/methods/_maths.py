@@ -33,6 +33,13 @@ def normalized(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     return F.normalize(vectors, dim=-1, eps=TINY)
 
 
+def products(one: Float[Tensor, "B D"], other: Float[Tensor, "K D"]) -> Float[Tensor, "B K"]:
+    """Every row of the one times every row of the other, in full precision under autocast too: what is divided by a
+    small temperature and exponentiated cannot be rounded first."""
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other.T
+
+
 def squared_distance(one: Float[Tensor, "*B D"], other: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
     """|one - other|^2, summed over the last axis. For vectors of length 1 it is 2 - 2 cos, in 0..4."""
     return (one - other).square().sum(-1)

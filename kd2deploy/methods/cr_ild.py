@@ -22,10 +22,10 @@ from torch import Tensor
 
 from kd2deploy.core import Method, Observation, Progress, Step, Term, Weighted
 from kd2deploy.methods._maths import TINY, mean_over_positions, need_one_of, need_weight
+from kd2deploy.methods._mixing import KEPT, PARTNER, Draw, InputMixup
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
 from kd2deploy.methods.hidden import HiddenStates
 from kd2deploy.methods.logit import SoftTargets
-from kd2deploy.methods.mix_kd import KEPT, PARTNER, Draw, InputMixup
 
 
 def reversed_pairs() -> Draw:
@@ -120,7 +120,7 @@ def cr_ild(stage: Literal[1, 2] = 1, w_max: float = 0.1, temperature: float = 2.
 
     states = HiddenStates("top", "always", view="mix", method="cr_ild")
     return Method(
-        InputMixup(reversed_pairs(), method="cr_ild"),
+        InputMixup(reversed_pairs()),
         attention=Weighted(AttentionRelations("mix", "cr_ild")),
         hidden=Weighted(states),
         consistency=Weighted(Consistency(states.top), ramp),

@@ -9,6 +9,7 @@ import copy
 import importlib
 import pkgutil
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from small_text import small_bert, small_rows, small_task
 
 import kd2deploy.methods
 from kd2deploy.core import Method, Progress
+from kd2deploy.train.classes import classes_of
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.own_batches import OwnBatches
 
@@ -27,6 +29,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "cilda": {"": GAME},
     "combined_kd": {"phase 1": {"phase": 1, **GAME}, "phase 2": {"phase": 2}},
     "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
+    "crd": {"": {"negatives": 32}},
     "dcd": {"alone": {}, "with soft targets": {"soft": 1.0}},
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
@@ -34,6 +37,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "mlkd": {"by label": {}, "each by itself": {"by_label": False}},
 }
 
+MIXED_BY_PLACE = "the rows that are mixed are drawn at random, by their place in the batch"
 DRAWN_BY_PLACE = "the words that are masked are drawn at random, by their place in the batch"
 
 OWN_MAPS = "each side has a random map of its own, so equal embeddings are not the minimum"
@@ -43,6 +47,7 @@ EXCEPT: dict[str, dict[str, str]] = {
     "minimum": {
         "cr_ild": "the student's answers to mixed rows are compared with its answers to plain rows, which differ",
         "contrastive": OWN_MAPS,
+        "crd": OWN_MAPS,
         "dcd": OWN_MAPS,
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
@@ -55,9 +60,11 @@ EXCEPT: dict[str, dict[str, str]] = {
         "cilda": DRAWN_BY_PLACE,
         "combined_kd": DRAWN_BY_PLACE,
         "mate_kd": DRAWN_BY_PLACE,
-        "mix_kd": "the rows that are mixed are drawn at random, by their place in the batch",
+        "crd": "the negatives are drawn at random, by the anchor's place in the batch",
+        "mix_kd": MIXED_BY_PLACE,
+        "mixup_kd": MIXED_BY_PLACE,
     },
-    "falls": {},
+    "falls": {"crd": "the banks move with the networks, and the loss rises before it falls"},
 }
 
 
@@ -103,7 +110,8 @@ def bound(case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 
     batch = task.reader.collate(small_rows(2))
     torch.manual_seed(seed)
     shown = networks(task, student, teacher, batch, rows=rows, epochs=2.0, steps=100)
-    method.bind(replace(shown, batches=OwnBatches(task, small_rows(24), batch=8, seed=seed)))
+    own, classes = OwnBatches(task, small_rows(24), batch=8, seed=seed), partial(classes_of, small_rows(rows))
+    method.bind(replace(shown, batches=own, classes=classes))
     distiller = Distiller(task, student, method, teacher)
     distiller.progress = halfway(0)
     return distiller

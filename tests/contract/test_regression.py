@@ -20,7 +20,16 @@ ROWS: list[dict[str, Any]] = [
     {"text": "very fine", "label": 0.5},
 ]
 TASK = TextClassification(max_length=12)
-REFUSED = {"dkd", "dist", "dynamic_temperature", "knowledge_adjustment", "logit_standardization", "pckd"}
+REFUSED = {
+    "dkd",
+    "dist",
+    "dynamic_temperature",
+    "knowledge_adjustment",
+    "logit_standardization",
+    "mixup_kd",
+    "mutual",
+    "pckd",
+}
 """Methods of classes."""
 GROUPED = {"mlkd-by label"}
 """Cases that group rows by their one class."""

@@ -17,7 +17,16 @@ ROWS: list[dict[str, Any]] = [
     {"text": "very fine", "label": []},
 ]
 TASK = TextMultilabel(SEVERAL, max_length=12)
-REFUSED = {"dkd", "dist", "dynamic_temperature", "knowledge_adjustment", "logit_standardization", "pckd"}
+REFUSED = {
+    "dkd",
+    "dist",
+    "dynamic_temperature",
+    "knowledge_adjustment",
+    "logit_standardization",
+    "mixup_kd",
+    "mutual",
+    "pckd",
+}
 """Methods of classes that exclude each other."""
 GROUPED = {"mlkd-by label"}
 """Cases that group rows by their one class."""

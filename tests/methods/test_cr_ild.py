@@ -20,11 +20,11 @@ from tiny_networks import (
 )
 
 from kd2deploy.core import Look, Method, Pair, Step
+from kd2deploy.methods._mixing import KEPT, PARTNER
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
 from kd2deploy.methods.cr_ild import Last, consistency, cr_ild, over_keys, reversed_pairs
 from kd2deploy.methods.hidden import HiddenStates
 from kd2deploy.methods.logit import SoftTargets
-from kd2deploy.methods.mix_kd import KEPT, PARTNER
 
 
 def test_one_share_in_the_upper_half_for_the_whole_batch_and_reversed_partners():

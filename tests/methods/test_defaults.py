@@ -20,6 +20,7 @@ WEIGHTS = {
     "contrastive": {"task": 1.0, "contrast": 0.8},
     "cr_ild": {"attention": 1.0, "hidden": 1.0, "consistency": 0.05},
     "dcd": {"task": 1.0, "consistent": 1.0},
+    "crd": {"task": 1.0, "contrast": 0.8},
     "dist": {"task": 1.0, "inter": 2.0, "intra": 2.0},
     "dkd": {"task": 1.0, "decoupled": 1.0},
     "dynamic_temperature": {"task": 0.1, "soft": 0.9},
@@ -31,11 +32,13 @@ WEIGHTS = {
     "mix_kd": {"task": 1.0, "student_mixup": 1.0, "teacher_mixup": 1.0},
     "mlkd": {"alignment": 20.0, "correlation": 50.0, "contrast": 1.0, "task": 1.0},
     "pckd": {"task": 1.0, "soft": 1.0, "contrast": 0.02, "centres": 1.0, "alignment": 20.0},
+    "mixup_kd": {"task": 0.1, "soft": 0.9},
+    "mutual": {"task": 1.0, "vcl": 0.1, "icl": 0.1, "soft_vcl": 1.0, "soft_icl": 1.0},
     "rail_kd": {"task": 1 / 3, "soft": 1 / 3, "rail": 1 / 3},
     "task_only": {"task": 1.0},
 }
 GIVEN = {"combined_kd": {"phase": 1}}
-COUNTS = ("dim", "bank", "steps", "ascents", "descents", "t_max", "stage")
+COUNTS = ("dim", "bank", "steps", "ascents", "descents", "t_max", "stage", "negatives", "networks")
 
 
 def built(method, **arguments):

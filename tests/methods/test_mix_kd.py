@@ -5,8 +5,9 @@ from small_text import small_bert, small_rows
 from tiny_networks import TinyText, networks, networks_of, parity, run, sizes, text_batch
 
 from kd2deploy.core import Port
+from kd2deploy.methods._mixing import KEPT, PARTNER, InputMixup, beta_pairs, mixed, mixed_label_loss
 from kd2deploy.methods.logit import logit
-from kd2deploy.methods.mix_kd import KEPT, PARTNER, InputMixup, beta_pairs, mix_kd, mixed, mixed_label_loss
+from kd2deploy.methods.mix_kd import mix_kd
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.distiller import Distiller
 from kd2deploy.train.distiller import networks as described
@@ -157,6 +158,13 @@ def test_with_few_labels_the_teacher_teaches_on_all_rows_and_the_labels_on_their
         one, two = (run(method, student, teacher, each) for each in (batch, other))
         assert one.isfinite()
         assert (one.item() == pytest.approx(two.item(), abs=1e-6)) == equal
+
+
+def test_without_the_teachers_part_no_teacher_is_asked_for():
+    method, student, batch = mix_kd(teacher_mixup=0.0), TinyText(), text_batch()
+    assert "teacher" not in method.needs
+    method.bind(networks(student=student, teacher=None, teacher_sizes=None))
+    assert run(method, student, student, batch).isfinite()
 
 
 def test_shares_lie_in_0_to_1_and_partners_are_a_permutation():
