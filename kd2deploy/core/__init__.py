@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.convert import Converter, Traits, converter, traits_of
     from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
     from kd2deploy.core.driver import driver_version, nvml
-    from kd2deploy.core.features import Draw, Drawing, Ragged, Selection, Table, drawn
+    from kd2deploy.core.features import Draw, Drawing, Ragged, Selection, Table, drawn, label_of
     from kd2deploy.core.masked_lm import MaskedLm
     from kd2deploy.core.metric import Metric, Scores, mark_of
     from kd2deploy.core.parts import (
@@ -117,6 +117,7 @@ __all__ = [
     "cpu_quota",
     "drawn",
     "driver_version",
+    "label_of",
     "made",
     "mark_of",
     "nvml",

@@ -55,12 +55,21 @@ class Drawing(Lazy):
     def drawn(self, place: int, augmentation: Any, draw: Draw) -> Features:
         """The row at a place, augmented. Two networks' readings of a row get the same draw, and so see the same."""
 
+    @abstractmethod
+    def label(self, place: int) -> Any:
+        """The label of the row at a place, which is not read for it."""
+
 
 def drawn(rows: Sequence[Features], place: int, augmentation: Any, draw: Draw) -> Features:
     """A row of any sequence, augmented. Raises ValueError where rows are kept as a network reads them."""
     if not isinstance(rows, Drawing):
         raise ValueError("rows that are kept as a network reads them cannot be augmented; read them by Reader.drawing")
     return rows.drawn(place, augmentation, draw)
+
+
+def label_of(rows: Sequence[Features], place: int) -> Any:
+    """A row's label; None where it has none."""
+    return rows.label(place) if isinstance(rows, Drawing) else rows[place].get("labels")
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,9 @@ class Selection(Drawing):
         at = int(self.places[place])
         other = None if self.teacher is None else drawn(self.teacher, at, augmentation, draw)
         return beside(drawn(self.rows, at, augmentation, draw), other, place)
+
+    def label(self, place: int) -> Any:
+        return label_of(self.rows, int(self.places[place]))
 
 
 def beside(own: Features, teacher: Features | None, place: int) -> Features:

@@ -34,6 +34,9 @@ class Pictures(Drawing):
 
         return self.features(place, change)
 
+    def label(self, place: int) -> Any:
+        return self.labels[place]
+
     def features(self, place: int, change: Change | None) -> Features:
         row = self.rows[place]
         return {

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from kd2deploy.core import Features
+from kd2deploy.core import Features, label_of
 
 NO_CLASS = -1
 
@@ -17,7 +17,8 @@ def classes_of(features: Sequence[Features], rows: int | None = None) -> Int64[T
 
     With `rows`, the features are but the first of so many, and no others have a class.
     """
-    single = isinstance(features[0].get("labels"), int | np.integer)
-    known = torch.tensor([int(row["labels"]) if single else NO_CLASS for row in features], dtype=torch.int64)
+    labels = [label_of(features, place) for place in range(len(features))]
+    single = isinstance(labels[0], int | np.integer)
+    known = torch.tensor([int(label) if single else NO_CLASS for label in labels], dtype=torch.int64)
     more = 0 if rows is None else rows - len(known)
     return torch.cat([known, torch.full((more,), NO_CLASS)])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kd2deploy.core import Drawing, Selection
 from kd2deploy.train.classes import classes_of
 
 
@@ -19,3 +20,24 @@ def test_where_rows_have_no_single_class_all_have_none(label):
 
 def test_rows_that_are_not_here_have_none():
     assert classes_of([{"labels": 1}], rows=3).tolist() == [1, -1, -1]
+
+
+class Unread(Drawing):
+    """Rows that nobody may read."""
+
+    def __len__(self):
+        return 3
+
+    def row(self, place):
+        raise AssertionError("a row was read for its label")
+
+    def drawn(self, place, augmentation, draw):
+        raise AssertionError("a row was drawn for its label")
+
+    def label(self, place):
+        return np.int64(place + 1)
+
+
+def test_no_row_is_read_for_its_class():
+    assert classes_of(Unread()).tolist() == [1, 2, 3]
+    assert classes_of(Selection(Unread(), [2, 0])).tolist() == [3, 1]

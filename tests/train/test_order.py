@@ -81,7 +81,7 @@ def test_pairs_too_are_grouped_by_length():
 def in_pairs(classes, batch, epoch=0, lengths=None):
     order = Order(lengths, len(classes), batch, 0, Alike(classes, 2))
     order.epoch = epoch
-    return list(order)
+    return [row for _, row in order]
 
 
 def test_rows_are_numbered_by_their_place_and_left_as_they_were():
