@@ -43,23 +43,25 @@ def inconsistency(similarity: Float[Tensor, "B B"]) -> Float[Tensor, ""]:
 
 
 class Consistent(Term):
-    """discrimination + alpha * inconsistency of the projected embeddings' similarities."""
+    """discrimination + alpha * inconsistency of the projected embeddings' similarities, summed over `views`."""
 
     needs = frozenset({"teacher", "embedding"})
 
-    def __init__(self, alpha: float, dim: int) -> None:
+    def __init__(self, alpha: float, dim: int, views: tuple[str, ...] = ("clean",), method: str = "dcd") -> None:
         super().__init__()
         need_weight(alpha=alpha)
         need_positive(dim=dim)
-        self.alpha, self.dim = alpha, dim
+        self.alpha, self.dim, self.views, self.method = alpha, dim, views, method
 
     def bind(self, nets: Networks) -> None:
-        of_student, of_teacher = need_embeddings(nets, "dcd")
+        of_student, of_teacher = need_embeddings(nets, self.method)
         self.of_student, self.of_teacher = nn.Linear(of_student, self.dim), nn.Linear(of_teacher, self.dim)
         self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.embeddings()
+        return torch.stack([self.loss(*step.embeddings(view)) for view in self.views]).sum()
+
+    def loss(self, student: Float[Tensor, "B S"], teacher: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
         projected = self.of_student(student).float(), self.of_teacher(teacher).float()
         similarity = similarities(*projected, self.log_scale)
         return discrimination(similarity) + self.alpha * inconsistency(similarity)

@@ -31,6 +31,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
     "crd": {"": {"negatives": 32}},
     "dcd": {"alone": {}, "with soft targets": {"soft": 1.0}},
+    "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
     "mate_kd": {"": GAME},
@@ -49,6 +50,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "contrastive": OWN_MAPS,
         "crd": OWN_MAPS,
         "dcd": OWN_MAPS,
+        "dual_augmentation": OWN_MAPS,
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
         "mlkd": OWN_MAPS,

@@ -23,6 +23,7 @@ WEIGHTS = {
     "crd": {"task": 1.0, "contrast": 0.8},
     "dist": {"task": 1.0, "inter": 2.0, "intra": 2.0},
     "dkd": {"task": 1.0, "decoupled": 1.0},
+    "dual_augmentation": {"task": 1.0, "consistent": 1.0},
     "dynamic_temperature": {"task": 0.1, "soft": 0.9},
     "hidden": {"task": 0.5, "soft": 0.5, "hidden": 0.1},
     "knowledge_adjustment": {"soft": 1.0},
