@@ -2,7 +2,7 @@
 
 Source: Ding, Wu, Dong, Li, Qin, Gan, Nie, "Preview-based Category Contrastive Learning for Knowledge Distillation",
 IEEE TCSVT 2025, arXiv:2410.14143, and the authors' code, which has temperature 4 and a growth of 1.005 an epoch.
-Departs from it: the paper's weights are not known to us; soft 1, contrast 0.02, centres 1 and alignment 20 are ours.
+Departs from it: the paper's weights are not known to us; soft 0.1, contrast 0.02, centres 1 and alignment 20 are ours.
 The preview's weights have no gradient; in the code they have one in the soft targets. The features are what the
 classification head reads, and the centres the rows of its weight. Turns are as in mlkd: a task whose rows cannot be
 turned (texts) has none. A row without a label has the full weight and no other of its class. Cropping comes before
@@ -167,7 +167,7 @@ def centres_of(head: nn.Linear) -> Float[Tensor, "C D1"]:
 
 
 def pckd(
-    soft: float = 1.0,
+    soft: float = 0.1,
     contrast: float = 0.02,
     centres: float = 1.0,
     alignment: float = 20.0,
@@ -178,7 +178,7 @@ def pckd(
     * feature alignment.
 
     `growth`: the threshold of the preview, over which a row's loss is too large for its full weight, is this to the
-    power of the epoch. `temperature`: of the soft targets.
+    power of the epoch; the default is for 240 epochs. `temperature`: of the soft targets.
     """
     need_weight(soft=soft, contrast=contrast, centres=centres, alignment=alignment)
     return Method(

@@ -32,7 +32,7 @@ WEIGHTS = {
     "mate_kd": {"task": 1 / 3, "soft": 1 / 3, "adversarial": 1 / 3},
     "mix_kd": {"task": 1.0, "student_mixup": 1.0, "teacher_mixup": 1.0},
     "mlkd": {"alignment": 20.0, "correlation": 50.0, "contrast": 1.0, "task": 1.0},
-    "pckd": {"task": 1.0, "soft": 1.0, "contrast": 0.02, "centres": 1.0, "alignment": 20.0},
+    "pckd": {"task": 1.0, "soft": 0.1, "contrast": 0.02, "centres": 1.0, "alignment": 20.0},
     "mixup_kd": {"task": 0.1, "soft": 0.9},
     "mutual": {"task": 1.0, "vcl": 0.1, "icl": 0.1, "soft_vcl": 1.0, "soft_icl": 1.0},
     "rail_kd": {"task": 1 / 3, "soft": 1 / 3, "rail": 1 / 3},

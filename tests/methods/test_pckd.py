@@ -152,9 +152,10 @@ def test_preview_touches_the_soft_targets_and_the_contrast_alone():
     assert growths == {"task": None, "soft": 1.005, "contrast": 1.005, "centres": None, "alignment": None}
 
 
-def test_the_committed_recipe_reads_pictures():
+def test_the_committed_recipes_threshold_ends_where_the_sources_does():
     (training,) = committed_trainings("pckd")
-    assert training.method["use"] == "pckd"
+    reached = threshold_in(at(epoch=training.settings.epochs - 0.01), training.method["growth"])
+    assert reached == pytest.approx(1.005**240, rel=0.02)
 
 
 @pytest.mark.parametrize(
