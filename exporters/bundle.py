@@ -93,10 +93,7 @@ def write_bundle(folder: Path, *, student: Path, task: Task, target: Target, con
         raise ConvertError(
             f"{folder} is not empty; a bundle is written into an empty folder so that it holds nothing else"
         )
-    copy_network(student, folder)
-    if members_in(student) is not None:  # what clients of the ONNX file know labels and padding by
-        shutil.copyfile(networks_in(student)[0] / "config.json", folder / "config.json")
-    task.reader.write_as_judged(folder)
+    write_network(student, folder, task)
     places: dict[str, str] = {}
     for artifact in contents.copied:
         place = place_in_bundle(artifact)
@@ -247,14 +244,23 @@ def _present(folder: Path, beside: Collection[str] = ()) -> list[str]:
     return found
 
 
-def copy_network(source: Path, folder: Path) -> None:
+def write_network(student: Path, folder: Path, task: Task, *, weights: bool = True) -> None:
+    """The student's own part of a bundle. Without `weights` it is what rows are read by. Raises ModelError."""
+    copy_network(student, folder, weights=weights)
+    if members_in(student) is not None:  # what clients of the ONNX file know labels and padding by
+        shutil.copyfile(networks_in(student)[0] / "config.json", folder / "config.json")
+    task.reader.write_as_judged(folder)
+
+
+def copy_network(source: Path, folder: Path, *, weights: bool = True) -> None:
     """The files of a transformers folder or of a bundle's network, of its members too, without what training and
     bundling left there."""
     for place in dict.fromkeys((source, *networks_in(source))):
         to = folder / place.relative_to(source)
         to.mkdir(parents=True, exist_ok=True)
         for file in sorted(place.iterdir()):
-            if file.is_file() and file.name not in TRAINING_FILES | {MANIFEST, SUMS}:
+            own = file.is_file() and file.name not in TRAINING_FILES | {MANIFEST, SUMS}
+            if own and (weights or file.suffix != ".safetensors"):
                 shutil.copyfile(file, to / file.name)
     if not holds_network(folder):
         raise ConvertError(f"{source} has no config.json: give the network's transformers folder")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
     from kd2deploy.core.ports import Ports
-    from kd2deploy.core.reader import Reader, Reading, ServerReader
+    from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader
     from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session
     from kd2deploy.core.step import (
         Batch,
@@ -80,6 +80,7 @@ __all__ = [
     "Part",
     "Port",
     "Ports",
+    "Prepare",
     "Progress",
     "Quota",
     "Ragged",

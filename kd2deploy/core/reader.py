@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +12,9 @@ from kd2deploy.core.port import Array, Features, Row
 
 if TYPE_CHECKING:  # what reads rows for a deployed file needs no torch
     from kd2deploy.core.step import Batch
+
+Prepare = Callable[[Sequence[Row]], dict[str, Array]]
+"""Rows of one request to a session's inputs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Reader(ABC):
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What a row's fields are usually called in files, so that columns that nobody named are found."""
+
+    counted_in: ClassVar[str] = "elements"
+    """What `length` counts, as people call it."""
 
     named: ClassVar[tuple[str, ...]] = ()
     """Those of the fields whose values may name a file, as text; rows then hold them as paths."""
@@ -107,6 +113,17 @@ class Reader(ABC):
     @abstractmethod
     def feed(self, features: Sequence[Features]) -> dict[str, Array]:
         """One batch as a session reads it: exactly the names of the task's `inputs`."""
+
+    # requests -----------------------------------------------------------------------------------------------
+
+    def preparing(self, folder: Path) -> Prepare:
+        """What makes a request of its rows, as a server does it: what `folder` holds is opened once, here."""
+        return lambda rows: self.feed(self.encode(rows, folder))
+
+    def sent(self, row: Row, place: Path) -> Row:
+        """The row as a client sends it, without its label; what should be a file and is none gets one at `place`, which
+        has no ending yet."""
+        return {**row, "label": None}
 
     # what lies in a network's folder ------------------------------------------------------------------------
 

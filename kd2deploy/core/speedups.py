@@ -4,24 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.lengths import LengthGroup
 
 Baseline = Literal["eager", "same_runtime", "first"]
 """How what is compared with runs: in eager PyTorch, exactly as the student is deployed, or (`first`, where nothing is
 judged) as the first that was named."""
-
-
-@dataclass(frozen=True)
-class LengthGroup:
-    """Requests of like size: from `smallest` to `largest` elements of the deployed network's inputs."""
-
-    smallest: int
-    largest: int
-    requests: int
-    slow_ms: float
-    """Median of what is compared with over these requests."""
-    fast_ms: float
-    """Median of the deployed file."""
-    ratio: Estimate
 
 
 @dataclass(frozen=True)
@@ -36,3 +23,5 @@ class Speedup:
     """Whether `min_speedup` is judged by this one."""
     by_length: tuple[LengthGroup, ...] = ()
     """The same for short, middling and long requests apart; empty where all are alike."""
+    end_to_end: Estimate | None = None
+    """The same of whole requests, from rows to answers; None where they were not timed."""

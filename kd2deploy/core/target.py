@@ -47,6 +47,8 @@ class Gates:
     """Smallest allowed (student - control) / (teacher - control)."""
     min_speedup: float | None = None
     """Smallest allowed ratio of median latencies, teacher / student, against `baseline`."""
+    end_to_end: float | None = None
+    """The same of whole requests, from rows to answers, against the eager teacher whatever `baseline` says."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     max_size_mb: float | None = None
@@ -64,7 +66,7 @@ class Gates:
         return replace(others, **{name: value for name, value in asdict(self).items() if value is not None})
 
     def __post_init__(self) -> None:
-        for name in ("min_speedup", "p50_ms", "p99_ms", "max_size_mb"):
+        for name in ("min_speedup", "end_to_end", "p50_ms", "p99_ms", "max_size_mb"):
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} must be positive, got {limit}")

@@ -12,10 +12,11 @@ def predict_alone(folder: Path, given: Iterable[str], other: str | None) -> Iter
     where little of the input was read."""
     bundle = read_bundle(folder)
     reader = bundle.reader
+    prepare = reader.preparing(folder)
     with bundle.open() as session:
         for text in given:
             row = {**reader.row(text, other), "index": 0}
             doubts = reader.reading([row], folder).doubts
             noted = {"notes": list(doubts)} if doubts else {}
-            found = bundle.task.metric.answer(session.run(reader.feed(reader.encode([row], folder))))
+            found = bundle.task.metric.answer(session.run(prepare([row])))
             yield from ({**answer, **noted} for answer in found)

@@ -82,15 +82,18 @@ def answered_in(
 
 def timing_feeds(task: Task, features: Sequence[Features], batch: int, inputs: int, seed: int = 0) -> list[Feed]:
     """`inputs` requests of `batch` examples each, drawn from the evaluation set as they come: what a race is run on."""
-    if not features:
+    drawn = timing_places(len(features), batch, inputs, seed)
+    return [task.reader.feed([features[place] for place in places]) for places in drawn]
+
+
+def timing_places(examples: int, batch: int, inputs: int, seed: int = 0) -> list[list[int]]:
+    """The places of the examples of each request. Raises MeasureError where there are no examples."""
+    if not examples:
         raise MeasureError("there are no examples to time; give an evaluation set with at least one row")
     rng = np.random.default_rng(seed)
-    drawn = np.concatenate([rng.permutation(len(features)) for _ in range(-(-batch * inputs // len(features)))])
-    wanted = min(inputs, max(1, len(features) // batch))
-    return [
-        task.reader.feed([features[place] for place in drawn[turn * batch : (turn + 1) * batch]])
-        for turn in range(wanted)
-    ]
+    drawn = np.concatenate([rng.permutation(examples) for _ in range(-(-batch * inputs // examples))]).tolist()
+    wanted = min(inputs, max(1, examples // batch))
+    return [drawn[turn * batch : (turn + 1) * batch] for turn in range(wanted)]
 
 
 def by_length(task: Task, features: Sequence[Features], batch: int) -> list[list[int]]:

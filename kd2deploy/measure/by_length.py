@@ -1,13 +1,14 @@
-"""The speedup for short, middling and long inputs apart: one median over all of them may hide that it turns round."""
+"""Latency and speedup for short, middling and long requests apart: one median over all of them hides what long ones
+cost, and that a speedup turns round."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd2deploy.core.speedups import LengthGroup
+from kd2deploy.core.lengths import LengthGroup, LengthMedian
 from kd2deploy.measure.intervals import Interval, shown
-from kd2deploy.measure.statistics import LEAST_PROCESSES, t_interval
+from kd2deploy.measure.statistics import LEAST_PROCESSES, percentile, t_interval
 from kd2deploy.measure.timing import Doubles, Timing
 
 Whole = NDArray[np.int64]
@@ -26,15 +27,42 @@ def speedup_by_length(slow: Timing, fast: Timing) -> tuple[LengthGroup, ...]:
     Empty where all requests are nearly alike (pictures), or where a third holds too few samples in some process. The
     requests of both are the same examples in the same order.
     """
-    sizes = np.array(fast.sizes)
-    if slow.failure or fast.failure or not len(sizes) or len(slow.sizes) != len(sizes):
+    if slow.failure or fast.failure or len(slow.sizes) != len(fast.sizes):
         return ()
-    if sizes.max() < LEAST_RATIO * sizes.min():
+    sizes = row_sizes(fast)
+    found = [group(slow, fast, sizes, inside) for inside in thirds(sizes)]
+    return tuple(one for one in found if one is not None) if all(found) else ()
+
+
+def medians_by_length(timing: Timing, deployed: Timing) -> tuple[LengthMedian, ...]:
+    """The contender's median in the same thirds, by the size that requests have for the deployed file; empty as there.
+
+    The requests of both are the same examples in the same order.
+    """
+    if timing.failure or deployed.failure or len(timing.sizes) != len(deployed.sizes):
         return ()
-    borders = np.quantile(sizes, np.arange(1, GROUPS) / GROUPS)
-    of_place = np.searchsorted(borders, sizes)
-    found = [group(slow, fast, sizes, of_place == place) for place in range(GROUPS) if (of_place == place).any()]
-    return tuple(one for one in found if one is not None) if all(found) and len(found) > 1 else ()
+    sizes, found = row_sizes(deployed), []
+    for inside in thirds(sizes):
+        taken, mine = by_process(timing, inside), sizes[inside]
+        if min(map(len, taken)) < LEAST_SAMPLES:
+            return ()
+        median = shown(percentile([[samples] for samples in taken], 0.5))
+        found.append(LengthMedian(int(mine.min()), int(mine.max()), len(mine), median))
+    return tuple(found)
+
+
+def row_sizes(timing: Timing) -> Whole:
+    """[requests]: the elements of one row of each, padding included."""
+    return np.array(timing.sizes, dtype=np.int64) // timing.batch
+
+
+def thirds(sizes: Whole) -> list[Inside]:
+    """Which requests are short, middling and long; none where all are nearly alike (pictures)."""
+    if not len(sizes) or sizes.max() < LEAST_RATIO * sizes.min():
+        return []
+    of_place = np.searchsorted(np.quantile(sizes, np.arange(1, GROUPS) / GROUPS), sizes)
+    found = [of_place == place for place in range(GROUPS) if (of_place == place).any()]
+    return found if len(found) > 1 else []
 
 
 def group(slow: Timing, fast: Timing, sizes: Whole, inside: Inside) -> LengthGroup | None:

@@ -58,6 +58,13 @@ class Lane:
     run_ns: float = 0.0
     decisions: list[Decision] = field(default_factory=list)
     failure: str = ""
+    rows: Path | None = None
+    """Where its requests lie as rows; None where it is not asked end to end."""
+    whole: list[Block] = field(default_factory=list)
+    """Whole requests."""
+    whole_ns: float = 0.0
+    not_whole: str = ""
+    """Why it is not asked end to end any more."""
 
     @property
     def name(self) -> str:
@@ -85,6 +92,8 @@ class Lane:
             sizes=sizes,
             decision=(unsettled or self.decisions)[-1].reason,
             settled=not unsettled,
+            end_to_end=() if self.not_whole else tuple(self.whole),
+            not_end_to_end=self.not_whole,
         )
 
 
@@ -117,10 +126,15 @@ class Heat:
             self.round(turn)
             if self.finished(turn, self.clock() - begun):
                 break
+        rounds_s = self.clock() - begun
         on_progress(f"{place}: throughput", (self.process + 1) / processes)
-        for step in (self.describe, self.throughput, self.close):
+        for step in (self.describe, self.throughput):
             for lane in self.in_order(turn):
                 self.attempt(lane, partial(step, lane))
+        on_progress(f"{place}: end to end", (self.process + 1) / processes)
+        self.end_to_end(self.plan.end_to_end_share * rounds_s)
+        for lane in self.in_order(turn):
+            self.attempt(lane, partial(self.close, lane))
 
     def alive(self) -> list[Lane]:
         return [lane for lane in self.lanes if not lane.failure]
@@ -188,9 +202,8 @@ class Heat:
             warm_s=self.plan.block_warm_s,
             warm_runs=self.plan.warming_runs(lane.run_ns),
         )
-        marks = tuple(map(tuple, found.get("marks", ())))
-        found.update(ns=tuple(found["ns"]), inputs=tuple(found["inputs"]), marks=marks)
-        lane.blocks.append(Block(process=self.process, round=turn, position=position, **found))
+        place = {"process": self.process, "round": turn, "position": position}
+        lane.blocks.append(Block.from_json({**found, **place}))
         # The next block is as long as asked on the machine as it is now: in use by others, a mean is many medians.
         lane.run_ns = float(np.mean(found["ns"]))
 
@@ -241,6 +254,57 @@ class Heat:
             asked = {"seconds": self.plan.throughput_s, "in_flight": self.plan.in_flight}
             warm = {"warm_s": self.plan.block_warm_s, "warm_runs": self.plan.warming_runs(lane.run_ns)}
             lane.per_s.append(self.workers[lane.name].ask("throughput", **asked, **warm)["per_s"])
+
+    # end to end ---------------------------------------------------------------------------------------------
+
+    def end_to_end(self, seconds: float) -> None:
+        """Rounds of whole requests in the orders of the others, there and back, for so long; at least one way."""
+        for lane in filter(self.is_asked, self.in_order()):
+            self.attempt_whole(lane, partial(self.read, lane))
+        begun = self.clock()
+        for half in itertools.count():
+            order = ordered(self.lanes, self.row(half // 2))
+            for position, lane in enumerate(reversed(order) if half % 2 else order, start=half % 2 * len(order)):
+                if self.is_asked(lane):
+                    self.attempt_whole(lane, partial(self.whole_block, lane, half, position))
+            if not any(map(self.is_asked, self.lanes)) or self.clock() - begun >= seconds:
+                return
+
+    @staticmethod
+    def is_asked(lane: Lane) -> bool:
+        return lane.rows is not None and not lane.not_whole and not lane.failure
+
+    def attempt_whole(self, lane: Lane, step: Callable[[], None]) -> None:
+        """One step of one contender; its error ends what it is asked end to end, and leaves its timing."""
+        try:
+            step()
+        except Kd2DeployError as error:
+            lane.not_whole = str(error)
+
+    def read(self, lane: Lane) -> None:
+        served = lane.contender.served
+        assert served is not None
+        lane.whole_ns = self.workers[lane.name].ask(
+            "read",
+            rows=str(lane.rows),
+            batch=len(served.requests[0]),
+            runs=self.plan.warming_runs(lane.run_ns),
+            task=dict(served.task),
+            folder=str(served.folder),
+            as_bundle=served.as_bundle,
+        )["run_ns"]
+
+    def whole_block(self, lane: Lane, half: int, position: int) -> None:
+        found = self.workers[lane.name].ask(
+            "end_to_end",
+            start=int(half * GOLDEN * self.inputs) % self.inputs,
+            runs=self.plan.whole_runs(lane.whole_ns),
+            warm_runs=1,
+        )
+        lane.whole.append(
+            Block.from_json({**found, "process": self.process, "round": half // 2, "position": position})
+        )
+        lane.whole_ns = float(np.mean(found["ns"]))
 
     def close(self, lane: Lane) -> None:
         self.workers[lane.name].ask("close")

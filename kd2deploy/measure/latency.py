@@ -12,6 +12,7 @@ import numpy as np
 
 from kd2deploy.core import Feed, Target, usable_cores
 from kd2deploy.core.figures import figure
+from kd2deploy.core.rows import write_rows
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, write_feeds
 from kd2deploy.measure.heat import Asked, Heat, Lane, OnProgress
@@ -63,8 +64,11 @@ def race(
     if odd:
         raise MeasureError(f"{odd[0]} was given other requests than the rest; give each contender the same examples")
     order = spread_order([elements(feed) for feed in feeds])
-    lanes = [Lane(contender) for contender in contenders]
     with exchange(means.scratch) as folder:
+        lanes = [
+            Lane(contender, rows=written(contender, order, folder / f"rows-{turn}"))
+            for turn, contender in enumerate(contenders)
+        ]
         shared = write_feeds([feeds[place] for place in order], folder / "shared")
         folders = {
             contender.name: write_feeds([contender.feeds[place] for place in order], folder / f"own-{turn}")
@@ -87,6 +91,14 @@ def race(
     sizes = tuple(elements(feeds[place]) for place in order)
     batch, threads = target.workload.batch, with_threads(target).threads
     return {lane.name: lane.timing(sizes, batch, threads) for lane in lanes}
+
+
+def written(contender: Contender, order: Sequence[int], folder: Path) -> Path | None:
+    """The folder of a contender's requests as rows, in the race's order; None where it is not asked end to end."""
+    if contender.served is None:
+        return None
+    write_rows([row for place in order for row in contender.served.requests[place]], folder, copies=False)
+    return folder
 
 
 def elements(feed: Feed) -> int:

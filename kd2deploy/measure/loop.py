@@ -7,13 +7,12 @@ What one sample includes: everything from the host arrays of one request to the 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from kd2deploy.core import Feed
+from typing import Any, TypeVar
 
 Clock = Callable[[], int]
 """Nanoseconds from any origin, never going back."""
-Run = Callable[[Feed], Any]
+Given = TypeVar("Given")
+"""What one run is given: a session its arrays, a whole request its rows."""
 
 SETTLED_SHARE = 0.05
 """Warm-up is over when the medians of its last two groups of runs differ by less than this."""
@@ -34,8 +33,8 @@ class Samples:
 
 
 def timed(
-    run: Run,
-    feeds: Sequence[Feed],
+    run: Callable[[Given], Any],
+    feeds: Sequence[Given],
     *,
     runs: int,
     start: int = 0,
@@ -55,8 +54,8 @@ def timed(
 
 
 def warm_up(
-    run: Run,
-    feeds: Sequence[Feed],
+    run: Callable[[Given], Any],
+    feeds: Sequence[Given],
     *,
     seconds: float,
     runs: int,

@@ -1,9 +1,12 @@
 """Marks inside one run: when the first part of an answer was there, and each further one."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from kd2deploy.core import Feed, Marking
+from kd2deploy.core import Mark
 from kd2deploy.measure.loop import Clock
+
+Given = TypeVar("Given")
 
 
 class Marks:
@@ -13,12 +16,12 @@ class Marks:
         self.clock = clock
         self.taken: list[list[int]] = []
 
-    def of_run(self, session: Marking, feed: Feed) -> Any:
-        """One run of a session that answers part by part: its answer."""
+    def of_run(self, run: Callable[[Given, Mark], Any], given: Given) -> Any:
+        """One run of what marks its parts: its answer."""
         own: list[int] = []
         self.taken.append(own)
         begun = self.clock()
-        return session.run_marked(feed, lambda: own.append(self.clock() - begun))
+        return run(given, lambda: own.append(self.clock() - begun))
 
     def of_last(self, runs: int) -> dict[str, list[list[int]]]:
         """The marks of the last runs as a block holds them; nothing where none was marked."""

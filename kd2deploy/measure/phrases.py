@@ -55,6 +55,11 @@ def speedup(told: Told) -> str:
     return f"{told.amount()} {how}{against} ({as_given(told.limit, 'ratio')}x asked)"
 
 
+def end_to_end(told: Told) -> str:
+    how = "as fast" if told.found.estimate < 1 else "faster"
+    return f"{told.amount()} {how} end to end ({as_given(told.limit, 'ratio')}x asked)"
+
+
 def drop(told: Told) -> str:
     than, higher = f"the {told.metric.before}'s", told.metric.higher_is_better
     return difference(told, told.metric.name, than, higher_is_better=higher)
@@ -98,6 +103,7 @@ def figure_as_given(told: Told) -> str:
 
 PHRASES: Mapping[str, Callable[[Told], str]] = {
     "min_speedup": speedup,
+    "end_to_end": end_to_end,
     "max_drop": drop,
     "max_class_drop": class_drop,
     "min_retention": retention,

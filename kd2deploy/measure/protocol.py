@@ -22,6 +22,8 @@ class Protocol:
     """Least runs of a block; odd, so that its median is a sample. Requests so slow that two rounds of such blocks do
     not fit below the cap get shorter ones."""
     throughput_s: float = 0.3
+    end_to_end_share: float = 0.2
+    """Of the wall clock that the rounds took: for rounds of whole requests, from rows to answers, behind them."""
     in_flight: int = 1
     """Requests at once when throughput is taken."""
     least_rounds: int = 6
@@ -42,6 +44,12 @@ class Protocol:
         run_s = max(run_ns, 1.0) / 1e9
         wanted = max(self.least_runs, int(self.block_s / run_s), math.ceil(samples / (2 * self.least_rounds)) + 1)
         return max(1, min(wanted, int(self.longest_block_s / run_s)) - 1) | 1
+
+    def whole_runs(self, run_ns: float) -> int:
+        """Timed whole requests of a block, an odd number: fewer than of a network's runs, by the same bounds."""
+        run_s = max(run_ns, 1.0) / 1e9
+        most = int(self.longest_block_s / 3 / run_s)
+        return max(1, min(max(3, int(self.block_s / 3 / run_s)), most) - 1) | 1
 
     def warming_runs(self, run_ns: float) -> int:
         """Least runs of a block's warm-up."""

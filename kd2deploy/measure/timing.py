@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd2deploy.core import Artifact, Feed
+from kd2deploy.core import Artifact, Feed, Row
 from kd2deploy.core.device_times import DeviceTimes
 
 Doubles = NDArray[np.float64]
@@ -17,6 +18,20 @@ PHASES: Mapping[str, Callable[[tuple[int, ...]], Sequence[int]]] = {
     "each further part": lambda marks: [after - before for before, after in pairwise(marks)],
 }
 """Of an answer that comes in parts: what its time to the first part is, and its times from each to the next."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a contender is asked end to end."""
+
+    requests: Sequence[Sequence[Row]]
+    """The race's requests as a client sends them, the same examples in the same order as its arrays."""
+    task: Mapping[str, Any]
+    """What its task is built of."""
+    folder: Path
+    """What its rows are read by lies there."""
+    as_bundle: bool = True
+    """Whether that is written as in a bundle and read as one; else it is read as for a training."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,8 @@ class Contender:
     """Its own task where its network reads other inputs than the rest (another tokenizer); None: the race's."""
     feeds: Sequence[Feed] | None = None
     """The race's requests as this network reads them, the same examples in the same order; None: the race's own."""
+    served: Served | None = None
+    """None: it is not asked end to end."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,13 @@ class Block:
     load_after: float
     marks: tuple[tuple[int, ...], ...] = ()
     """Of a session that answers part by part: nanoseconds from each run's beginning to each part. Empty where an answer
-    comes as one, at the end of its run."""
+    comes as one, at the end of its run. Of a whole request: to its inputs, and to the network's outputs."""
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Block":
+        """What a worker's reply or `dataclasses.asdict` says of one, after a way through JSON."""
+        marks = tuple(map(tuple, found.get("marks", ())))
+        return cls(**{**found, "ns": tuple(found["ns"]), "inputs": tuple(found["inputs"]), "marks": marks})
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,10 @@ class Timing:
     """Why the race ended: settled or capped, in a sentence."""
     settled: bool = False
     failure: str = ""
+    end_to_end: tuple[Block, ...] = ()
+    """Whole requests, from rows to answers, in rounds of their own; empty where none were timed."""
+    not_end_to_end: str = ""
+    """Why not, where they were to be."""
 
     @property
     def samples_ms(self) -> Doubles:
@@ -131,21 +158,11 @@ class Timing:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Timing":
-        blocks = tuple(
-            Block(
-                **{
-                    **block,
-                    "ns": tuple(block["ns"]),
-                    "inputs": tuple(block["inputs"]),
-                    "marks": tuple(map(tuple, block.get("marks", ()))),
-                }
-            )
-            for block in found["blocks"]
-        )
+        blocks = {name: tuple(map(Block.from_json, found[name])) for name in ("blocks", "end_to_end")}
         cold = tuple(Cold(**each) for each in found["cold"])
         plain = {name: tuple(found[name]) for name in ("rows_per_s", "sizes")}
         device = DeviceTimes(**found["device"]) if found["device"] else None
-        return cls(**{**found, "blocks": blocks, "cold": cold, "device": device, **plain})
+        return cls(**{**found, **blocks, "cold": cold, "device": device, **plain})
 
 
 def _ms(blocks: Sequence[Block]) -> Doubles:

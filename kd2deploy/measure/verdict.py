@@ -28,6 +28,7 @@ GATES: Mapping[str, Gate] = {
     "min_retention": Gate("metric kept of the {before}'s", "at_least", "share"),
     "min_gap_closed": Gate("gap closed between control and teacher", "at_least", "share"),
     "min_speedup": Gate("speedup over the {before}", "at_least", "ratio"),
+    "end_to_end": Gate("speedup end to end over the {before}", "at_least", "ratio"),
     "p50_ms": Gate("median latency", "at_most", "ms"),
     "p99_ms": Gate("P99 latency", "at_most", "ms"),
     "max_size_mb": Gate("size of the deployed file", "at_most", "mb"),
@@ -106,7 +107,7 @@ def gate(
         text = f"{kind.title} was not measured, and a missing figure fails"
         return GateResult(name, kind.bound, limit, unit, Estimate(None), Outcome.FAIL, text, text)
     outcome = _outcome(kind.bound, limit, figure)
-    if name == "min_speedup" and is_vague(figure.low, figure.high):
+    if kind.unit == "ratio" and is_vague(figure.low, figure.high):
         missed = outcome is Outcome.FAIL
         text = f"{kind.title} {'is missed' if missed else 'cannot be told'}: {between(figure)}"
         text, known = f"{text} ({as_given(limit, unit)}x asked)", shown(figure)

@@ -1,6 +1,6 @@
 """One artifact in a process of its own: `python -m kd2deploy.measure.worker`, JSON lines in, JSON lines out.
 
-Commands (`do`): wake, open, warm, time, throughput, outputs, describe, close. Every reply is one object; a user's error
+Commands (`do`): wake, open, warm, time, throughput, read, end_to_end, outputs, describe, close. Every reply is one object; a user's error
 comes back as `{"error": message, "kind": class}`, anything else ends the process with its traceback on standard error.
 Whatever libraries print on standard output goes to standard error, so that it cannot fall between two replies.
 
@@ -27,6 +27,7 @@ import numpy as np
 from kd2deploy.core import Artifact, Feed, Marking, Ports, Resident, Session, Target, open_session, trust
 from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.errors import Kd2DeployError, NotFiniteError
+from kd2deploy.measure.asked import Asked
 from kd2deploy.measure.device_time import device_memory_mb, device_times
 from kd2deploy.measure.feeds import read_feed, read_feeds, write_feed
 from kd2deploy.measure.loop import Clock, timed, warm_up
@@ -51,6 +52,7 @@ class Worker:
         self.device: Literal["cpu", "cuda"] = "cpu"
         self.others_mb, self.device_mb = 0.0, 0.0
         """Device memory in use before the artifact was opened, and what it took since."""
+        self.asked: Asked | None = None
         self.opening: Callable[[], Session] | None = None
         """Opens the same artifact once more."""
 
@@ -62,6 +64,8 @@ class Worker:
             "warm": self.warm,
             "time": self.time,
             "throughput": self.throughput,
+            "read": self.read,
+            "end_to_end": self.end_to_end,
             "outputs": self.outputs,
             "describe": self.describe,
             "close": self.close,
@@ -116,7 +120,7 @@ class Worker:
         A session that answers part by part is timed to each of its marks too.
         """
         session, load, marks = self._opened(), os.getloadavg()[0], Marks(self.clock)
-        run = partial(marks.of_run, session) if isinstance(session, Marking) else session.run
+        run = partial(marks.of_run, session.run_marked) if isinstance(session, Marking) else session.run
         warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start, clock=self.clock)
         taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock)
         return {**asdict(taken), **marks.of_last(runs), "load_before": load, "load_after": os.getloadavg()[0]}
@@ -157,6 +161,25 @@ class Worker:
             done += 1
             if (self.clock() - begun) / 1e9 >= seconds:
                 return done
+
+    def read(self, rows: str, batch: int, runs: int, **served: Any) -> Reply:
+        """Open what reads whole requests, `batch` of the rows each (`Asked.opened`), and answer the first few."""
+        self.asked = Asked.opened(rows=Path(rows), batch=batch, folder=Path(served.pop("folder")), **served)
+        return {"run_ns": float(np.median(self._end_to_end(0, runs, 1)["ns"]))}
+
+    def end_to_end(self, start: int, runs: int, warm_runs: int) -> Reply:
+        """One block of whole requests, after a short warm-up: each with its marks."""
+        load = os.getloadavg()[0]
+        taken = self._end_to_end(start, runs, warm_runs)
+        return {**taken, "load_before": load, "load_after": os.getloadavg()[0]}
+
+    def _end_to_end(self, start: int, runs: int, warm_runs: int) -> Reply:
+        assert self.asked is not None, "the coordinator has the rows read before it asks"
+        marks, asked = Marks(self.clock), self.asked
+        run = partial(marks.of_run, partial(asked.run, self._opened()))
+        warm_up(run, asked.requests, seconds=0.0, runs=warm_runs, settle=False, start=start, clock=self.clock)
+        taken = timed(run, asked.requests, runs=runs, start=start, clock=self.clock)
+        return {**asdict(taken), **marks.of_last(runs)}
 
     def outputs(self, feed: str, to: str) -> Reply:
         """Run one input file and write the outputs beside it. Raises NotFiniteError for outputs that are not finite."""

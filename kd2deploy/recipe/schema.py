@@ -125,6 +125,8 @@ class Measurement(pydantic.BaseModel):
     """Seconds of wall clock for the timed rounds, per contender and over all processes."""
     block_s: float = pydantic.Field(0.1, gt=0, lt=60)
     """Seconds that a contender runs before the next one's turn."""
+    end_to_end: bool = True
+    """Whether whole requests are timed too, from rows to answers; at most about a quarter longer."""
 
 
 class Recipe(pydantic.BaseModel):
@@ -221,6 +223,7 @@ class Recipe(pydantic.BaseModel):
             faults = [
                 *(recipe.method_faults() if recipe.distill else recipe.faults_untrained()),
                 *recipe.start_faults(),
+                *recipe.gate_faults(),
             ]
         if faults or recipe is None:
             raise RecipeError(sorted(set(faults), key=lambda fault: fault.path))
@@ -266,6 +269,14 @@ class Recipe(pydantic.BaseModel):
             "is the network that the teacher is fine-tuned from, here: name `teacher: {from: ..., fine_tune: ...}`"
         )
         return [Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")]
+
+    def gate_faults(self) -> list[Fault]:
+        """A limit of what is not to be measured."""
+        wanted = [name for name, one in self.resolved_targets().items() if one.gates.end_to_end is not None]
+        if self.measurement.end_to_end or not wanted:
+            return []
+        message = f"is held to a limit by {wanted[0]} (gates.end_to_end), so it must be measured; leave it out"
+        return [Fault("measurement.end_to_end", message)]
 
     def faults_untrained(self) -> list[Fault]:
         """What makes no sense where nothing is trained."""

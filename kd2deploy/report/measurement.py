@@ -6,6 +6,7 @@ from typing import Literal
 
 from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.lengths import LengthMedian
 
 SAMPLES_ON_PAGE = 400
 """Enough points for a smooth distribution curve; the raw samples stay in the run's folder."""
@@ -40,6 +41,21 @@ class Phase:
     p90: Estimate
     p99: Estimate
     samples: int
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Whole requests, from what a client sends to the answer."""
+
+    median: Estimate
+    """Its note says why there is none, where that is so; the rest is then empty."""
+    p90: Estimate | None = None
+    preparing_ms: float | None = None
+    """Median of the part before the network: what the reader makes its inputs in."""
+    network_ms: float | None = None
+    rest_ms: float | None = None
+    """Behind it: from outputs to the answer."""
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,10 @@ class Latency:
     """Why timing ended, in a sentence."""
     phases: tuple[Phase, ...] = ()
     """Of an answer that comes in parts; empty where it comes as one."""
+    by_length: tuple[LengthMedian, ...] = ()
+    """For short, middling and long requests apart; empty where all are alike."""
+    end_to_end: EndToEnd | None = None
+    """None where it was not to be timed."""
 
 
 @dataclass(frozen=True)

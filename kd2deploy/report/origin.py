@@ -22,6 +22,8 @@ class TaskInfo:
     labels: tuple[str, ...] = ()
     higher_is_better: bool = True
     """Of the metric; a difference is positive where something got better, either way."""
+    counted_in: str = "elements"
+    """What the size of a row is counted in: tokens, for one."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ def latency(report: Report) -> Section:
         "latency",
         "Latency",
         figures=("latency",),
-        tables=_there(tables.phases(report), tables.costs(report)),
+        tables=_there(
+            tables.medians_by_length(report), tables.end_to_end(report), tables.phases(report), tables.costs(report)
+        ),
         folded=_there(tables.sessions(report)),
     )
 

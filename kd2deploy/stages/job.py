@@ -83,7 +83,8 @@ class Job:
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
         metric, labels = self.task.metric, tuple(self.splits.labels)
-        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, metric.higher_is_better)
+        counted, better = self.task.reader.counted_in, metric.higher_is_better
+        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.measure.by_length import speedup_by_length
 from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, worst_drop
+from kd2deploy.measure.end_to_end import end_to_end_speedup
 from kd2deploy.measure.intervals import Figure, shown
 from kd2deploy.measure.latency import latency_percentile, speedup
 from kd2deploy.measure.lineage import breaches as lineage_breaches
@@ -40,12 +41,14 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     """Hold every gate's figure against its limit."""
     field, kind = measured.field, target.gates.against
     drops, before = dropped(field), field.compared_with("eager")
-    own, baseline = field.deployed.timing, field.baseline(kind)
+    own, baseline, eager = field.deployed.timing, field.baseline(kind), field.baseline("eager")
     slow = baseline.timing if baseline else None
+    whole = end_to_end_speedup(eager.timing if eager else None, own)
     figures: dict[str, Figure | float | None] = {
         "max_size_mb": field.deployed.artifact.weights_mb,
         "max_class_drop": worst_drop(drops),
         "min_speedup": speedup(slow, own).interval if slow and own else None,
+        "end_to_end": whole.interval if whole else None,
         **accuracy(job, field, target.gates),
         **latency(field.deployed.timing),
     }
@@ -69,7 +72,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
 
 def disturbed(measured: Measured, gates: Gates) -> str:
     """Said in the verdict itself where a time is judged that was taken while others worked."""
-    times = gates.min_speedup, gates.p50_ms, gates.p99_ms
+    times = gates.min_speedup, gates.end_to_end, gates.p50_ms, gates.p99_ms
     held = any(limit is not None for limit in times)
     return "timed while others used the machine (see What to know)" if held and measured.company else ""
 
@@ -113,7 +116,9 @@ def compared(field: Field, target: Target) -> tuple[Speedup, ...]:
         if baseline is None or baseline.timing is None or fast is None:
             continue
         ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
-        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.against, groups))
+        whole = end_to_end_speedup(baseline.timing, fast)
+        told = shown(whole.interval) if whole else None
+        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.against, groups, told))
     return tuple(found)
 
 

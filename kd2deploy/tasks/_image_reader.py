@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Row
+from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Row
 from kd2deploy.networks.configuration import read_config
-from kd2deploy.networks.image_processor import FILE, processor, read_alike, save_processor
+from kd2deploy.networks.image_processor import FILE, Processor, processor, read_alike, save_processor
 from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.tasks._augment import Augment
 from kd2deploy.tasks._floors import coarse, floors
-from kd2deploy.tasks._images import unreadable
+from kd2deploy.tasks._images import filed, pixels, unreadable
 from kd2deploy.tasks._pictures import Pictures
 from kd2deploy.tasks._served_pictures import write_processor
 from kd2deploy.tasks._snippets import picture_code
@@ -80,7 +80,7 @@ class ImageReader(Reader):
         return list(self.drawing(rows, folder))
 
     def drawing(self, rows: Sequence[Row], folder: Path) -> Pictures:
-        return Pictures(rows, self.target.of(rows), processor(folder.resolve()), channels_of(folder))
+        return Pictures(rows, self.target.of(rows), *read_by(folder))
 
     def length(self, features: Features) -> int:
         return 1
@@ -112,6 +112,18 @@ class ImageReader(Reader):
     def feed(self, features: Sequence[Features]) -> dict[str, Array]:
         return {"pixel_values": normalised(features, "")}
 
+    # requests -----------------------------------------------------------------------------------------------
+
+    def preparing(self, folder: Path) -> Prepare:
+        reader, channels = read_by(folder)
+        mean, std = reader.normalisation(channels)
+        return lambda rows: self.feed(
+            [{"pixel_values": pixels(row, reader, channels), "mean": mean, "std": std} for row in rows]
+        )
+
+    def sent(self, row: Row, place: Path) -> Row:
+        return {"image": filed(row.get("image"), place), "label": None}
+
     # what lies in a network's folder ------------------------------------------------------------------------
 
     def reads_alike(self, one: Path, other: Path) -> bool:
@@ -133,14 +145,16 @@ class ImageReader(Reader):
         )
 
 
+def read_by(folder: Path) -> tuple[Processor, int]:
+    """The processor in `folder`, and the channels that the network there reads. Raises ModelError."""
+    return processor(folder.resolve()), int(read_config(folder).get("num_channels", 3))
+
+
 def ports_of(folder: Path) -> dict[str, Any]:
     """The task's arguments that depend on the network: channels, height and width of what the one in `folder` reads."""
-    height, width = processor(folder.resolve()).out
-    return {"channels": channels_of(folder), "height": height, "width": width}
-
-
-def channels_of(folder: Path) -> int:
-    return int(read_config(folder).get("num_channels", 3))
+    reader, channels = read_by(folder)
+    height, width = reader.out
+    return {"channels": channels, "height": height, "width": width}
 
 
 def normalised(features: Sequence[Features], prefix: str) -> Array:

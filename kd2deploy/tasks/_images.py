@@ -32,6 +32,8 @@ ODD = ("I", "F", "LAB", "La", "RGBa")
 """Modes that are refused: 32 bits per pixel, and colours that no rule turns into RGB."""
 GREY = frozenset({"1", "L", "LA"})
 """Pillow's modes without colours."""
+IN_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+"""Modes that a PNG holds as they are."""
 LARGEST = 2**28
 """Pixels that a picture may have once it is resized: a line of one pixel's width grows to more."""
 
@@ -80,6 +82,21 @@ def opened(row: Row, channels: int, change: Change | None = None) -> "Image":
             return picture.convert(MODES[channels])
     except DataError as error:
         raise DataError(f"row {row.get('index', '?')}: {error}") from None
+
+
+def filed(value: Any, place: Path) -> Path:
+    """The file that a picture lies in; what has none is written to `place`, with the ending that fits.
+
+    Raises DataError where it cannot be read.
+    """
+    if isinstance(value, str | Path):
+        return Path(value)
+    if isinstance(value, bytes):
+        place.write_bytes(value)  # Pillow knows it by its first bytes
+        return place
+    picture, to = decoded(value), place.with_suffix(".png")
+    (picture if picture.mode in IN_PNG else picture.convert("RGB")).save(to)
+    return to
 
 
 def unreadable(value: Any) -> str:

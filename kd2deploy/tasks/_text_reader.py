@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Reader, Reading, Row, ServerReader, Table
+from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Reading, Row, ServerReader, Table
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.networks.configuration import read_configs
 from kd2deploy.networks.plain_tokenizer import plain_tokenizer
 from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike, read_length
-from kd2deploy.tasks._encoding import token_columns
+from kd2deploy.tasks._encoding import token_columns, tokens
 from kd2deploy.tasks._floors import Inputs, floors, weighted_words
 from kd2deploy.tasks._reading import counted, reading_of
 from kd2deploy.tasks._served_texts import server_code
@@ -69,6 +69,8 @@ class TextReader(Reader):
         "text_pair": ("text_pair", "sentence2", "hypothesis", "answer", "passage"),
         "label": ("label", "labels", "class", "category", "target", "intent", "score"),
     }
+
+    counted_in: ClassVar[str] = "tokens"
 
     def __init__(self, target: Target, max_length: int = 128, pair: bool = False, token_types: bool = False) -> None:
         if max_length < 1:
@@ -127,14 +129,18 @@ class TextReader(Reader):
     def encode(self, rows: Sequence[Row], folder: Path) -> Table:
         if not rows:
             return Table({}, {}, 0)
+        reader, pad, length = self.read_by(folder)
+        columns = token_columns(reader, [self.texts(row) for row in rows], self.pair, length)
+        index = np.array([int(row.get("index", place)) for place, row in enumerate(rows)])
+        return Table({**columns, "index": index, "labels": self.target.of(rows)}, {"pad_id": pad}, len(rows))
+
+    def read_by(self, folder: Path) -> tuple[Any, int, int]:
+        """The tokenizer in `folder`, its padding's number, and how many tokens it reads. Raises ModelError."""
         reader = self.opened(folder.resolve())
         pad = pad_of(folder, reader)
         if pad is None:
             raise ModelError(f"the tokenizer in {folder} has no padding token; set one and save it there")
-        length = read_length(reader, folder, self.max_length)
-        columns = token_columns(reader, [self.texts(row) for row in rows], self.pair, length)
-        index = np.array([int(row.get("index", place)) for place, row in enumerate(rows)])
-        return Table({**columns, "index": index, "labels": self.target.of(rows)}, {"pad_id": pad}, len(rows))
+        return reader, pad, read_length(reader, folder, self.max_length)
 
     def texts(self, row: Row) -> tuple[str, str]:
         """The row's text and its pair's. Raises DataError where one is missing or not a text."""
@@ -175,6 +181,18 @@ class TextReader(Reader):
         if self.token_types and "token_type_ids" not in arrays:
             arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
         return {port.name: arrays[port.name] for port in self.ports}
+
+    # requests -----------------------------------------------------------------------------------------------
+
+    def preparing(self, folder: Path) -> Prepare:
+        reader, pad, length = self.read_by(folder)
+
+        def prepare(rows: Sequence[Row]) -> dict[str, Array]:
+            found = tokens(reader, [self.texts(row) for row in rows], self.pair, length)
+            named = [{name: ids[place] for name, ids in found.items()} for place in range(len(rows))]
+            return self.feed([{**one, "pad_id": pad} for one in named])
+
+        return prepare
 
     # what lies in a network's folder ------------------------------------------------------------------------
 

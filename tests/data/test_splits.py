@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from kd2deploy.data.splits import Splits, read_rows, read_splits, write_rows, write_splits
+from kd2deploy.core.rows import read_rows, write_rows
+from kd2deploy.data.splits import Splits, read_splits, write_splits
 from kd2deploy.errors import DataError, TrustError
 
 SPLITS = Splits(

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kd2deploy.measure.by_length import speedup_by_length
+from kd2deploy.measure.by_length import medians_by_length, speedup_by_length
 from kd2deploy.measure.timing import Block, Timing
 
 SIZES = (8,) * 10 + (400,) * 10
@@ -56,6 +57,21 @@ def test_each_third_of_the_requests_has_its_row() -> None:
 )
 def test_groups_that_would_tell_nothing_are_not_made(fast: Timing) -> None:
     assert speedup_by_length(timing(4.0, 20.0), fast) == ()
+
+
+def test_each_contender_has_its_median_in_the_same_thirds() -> None:
+    """The network's own size of a row does not matter: requests are as long as they are for what is deployed."""
+    deployed, batches = timing(1.0, 25.0), tuple(4 * size for size in SIZES)
+    slow = replace(timing(4.0, 20.0), sizes=(7,) * 20)
+    for of in (deployed, replace(deployed, sizes=batches, batch=4)):
+        short, long = medians_by_length(slow, of)
+        assert (short.smallest, short.largest, long.smallest, long.requests) == (8, 8, 400, 10)
+        assert short.median.value == pytest.approx(4.0, rel=0.01)
+        assert long.median.value == pytest.approx(20.0, rel=0.01)
+        assert short.median.low is not None
+        assert short.median.low > 3.9
+    assert medians_by_length(slow, timing(1.0, 1.0, sizes=(100,) * 10 + (120,) * 10)) == ()
+    assert medians_by_length(slow, Timing("one", failure="out of memory")) == ()
 
 
 def test_two_processes_do_not_bound_a_ratio() -> None:

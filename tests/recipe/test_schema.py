@@ -103,6 +103,7 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("distill", 0, "epochs"), 1e300, "distill[0]", "epochs must be at most"),
         (("gates", "min_speedup"), 0, "gates", "min_speedup must be positive"),
         (("gates", "baseline"), "fastest", "gates.baseline", "same_runtime"),
+        (("gates", "end_to_end"), 0, "gates", "end_to_end must be positive"),
         (("data", "use"), ".files", "data.use", "not a dotted name"),
         (("data", "use"), "..files", "data.use", "not a dotted name"),
         (("data", "use"), "builtins.dict", "data.use", "is Python's own"),
@@ -229,6 +230,15 @@ def test_a_limit_that_is_set_replaces_the_targets_own_even_with_the_default(tmp_
         found = Recipe.parse({**sound(), "targets": [file], "gates": gates})
         assert Recipe.parse(found.spec()) == found
         assert found.resolved_targets()["mine"].gates == Gates(baseline=baseline, p50_ms=5)
+
+
+def test_what_is_held_to_a_limit_must_be_measured(tmp_path: Path) -> None:
+    file = written_target(tmp_path / "mine.yaml", gates={"end_to_end": 2.0})
+    off = {"measurement": {"end_to_end": False}}
+    for found in ({"gates": {"end_to_end": 2.0}, **off}, {"targets": [file], **off}):
+        assert "must be measured" in faults({**sound(), **found})["measurement.end_to_end"]
+    assert Recipe.parse({**sound(), **off}).measurement.end_to_end is False
+    assert Recipe.parse(sound()).measurement.end_to_end is True
 
 
 def test_the_recipes_gates_stand_over_the_targets() -> None:

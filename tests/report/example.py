@@ -6,6 +6,7 @@ The figures are made up.
 import random
 
 from kd2deploy.core.estimate import Estimate, estimate, needs
+from kd2deploy.core.lengths import LengthMedian
 from kd2deploy.core.losses import DropLink
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import GateResult, Outcome, Verdict
@@ -16,6 +17,7 @@ from kd2deploy.report import (
     CurvePoint,
     DataInfo,
     Distillation,
+    EndToEnd,
     Finding,
     Floor,
     Latency,
@@ -63,6 +65,18 @@ def timing(median: float, samples: int = 900, noise: float = 0.05, flagged: bool
         cold_start_s=median / 60,
         peak_memory_mb=220 + median * 12,
         settled=not flagged,
+        by_length=tuple(
+            LengthMedian(least, most, 85, estimate(share * median, share * median * 0.98, share * median * 1.03))
+            for least, most, share in ((9, 24, 0.7), (25, 51, 1.0), (52, 128, 1.9))
+        ),
+        end_to_end=EndToEnd(
+            estimate(median + 0.62, median + 0.6, median + 0.65),
+            estimate(1.3 * median + 0.62, 1.29 * median, 1.31 * median + 0.7),
+            0.55,
+            median,
+            0.07,
+            220,
+        ),
     )
 
 
@@ -165,7 +179,7 @@ def example(outcome: Outcome = Outcome.PASS) -> Report:
         target="cpu",
         target_about="x86-64 laptop or server, ONNX Runtime",
         workload="batch 1, lengths drawn from the evaluation set",
-        task=TaskInfo("text_classification", "accuracy", labels=("negative", "positive", HOSTILE)),
+        task=TaskInfo("text_classification", "accuracy", labels=("negative", "positive", HOSTILE), counted_in="tokens"),
         data=DataInfo(
             source="data/tickets.csv",
             train_rows=12_000,
@@ -188,7 +202,7 @@ def example(outcome: Outcome = Outcome.PASS) -> Report:
             Floor("TF-IDF with a linear model", Estimate(0.86, 0.85, 0.87), 12_000),
         ),
         speedups=(
-            Speedup("eager", speedup, "teacher, eager", gates=True),
+            Speedup("eager", speedup, "teacher, eager", gates=True, end_to_end=estimate(4.4, 4.3, 4.5)),
             Speedup("same_runtime", estimate(2.46, 2.41, 2.52), "teacher, ONNX int8"),
         ),
         drop_chain=tuple(

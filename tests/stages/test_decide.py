@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from stages.small_field import FAILED, ROWS, TARGET, changed, job, measured, without
 
@@ -45,6 +46,41 @@ def test_the_same_runtime_teacher_may_fail_unless_it_is_the_baseline(field: Fiel
     found = decided(lost, gates=strict).verdict
     assert found.outcome is Outcome.INVALID
     assert f"{name} could not be measured: out of memory" in found.sentence
+
+
+def asked(field: Field, name: str, ms: float) -> Field:
+    """The field with whole requests of so many milliseconds."""
+    timing = next(one.timing for one in field.entries if one.name == name)
+    assert timing is not None
+    noisy = [tuple(int(ns / 1e6 / np.median(timing.samples_ms) * 1e6 * ms) for ns in block.ns) for block in timing.blocks]
+    whole = tuple(
+        replace(block, ns=ns, marks=tuple((one // 4, one // 2) for one in ns))
+        for block, ns in zip(timing.blocks, noisy, strict=True)
+    )
+    return changed(field, name, timing=replace(timing, end_to_end=whole))
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(3.5, Outcome.PASS), (4.5, Outcome.FAIL), (4.0, Outcome.INCONCLUSIVE)]
+)
+def test_end_to_end_is_held_to_its_limit_against_the_eager_teacher(
+    field: Field, limit: float, outcome: Outcome
+) -> None:
+    whole = asked(asked(field, "teacher (eager)", 44.0), "onnx", 11.0)
+    found = decided(whole, gates=Gates(end_to_end=limit, baseline="same_runtime"))
+    (result,) = found.verdict.gates
+    assert (result.name, result.outcome) == ("end_to_end", outcome)
+    eager, same = found.speedups
+    assert eager.end_to_end == result.estimate
+    assert same.end_to_end is None
+    if outcome is not Outcome.INCONCLUSIVE:
+        assert f"faster end to end ({limit:g}x asked)" in found.verdict.sentence
+
+
+def test_what_was_not_timed_end_to_end_misses_its_limit(field: Field) -> None:
+    found = decided(asked(field, "onnx", 11.0), gates=Gates(end_to_end=2.0)).verdict
+    assert found.outcome is Outcome.FAIL
+    assert "speedup end to end over the teacher was not measured" in found.sentence
 
 
 def test_a_missing_figure_fails(field: Field) -> None:

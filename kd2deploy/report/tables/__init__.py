@@ -1,10 +1,11 @@
 """The report's tables: one function each, which gives None where the run has nothing to show for it."""
 
 from kd2deploy.report.tables.contenders import contenders, costs, phases, sessions
+from kd2deploy.report.tables.end_to_end import end_to_end
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
 from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
-from kd2deploy.report.tables.speed import lengths, speedups
+from kd2deploy.report.tables.speed import lengths, medians_by_length, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
 from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
 
@@ -19,6 +20,7 @@ __all__ = [
     "costs",
     "data",
     "drop_chain",
+    "end_to_end",
     "f1",
     "facts",
     "floors",
@@ -27,6 +29,7 @@ __all__ = [
     "lengths",
     "lineage",
     "machine_state",
+    "medians_by_length",
     "metrics",
     "pairs",
     "phases",

@@ -51,12 +51,13 @@ def contenders(report: Report) -> Table | None:
                 "Median",
                 "P90",
                 "P99",
+                "End to end",
                 "Spread (CV)",
                 "Size",
                 "sha256",
             ),
             rows=tuple(_contender(one, unit, suffix, said) for one in report.contenders),
-            numbers=frozenset(range(2, 9)),
+            numbers=frozenset(range(2, 10)),
             strong=frozenset(place for place, one in enumerate(report.contenders) if one.deployed),
         )
     )
@@ -75,6 +76,7 @@ def _contender(one: Measurement, unit: Unit, suffix: str, said: bool) -> tuple[C
         told(timing.median if timing else None, "ms"),
         told(timing.p90 if timing else None, "ms"),
         told(timing.p99 if timing else None, "ms"),
+        told(timing.end_to_end.median, "ms") if timing and timing.end_to_end else Cell(""),
         _spread(timing, said),
         Cell(size(one.size_mb), under=f"{parameters(one.parameters)} parameters" if one.parameters else ""),
         Cell(short_hash(one.sha256), code=True),

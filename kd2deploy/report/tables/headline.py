@@ -35,6 +35,10 @@ def facts(report: Report) -> list[Fact]:
             }[speedup.baseline]
             ends = interval(speedup.ratio, "ratio")
             found.append(Fact(against, times(speedup.ratio), f"95 % interval {ends}" if ends else ""))
+        if speedup.baseline == "eager" and speedup.end_to_end is not None and speedup.end_to_end.value is not None:
+            ends = interval(speedup.end_to_end, "ratio")
+            under = f"95 % interval {ends}" if ends else ""
+            found.append(Fact("faster end to end", times(speedup.end_to_end), under))
     if shipped and shipped.timing:
         timing = shipped.timing
         tail = f"P99 {point(timing.p99, 'ms')}"

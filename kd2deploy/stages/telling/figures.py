@@ -6,23 +6,25 @@ import numpy as np
 
 from kd2deploy.core import Scores, Task
 from kd2deploy.core.estimate import Estimate
+from kd2deploy.measure.by_length import medians_by_length
+from kd2deploy.measure.end_to_end import end_to_end, split
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
 from kd2deploy.measure.paired import bootstrap, headline_at, share_of
 from kd2deploy.measure.statistics import noise, percentile
 from kd2deploy.measure.timing import Doubles, Timing
 from kd2deploy.networks.weights import parameters_of
-from kd2deploy.report import Latency, Measurement, Phase, thinned
+from kd2deploy.report import EndToEnd, Latency, Measurement, Phase, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
 
 
 def contenders(task: Task, field: Field) -> tuple[Measurement, ...]:
-    return tuple(contender(task, entry) for entry in field.entries)
+    return tuple(contender(task, entry, field.deployed.timing) for entry in field.entries)
 
 
-def contender(task: Task, entry: Entry) -> Measurement:
-    """One contender with all that is known of it."""
+def contender(task: Task, entry: Entry, deployed: Timing | None) -> Measurement:
+    """One contender with all that is known of it; requests are as long as they are for what is `deployed`."""
     scores = entry.scores
     return Measurement(
         name=entry.name,
@@ -39,7 +41,7 @@ def contender(task: Task, entry: Entry) -> Measurement:
         classes=dict(scores.classes) if scores else {},
         f1=dict(scores.f1) if scores else {},
         worst_class=min(scores.classes, key=scores.classes.__getitem__) if scores and scores.classes else "",
-        timing=timing_shown(entry.timing) if entry.timing is not None else None,
+        timing=timing_shown(entry.timing, deployed) if entry.timing is not None else None,
         deployed=entry.deployed,
         session={key: str(value) for key, value in entry.described.items()},
         note=entry.failure,
@@ -53,7 +55,8 @@ def metric_of(task: Task, scores: Scores) -> Estimate:
     return shown(bootstrap(headline_at(task, scores), len(scores), np.random.default_rng(SEED), 500))
 
 
-def timing_shown(timing: Timing) -> Latency:
+def timing_shown(timing: Timing, deployed: Timing | None = None) -> Latency:
+    """What the report holds of a timing; by length where it is said what is `deployed`."""
     samples = timing.samples_ms
     noisy = noise(samples, timing.inputs)
     per_s = throughput(timing)
@@ -80,7 +83,18 @@ def timing_shown(timing: Timing) -> Latency:
         settled=timing.settled,
         decision=timing.decision,
         phases=tuple(phase(name, taken) for name, taken in timing.by_phase().items()),
+        by_length=medians_by_length(timing, deployed) if deployed is not None else (),
+        end_to_end=end_to_end_shown(timing),
     )
+
+
+def end_to_end_shown(timing: Timing) -> EndToEnd | None:
+    whole = end_to_end(timing)
+    if whole is None:
+        return EndToEnd(Estimate(None, note=timing.not_end_to_end)) if timing.not_end_to_end else None
+    median, p90 = (shown(latency_percentile(whole, share)) for share in (0.5, 0.9))
+    parts = split(whole)
+    return EndToEnd(median, p90, parts.preparing_ms, parts.network_ms, parts.rest_ms, len(whole.samples_ms))
 
 
 def phase(name: str, taken: Sequence[Sequence[Doubles]]) -> Phase:

@@ -8,6 +8,7 @@ from kd2deploy.core.figures import as_given, count_of, figure, listed, percent
 from kd2deploy.core.losses import ClassDrop
 from kd2deploy.measure.class_drops import LEAST_ROWS, too_few
 from kd2deploy.measure.diagnosis import Case, diagnose
+from kd2deploy.measure.end_to_end import end_to_end, split
 from kd2deploy.measure.latency import speedup
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.statistics import CV_LIMIT, noise
@@ -32,6 +33,7 @@ def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tupl
         *lost_classes(judged.class_drops, field.compared_with("eager")),
         *unsteady(field, target, cap_s),
         *why_slow(field, target),
+        *around_the_network(field),
         *untold_classes(judged.class_drops),
     ]
     return tuple(found)
@@ -110,6 +112,26 @@ def unsteady(field: Field, target: Target, cap_s: float) -> list[Finding]:
             if cut
             else "stop what else runs on the machine.",
             word=UNSTEADY,
+        )
+    ]
+
+
+def around_the_network(field: Field) -> list[Finding]:
+    """That the deployed network is the smaller part of a whole request, where it is."""
+    whole = end_to_end(field.deployed.timing)
+    if whole is None:
+        return []
+    took = split(whole)
+    around = took.preparing_ms + took.rest_ms
+    if around <= took.network_ms:
+        return []
+    return [
+        Finding(
+            f"Of a whole request {figure(around, 'ms')} go to making its input and its answer, and "
+            f"{figure(took.network_ms, 'ms')} to the deployed network: a smaller one would hardly be noticed.",
+            "ask for several rows at a time, or make inputs where the requests come from.",
+            field.deployed.name,
+            "around the network",
         )
     ]
 

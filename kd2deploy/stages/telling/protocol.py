@@ -1,7 +1,7 @@
 """How a report says that its latencies were measured: what another laboratory needs to repeat them."""
 
 from kd2deploy.core import Target
-from kd2deploy.core.figures import count_of
+from kd2deploy.core.figures import count_of, percent
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
@@ -24,6 +24,10 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "rows per request": workload.batch,
         "requests drawn from the evaluation set": workload.inputs,
         "throughput": f"{3 * wanted.block_s:g} s per process, warmed, after the rounds, while the others wait",
+        "whole requests": f"after that, in the same processes and orders, for {percent(plan.end_to_end_share)} of the "
+        "rounds' time; rows are read as a bundle reads them"
+        if wanted.end_to_end
+        else None,
         "warm-up": f"at least {plan.warm_s:g} s and {count_of(plan.warm_runs, 'run')}, then {plan.block_warm_s:g} s in "
         "every turn",
         "min_speedup divides": BASELINES[target.gates.against],
