@@ -4,6 +4,7 @@ import json
 
 from kd2deploy.core import Artifact
 from kd2deploy.core.members import Members, members_in, networks_in
+from kd2deploy.core.own import is_static
 
 ONE = """\
 import torch
@@ -38,6 +39,22 @@ def run(feed):
     found = torch.stack([net(**given(net, feed)).logits for net in nets])
     return {"logits": {combined}.numpy()}
 """
+STATIC = """\
+import torch
+from safetensors.torch import load_file
+
+weights = load_file({file} + "/model.safetensors")
+
+
+@torch.inference_mode()
+def run(feed):
+    ids, mask = (torch.from_numpy(feed[name]) for name in ("input_ids", "attention_mask"))
+    found = (weights["words.weight"][ids] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    found = torch.nn.functional.layer_norm(found, found.shape[-1:], weights["norm.weight"], weights["norm.bias"])
+    found = torch.relu(found @ weights["hidden.weight"].T + weights["hidden.bias"])
+    return {"logits": (found @ weights["classifier.weight"].T + weights["classifier.bias"]).numpy()}
+"""
+"""Of a network that transformers does not know."""
 LOGITS = "(weights * found).sum(0)"
 CLASSES = "(weights * found.softmax(-1)).sum(0).log()"
 LABELS = "torch.logit((weights * found.sigmoid()).sum(0))"
@@ -48,7 +65,7 @@ def code_of(artifact: Artifact) -> str:
     """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder."""
     how = members_in(artifact.path)
     if how is None:
-        return ONE
+        return STATIC if is_static(artifact.path) else ONE
     filled = {
         "{names}": repr(list(how.names)),
         "{weights}": repr(list(how.shares)),

@@ -1,11 +1,11 @@
 """A network or bundle that is given by its place, and the inputs to run it on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kd2deploy.core import Features, Feed, Target, Task, build_task
+from kd2deploy.core import Feed, Row, Target, Task, build_task
 from kd2deploy.data.files import files
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
@@ -72,17 +72,17 @@ def feeds_of(model: Model, target: Target, given: Given, batch: int) -> list[Fee
     """Real inputs where there is data, else seeded ones of a middling size."""
     if given.data is None:
         return synthetic(model, batch)
-    rows = rows_of(model.task, given.data, given.columns, model.folder)
-    return timing_feeds(model.task, rows, batch, target.workload.inputs)
+    features = encoded(model.task, rows_of(model.task, given.data, given.columns), model.folder)
+    return timing_feeds(model.task, features, batch, target.workload.inputs)
 
 
-def rows_of(task: Task, data: str, columns: Mapping[str, str | None], folder: Path) -> Sequence[Features]:
+def rows_of(task: Task, data: str, columns: Mapping[str, str | None]) -> list[Row]:
+    """The first rows of a file, without their labels. Raises RecipeError, DataError."""
     require_there(data, "--data")
     rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
-    unlabelled = [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
-    return encoded(task, unlabelled, folder)
+    return [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
 
 
 def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:

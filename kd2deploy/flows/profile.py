@@ -11,17 +11,20 @@ from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.flows.exported import files_at, home_of
-from kd2deploy.flows.given import Given, feeds_of, network
+from kd2deploy.flows.given import Given, feeds_of, network, rows_of
+from kd2deploy.measure.end_to_end import end_to_end_speedup
+from kd2deploy.measure.feeds import exchange
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.machine import changed, describe_machine, preflight, state
 from kd2deploy.measure.protocol import full
-from kd2deploy.measure.timing import Contender
+from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Measurement, Report, Role
 from kd2deploy.report.pages import write_report
 from kd2deploy.run import readable_os_errors, versions
 from kd2deploy.stages.job import Model
+from kd2deploy.stages.served import served
 from kd2deploy.stages.telling.figures import timing_shown
 from kd2deploy.stages.telling.plain import flat
 
@@ -41,7 +44,11 @@ def profile_alone(
     protocol = replace(full(), in_flight=target.workload.in_flight)
     contenders = [reading_its_own(one, target, given) for one in named.values()]
     told = in_hundredths(watcher or Silent(), "timing")
-    timings = race(contenders, baseline.model.task.spec(), target, feeds, protocol, told)
+    with exchange(None) as place:
+        if given.data is not None:
+            rows = rows_of(baseline.model.task, given.data, given.columns)
+            contenders = served(contenders, [one.model for one in named.values()], rows, target, place)
+        timings = race(contenders, baseline.model.task.spec(), target, feeds, protocol, told)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
@@ -65,7 +72,7 @@ def profile_alone(
             for name, one in named.items()
         ),
         speedups=tuple(
-            Speedup("first", shown(speedup(timings[first], timings[name]).interval), f"{first} / {name}")
+            between(first, timings[first], name, timings[name])
             for name in named
             if name != first and not {first, name} & failures.keys()
         ),
@@ -78,6 +85,13 @@ def profile_alone(
             out.mkdir(parents=True, exist_ok=True)
             write_report(report, out)
     return report
+
+
+def between(first: str, slow: Timing, name: str, fast: Timing) -> Speedup:
+    """How much faster one is than the first, and end to end where both were asked so."""
+    whole = end_to_end_speedup(slow, fast)
+    told = shown(whole.interval) if whole else None
+    return Speedup("first", shown(speedup(slow, fast).interval), f"{first} / {name}", end_to_end=told)
 
 
 @dataclass(frozen=True)

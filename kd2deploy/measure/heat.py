@@ -258,7 +258,9 @@ class Heat:
     # end to end ---------------------------------------------------------------------------------------------
 
     def end_to_end(self, seconds: float) -> None:
-        """Rounds of whole requests in the orders of the others, there and back, for so long; at least one way."""
+        """Rounds of whole requests in the orders of the others, there and back, for so long; at least one way, or into
+        a second round where few processes must bound a ratio."""
+        least = 1 if self.plan.processes >= LEAST_PROCESSES else 3
         for lane in filter(self.is_asked, self.in_order()):
             self.attempt_whole(lane, partial(self.read, lane))
         begun = self.clock()
@@ -267,7 +269,8 @@ class Heat:
             for position, lane in enumerate(reversed(order) if half % 2 else order, start=half % 2 * len(order)):
                 if self.is_asked(lane):
                     self.attempt_whole(lane, partial(self.whole_block, lane, half, position))
-            if not any(map(self.is_asked, self.lanes)) or self.clock() - begun >= seconds:
+            over = half + 1 >= least and self.clock() - begun >= seconds
+            if over or not any(map(self.is_asked, self.lanes)):
                 return
 
     @staticmethod
@@ -301,9 +304,7 @@ class Heat:
             runs=self.plan.whole_runs(lane.whole_ns),
             warm_runs=1,
         )
-        lane.whole.append(
-            Block.from_json({**found, "process": self.process, "round": half // 2, "position": position})
-        )
+        lane.whole.append(Block.from_json({**found, "process": self.process, "round": half // 2, "position": position}))
         lane.whole_ns = float(np.mean(found["ns"]))
 
     def close(self, lane: Lane) -> None:

@@ -1,8 +1,9 @@
 """One artifact in a process of its own: `python -m kd2deploy.measure.worker`, JSON lines in, JSON lines out.
 
-Commands (`do`): wake, open, warm, time, throughput, read, end_to_end, outputs, describe, close. Every reply is one object; a user's error
-comes back as `{"error": message, "kind": class}`, anything else ends the process with its traceback on standard error.
-Whatever libraries print on standard output goes to standard error, so that it cannot fall between two replies.
+Commands (`do`): wake, open, warm, time, throughput, read, end_to_end, outputs, describe, close. Every reply is one
+object; a user's error comes back as `{"error": message, "kind": class}`, anything else ends the process with its
+traceback on standard error. Whatever libraries print on standard output goes to standard error, so that it cannot fall
+between two replies.
 
 It imports no more than its contender needs: a deployed file in ONNX Runtime or OpenVINO needs no PyTorch, which takes
 seconds.
@@ -162,9 +163,9 @@ class Worker:
             if (self.clock() - begun) / 1e9 >= seconds:
                 return done
 
-    def read(self, rows: str, batch: int, runs: int, **served: Any) -> Reply:
-        """Open what reads whole requests, `batch` of the rows each (`Asked.opened`), and answer the first few."""
-        self.asked = Asked.opened(rows=Path(rows), batch=batch, folder=Path(served.pop("folder")), **served)
+    def read(self, rows: str, batch: int, runs: int, task: Mapping[str, Any], folder: str, as_bundle: bool) -> Reply:
+        """Open what reads whole requests, `batch` of the rows each, and answer the first few."""
+        self.asked = Asked.opened(task, Path(rows), batch, Path(folder), as_bundle)
         return {"run_ns": float(np.median(self._end_to_end(0, runs, 1)["ns"]))}
 
     def end_to_end(self, start: int, runs: int, warm_runs: int) -> Reply:

@@ -75,7 +75,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def config_in(folder: Path) -> Any:
     """transformers' own configuration of a folder. Raises ModelError."""
-    import transformers
+    from kd2deploy.networks.own import auto
 
     read_config(folder)
     if members_in(folder) is not None:
@@ -84,7 +84,7 @@ def config_in(folder: Path) -> Any:
             "them alone"
         )
     with quiet(), refused_as(f"{folder / 'config.json'} is no configuration that transformers reads"):
-        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return auto("AutoConfig").from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def is_body_alone(config: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 
 from kd2deploy.core.members import members_in, networks_in
 from kd2deploy.errors import ModelError
+from kd2deploy.networks import own
 from kd2deploy.networks.configuration import config_in, quiet, read_config, read_configs
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.labels import SINGLE
@@ -33,14 +34,12 @@ def network(auto: str, folder: Path, answers: str = SINGLE) -> nn.Module:
     Raises ModelError for a folder that `check_folder` refuses, for a model type that `auto` does not know, where
     weights are missing (a head that was never trained is not loaded as if it had been), and where one is not finite.
     """
-    import transformers
-
     check_folder(folder)
     if (how := members_in(folder)) is not None:
         return Several([network(auto, place) for place in networks_in(folder)], how, answers).eval()
     refuse_too_large(auto, config_in(folder))
     with quiet(), refused_as(f"{folder} cannot be loaded by {auto}"):
-        net, info = getattr(transformers, auto).from_pretrained(
+        net, info = own.auto(auto).from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,

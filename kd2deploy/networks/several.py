@@ -19,6 +19,7 @@ from kd2deploy.networks.image_processor import FILE
 from kd2deploy.networks.image_processor import read_alike as pictures_alike
 from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.networks.labels import MULTI, REGRESSION
+from kd2deploy.networks.static import LAYERS, StaticForSequenceClassification
 from kd2deploy.networks.tokens import has_tokenizer
 from kd2deploy.networks.tokens import read_alike as texts_alike
 
@@ -81,6 +82,8 @@ class Several(nn.Module):
 
 def shown_by(net: nn.Module, needs: frozenset[str]) -> frozenset[str]:
     """What of an observation's `needs` a network can show of itself."""
+    if isinstance(net, StaticForSequenceClassification):
+        return needs - LAYERS
     return needs - INSIDE if isinstance(net, Several) else needs
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from kd2deploy.errors import ModelError
+from kd2deploy.networks import own
 from kd2deploy.networks.foreign import refused_as
 
 BYTES = 4
@@ -19,10 +20,8 @@ def refuse_too_large(auto: str, config: Any) -> None:
 
     `config` is transformers' own; the network is laid out without weights and counted.
     """
-    import transformers
-
     with refused_as(f"a {config.model_type} cannot be built so"), torch.device("meta"):
-        sketch = getattr(transformers, auto).from_config(config)
+        sketch = own.auto(auto).from_config(config)
         needed = BYTES * sum(tensor.numel() for tensor in (*sketch.parameters(), *sketch.buffers()))
     free = available_bytes()
     if needed > free:

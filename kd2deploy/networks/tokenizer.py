@@ -4,11 +4,13 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.own import is_static
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.inputs import inputs_of
+from kd2deploy.networks.own import register
 
 
 @functools.lru_cache(maxsize=8)
@@ -26,6 +28,8 @@ def tokenizer(folder: Path) -> Any:
             said = object_of(folder / name, ModelError, "save the tokenizer anew")
             if "auto_map" in said:
                 raise ModelError(f"{folder / name} wants to run code of its own (auto_map); remote code is not trusted")
+    if is_static(folder):
+        register()
     with quiet(), refused_as(f"the tokenizer in {folder} cannot be loaded"):
         found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, trust_remote_code=False)
     if not found.is_fast:

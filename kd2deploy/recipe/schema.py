@@ -67,6 +67,14 @@ class Shrink(pydantic.BaseModel):
     initialise: Start = "copy"
 
 
+class Static(pydantic.BaseModel):
+    """The student as a table of word vectors, whose mean over a text a small head reads."""
+
+    model_config = STRICT
+    dim: int = pydantic.Field(256, ge=1, le=8192)
+    source: Literal["teacher", "random"] = pydantic.Field("teacher", alias="from")
+
+
 class Plan(pydantic.BaseModel):
     """Profile before training: candidates are timed untrained, and the largest that clears the gate is trained."""
 
@@ -88,11 +96,12 @@ class Student(pydantic.BaseModel):
     shrink: Shrink | None = None
     create: dict[str, Any] | None = None
     plan: Plan | None = None
+    static: Static | None = None
 
     @pydantic.model_validator(mode="after")
     def one_origin(self) -> "Student":
-        if sum(origin is not None for origin in (self.source, self.shrink, self.create, self.plan)) != 1:
-            raise ValueError("needs exactly one of `shrink`, `from`, `create` and `plan`")
+        if sum(origin is not None for origin in (self.source, self.shrink, self.create, self.plan, self.static)) != 1:
+            raise ValueError("needs exactly one of `shrink`, `from`, `create`, `plan` and `static`")
         return self
 
 
@@ -315,11 +324,12 @@ class Recipe(pydantic.BaseModel):
 
 PARTS: dict[str, list[str]] = {
     "teacher": ["from", "create", "fine_tune"],
-    "student": ["from", "shrink", "create", "plan"],
+    "student": ["from", "shrink", "create", "plan", "static"],
     "settings": ["method", "data", *SETTINGS],
     "fine_tune": list(SETTINGS),
     "shrink": list(Shrink.model_fields),
     "plan": list(Plan.model_fields),
+    "static": ["dim", "from"],
     "measurement": list(Measurement.model_fields),
     "gates": [field.name for field in dataclasses.fields(Gates)],
 }

@@ -15,19 +15,19 @@ from pydantic import TypeAdapter
 from kd2deploy.core import Artifact, Features, Feed, Row, Target, usable_cores
 from kd2deploy.core.watcher import Watcher, in_hundredths
 from kd2deploy.data.splits import splits_in
-from kd2deploy.errors import Kd2DeployError, ModelError
-from kd2deploy.exporters.bundle import write_network
-from kd2deploy.measure.accuracy import score, timing_feeds, timing_places
+from kd2deploy.errors import Kd2DeployError
+from kd2deploy.measure.accuracy import score, timing_feeds
 from kd2deploy.measure.feeds import exchange
 from kd2deploy.measure.latency import Means, contradiction, race
 from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
-from kd2deploy.measure.timing import Contender, Served, Timing
+from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.run import SCRATCH, Stage, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
+from kd2deploy.stages.served import served
 
 LAYOUT = 4
 """Version of what the stage keeps; part of its specification, so that an older one is made again."""
@@ -165,7 +165,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     with exchange(folder / SCRATCH) as place:
         contenders = [on_same_rows(rows, entry, student, target) for entry in timed]
         if spec["end_to_end"]:
-            contenders = served(contenders, timed, rows, target, place)
+            contenders = served(contenders, [entry.model for entry in timed], rows, target, place)
         timings = race(
             contenders,
             student.task.spec(),
@@ -230,38 +230,6 @@ def on_same_rows(rows: Sequence[Row], entry: Measurable, student: Model, target:
     if own.task.spec() == student.task.spec() and own.task.reader.reads_alike(own.folder, student.folder):
         return entry.contender
     return replace(entry.contender, task_spec=own.task.spec(), feeds=requests(rows, own, target))
-
-
-def served(
-    contenders: Sequence[Contender], entries: Sequence[Measurable], rows: Sequence[Row], target: Target, place: Path
-) -> list[Contender]:
-    """The contenders with the same requests as a client sends them, and with what each network reads them by.
-
-    That is as a bundle holds it, for the teacher too: what is won is then never the tokenizer's library. Where that
-    cannot be written, the network's folder is read as it is.
-    """
-    drawn = timing_places(len(rows), target.workload.batch, target.workload.inputs)
-    sent = {
-        at: entries[0].model.task.reader.sent(rows[at], place / f"{at:06d}") for at in {at for one in drawn for at in one}
-    }
-    asked = [[sent[at] for at in one] for one in drawn]
-    known: dict[Path, tuple[Path, bool]] = {}
-    found = []
-    for contender, entry in zip(contenders, entries, strict=True):
-        model = entry.model
-        if model.folder not in known:
-            known[model.folder] = read_by(model, place / f"read-by-{len(known)}")
-        found.append(replace(contender, served=Served(asked, model.task.spec(), *known[model.folder])))
-    return found
-
-
-def read_by(model: Model, place: Path) -> tuple[Path, bool]:
-    """The folder that a network's rows are read by, and whether it is written as a bundle's is."""
-    try:
-        write_network(model.folder, place, model.task, weights=False)
-    except ModelError:  # which a bundle of it would be refused for
-        return model.folder, False
-    return place, True
 
 
 def scored_file(at: int) -> str:

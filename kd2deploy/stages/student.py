@@ -13,6 +13,7 @@ from kd2deploy.recipe import Shrink, Student
 from kd2deploy.run import Stage
 from kd2deploy.stages.job import Job, Model, model_at
 from kd2deploy.train.checkpoint import as_it_is, create, locate, with_head
+from kd2deploy.train.static import static
 from kd2deploy.train.student import Trim, shrink
 
 
@@ -95,8 +96,8 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
 def build(
     task: Task, student: Student, origin: Path, source: Path | None, folder: Path, *, seed: int, ready: bool
 ) -> Mapping[str, Any]:
-    """The first weights in `folder`: of the network in `origin` made smaller, of that in `source` (just as it is, where
-    it is `ready`), or of none."""
+    """The first weights in `folder`: of the network in `origin` made smaller, of its words alone, of that in `source`
+    (just as it is, where it is `ready`), or of none."""
     out = folder / "student"
     out.mkdir(exist_ok=True)
     if student.shrink is not None:
@@ -107,6 +108,10 @@ def build(
             "parameters": made.parameters,
             "copied_share": made.copied_share,
         }
+    if student.static is not None:
+        taught = student.static.source == "teacher"
+        share, notes = static(origin, out, task, dim=student.static.dim, taught=taught, seed=seed)
+        return {"layer_map": [], "notes": notes, "parameters": counted(task, out), "copied_share": share}
     if source is not None and (ready or members_in(source) is not None):
         as_it_is(source, out, task)
     elif source is not None:
@@ -114,9 +119,12 @@ def build(
     else:
         assert student.create is not None
         create(student.create, out, task, seed, inputs_from=origin)
-    net = task.at(out).networks.load(out)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    return {"layer_map": [], "notes": [], "parameters": parameters, "copied_share": 0.0}
+    return {"layer_map": [], "notes": [], "parameters": counted(task, out), "copied_share": 0.0}
+
+
+def counted(task: Task, folder: Path) -> int:
+    """Weights of the network in a folder."""
+    return sum(weight.numel() for weight in task.at(folder).networks.load(folder).parameters())
 
 
 def trim_of(chosen: Shrink) -> Trim:

@@ -17,6 +17,7 @@ from kd2deploy.networks.configuration import config_in, quiet, read_config
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.inputs import inputs_of
+from kd2deploy.networks.own import auto, register
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.networks.weights import check_finite, wrapped_by
@@ -117,13 +118,11 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
     A head in `source` that already answers the task's labels in their order is kept. Raises ModelError where the body
     itself lacks weights or holds some that are not finite, and where its tokenizer does not fit it.
     """
-    import transformers
-
     check_folder(source)
     task.reader.check_inputs(source)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kind = getattr(transformers, task.networks.auto)
+        kind = auto(task.networks.auto)
         with refused_as(f"{source} cannot carry a head for {task.name}"):
             config = config_in(source)
             answers = task.networks.answers()
@@ -171,6 +170,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
     """
     import transformers
 
+    register()
     given = dict(config)
     model_type = given.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in transformers.CONFIG_MAPPING:
@@ -205,7 +205,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         with refused_as(f"a {model_type} cannot be created so"):
             built = transformers.AutoConfig.for_model(model_type, **given, **task.networks.answers())
             refuse_too_large(task.networks.auto, built)
-            net = getattr(transformers, task.networks.auto).from_config(built)
+            net = auto(task.networks.auto).from_config(built)
         saved(net, out, inputs_from=inputs_from)
     task.reader.write_inputs(out)
     return out

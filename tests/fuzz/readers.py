@@ -15,10 +15,10 @@ from small_bundle import small_bundle
 from tiny_models import save_encoder
 
 from kd2deploy.core import build_task
+from kd2deploy.core.rows import read_rows
 from kd2deploy.core.watcher import Silent
 from kd2deploy.data.files import files
 from kd2deploy.data.prepare import prepare
-from kd2deploy.core.rows import read_rows
 from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
 from kd2deploy.flows.exported import EXPORTED, files_at, remember

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from kd2deploy.cli import app
 from kd2deploy.core import Target, Variant
-from kd2deploy.core.watcher import Silent
 from kd2deploy.core.rows import read_rows, write_rows
+from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import ConvertError, RecipeError, RunError, SessionError, TrustError
 from kd2deploy.exporters.bundle import write_sums
 from kd2deploy.flows.compress import compress

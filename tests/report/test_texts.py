@@ -20,6 +20,7 @@ from kd2deploy.measure.intervals import shown as shown_figure
 from kd2deploy.report import (
     UNSTEADY,
     ArtifactRecord,
+    EndToEnd,
     Finding,
     Measurement,
     Report,
@@ -28,6 +29,7 @@ from kd2deploy.report import (
     print_report,
     render_html,
     render_markdown,
+    tables,
 )
 from kd2deploy.report.formats import with_interval
 from kd2deploy.report.markdown import escaped, fenced
@@ -300,9 +302,29 @@ def test_noise_that_one_finding_tells_is_not_told_again_in_every_row() -> None:
 
 
 def test_a_speedup_of_no_clear_size_is_told_by_its_ends() -> None:
-    known = replace(example().speedups[0], ratio=Estimate(1378.0, 40.0, 9000.0))
+    known = replace(example().speedups[0], ratio=Estimate(1378.0, 40.0, 9000.0), end_to_end=None)
     (fact,) = (fact for fact in facts(replace(example(), speedups=(known,))) if "faster" in fact.label)
     assert fact.value == "40.0x to 9,000x"
     open_ended = replace(known, ratio=Estimate(4.5, 4.1))
     (fact,) = (fact for fact in facts(replace(example(), speedups=(open_ended,))) if "faster" in fact.label)
     assert fact.value == "at least 4.10x"
+
+
+def test_whole_requests_and_lengths_have_their_tables() -> None:
+    """What could not be asked end to end says so in its place."""
+    whole, lengths = tables.end_to_end(example()), tables.medians_by_length(example())
+    assert whole is not None
+    assert lengths is not None
+    assert whole.head[3:6] == ("Making the input", "Network", "Making the answer")
+    assert [cell.text for cell in whole.rows[0][3:]] == ["0.550 ms", "58.4 ms", "0.0700 ms", "220"]
+    assert "tokens" in lengths.caption
+    assert lengths.head == ("Contender", "9 to 24", "25 to 51", "52 to 128")
+    assert all(len(row) == 4 for row in lengths.rows)
+    first = example().contenders[0]
+    assert first.timing is not None
+    lost = replace(first, timing=replace(first.timing, end_to_end=EndToEnd(Estimate(None, note="no tokenizer"))))
+    told = tables.end_to_end(replace(example(), contenders=(lost, example().contenders[1])))
+    assert told is not None
+    assert told.rows[0][1].text == "no tokenizer"
+    assert tables.end_to_end(replace(example(), contenders=())) is None
+    assert "faster end to end" in [fact.label for fact in facts(example())]

@@ -52,7 +52,9 @@ def asked(field: Field, name: str, ms: float) -> Field:
     """The field with whole requests of so many milliseconds."""
     timing = next(one.timing for one in field.entries if one.name == name)
     assert timing is not None
-    noisy = [tuple(int(ns / 1e6 / np.median(timing.samples_ms) * 1e6 * ms) for ns in block.ns) for block in timing.blocks]
+    noisy = [
+        tuple(int(ns / 1e6 / np.median(timing.samples_ms) * 1e6 * ms) for ns in block.ns) for block in timing.blocks
+    ]
     whole = tuple(
         replace(block, ns=ns, marks=tuple((one // 4, one // 2) for one in ns))
         for block, ns in zip(timing.blocks, noisy, strict=True)
@@ -60,9 +62,7 @@ def asked(field: Field, name: str, ms: float) -> Field:
     return changed(field, name, timing=replace(timing, end_to_end=whole))
 
 
-@pytest.mark.parametrize(
-    ("limit", "outcome"), [(3.5, Outcome.PASS), (4.5, Outcome.FAIL), (4.0, Outcome.INCONCLUSIVE)]
-)
+@pytest.mark.parametrize(("limit", "outcome"), [(3.5, Outcome.PASS), (4.5, Outcome.FAIL), (4.0, Outcome.INCONCLUSIVE)])
 def test_end_to_end_is_held_to_its_limit_against_the_eager_teacher(
     field: Field, limit: float, outcome: Outcome
 ) -> None:

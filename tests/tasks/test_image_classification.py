@@ -26,6 +26,22 @@ def picture(height: int = 20, width: int = 18, channels: int | None = None, seed
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def test_requests_are_made_of_files_as_features_are_fed(tmp_path: Path) -> None:
+    """Of every form of a picture a client sends a file, and it holds the same pixels."""
+    save_image_net(tmp_path, "vit")
+    task = ImageClassification(LABELS).at(tmp_path)
+    Image.fromarray(picture(seed=1)).save(tmp_path / "own.png")
+    stored = io.BytesIO()
+    Image.fromarray(picture(seed=2)).save(stored, "PNG")
+    given = [picture(), Image.fromarray(picture(seed=3)), tmp_path / "own.png", stored.getvalue(), picture(channels=3)]
+    rows = [{"image": one, "label": 0, "index": at} for at, one in enumerate(given)]
+    sent = [task.reader.sent(row, tmp_path / f"{at:06d}") for at, row in enumerate(rows)]
+    assert all(row["image"].is_file() and row["label"] is None for row in sent)
+    assert sent[2]["image"] == tmp_path / "own.png"
+    made = task.reader.preparing(tmp_path)(sent)["pixel_values"]
+    assert np.array_equal(made, task.reader.feed(task.reader.encode(rows, tmp_path))["pixel_values"])
+
+
 @pytest.mark.parametrize(
     ("family", "hidden", "maps"),
     [

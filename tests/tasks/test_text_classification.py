@@ -70,6 +70,14 @@ class TestEveryFamily:
         (logits,) = task.networks.deployed(net)(*(torch.from_numpy(array) for array in feed.values()))
         torch.testing.assert_close(logits, task.networks.observe(net, task.reader.collate(features)).logits)
 
+    def test_requests_are_made_as_features_are_fed(self, folder: Path) -> None:
+        task = TextClassification(LABELS, max_length=6).at(folder)
+        prepare, rows = task.reader.preparing(folder), [*ROWS, {"text": "good film " * 400, "label": None}]
+        for some in (rows, rows[:1], rows[-1:]):
+            made, fed = prepare(some), task.reader.feed(task.reader.encode(some, folder))
+            assert made.keys() == fed.keys()
+            assert all(np.array_equal(made[name], fed[name]) for name in fed)
+
     def test_padding_and_padded_examples_do_not_change_an_answer(self, folder: Path) -> None:
         task = TextClassification(LABELS).at(folder)
         net = task.networks.load(folder)

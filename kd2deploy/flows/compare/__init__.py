@@ -57,7 +57,7 @@ def compare(
     watcher = watcher or Silent()
     entrants = [*field_of(methods, recipe.distill), *settings]
     if recipe.student.plan is not None:
-        raise RecipeError([Fault("student.plan", "a comparison needs one student; name `shrink`, `from` or `create`")])
+        raise RecipeError([Fault("student.plan", "a comparison needs one student; name its shape or its folder")])
     if recipe.teacher is None:
         raise RecipeError([Fault("teacher", "is missing: a comparison trains methods that learn from one")])
     if not recipe.distill:

@@ -1,0 +1,21 @@
+"""Architectures of this program's own, by the `model_type` that their folders name: a closed set, as data names it.
+
+    {"model_type": "kd2deploy_static", "vocab_size": 30522, "dim": 256, ...}
+
+A folder of one is like any other network's: configuration, safetensors, tokenizer. `networks/own.py` holds the code.
+"""
+
+from pathlib import Path
+
+from kd2deploy.core.reading import object_of
+from kd2deploy.errors import ModelError
+
+STATIC = "kd2deploy_static"
+"""One table of word vectors, their mean over a text, and a small head."""
+
+
+def is_static(folder: Path) -> bool:
+    """Whether the network in a folder is of static embeddings. Raises ModelError for a configuration that is none."""
+    config = folder / "config.json"
+    found = object_of(config, ModelError, "save the model anew") if config.is_file() else {}
+    return found.get("model_type") == STATIC

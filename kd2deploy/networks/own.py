@@ -1,0 +1,23 @@
+"""transformers' auto classes, which know the architectures of this program's own too."""
+
+from functools import cache
+from typing import Any
+
+
+def auto(name: str) -> Any:
+    """The class of transformers by its name: `AutoConfig`, `AutoModelForSequenceClassification`, `AutoTokenizer`."""
+    import transformers
+
+    register()
+    return getattr(transformers, name)
+
+
+@cache
+def register() -> None:
+    """Make ours known, once in a process. A folder names one of them by `model_type` and never a class."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from kd2deploy.networks.static import StaticConfig, StaticForSequenceClassification
+
+    AutoConfig.register(StaticConfig.model_type, StaticConfig)
+    AutoModelForSequenceClassification.register(StaticConfig, StaticForSequenceClassification)

@@ -1,0 +1,84 @@
+"""A student of static embeddings: distilled, exported, measured end to end, bundled, asked; and what it refuses."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from recipes.small_run import recipe
+
+from kd2deploy.core.own import is_static
+from kd2deploy.errors import RecipeError
+from kd2deploy.flows.compress import Result, compress
+from kd2deploy.flows.predict import predict_alone
+from kd2deploy.recipe import Recipe
+
+TRAINED = {"epochs": 6, "learning_rate": 2e-2, "batch": 16}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("static")
+    spec = recipe(
+        folder,
+        student={"static": {"dim": 16}},
+        distill=[{"method": ["dist", {"use": "contrastive", "beta": 0.1, "dim": 8}], **TRAINED}],
+        control=False,
+        measurement={"processes": 3, "cap_s": 1, "block_s": 0.02},
+        gates={"max_drop": 0.5, "end_to_end": 1e-9},
+    )
+    (found,) = compress(Recipe.parse(spec), folder / "run")
+    return found
+
+
+@pytest.mark.recipe
+def test_it_is_made_trained_timed_and_judged(result: Result) -> None:
+    report = result.report
+    assert report.verdict is not None
+    assert report.verdict.outcome == "PASS", report.verdict.sentence
+    (place,) = result.students
+    assert is_static(place)
+    assert report.deployed is not None
+    assert report.deployed.metric is not None
+    assert report.deployed.metric.value is not None
+    assert report.deployed.metric.value > 0.8
+    assert report.deployed.timing is not None
+    assert report.deployed.timing.end_to_end is not None
+    gate = next(gate for gate in report.verdict.gates if gate.name == "end_to_end")
+    assert gate.estimate.low is not None
+    page = (result.folder / "report.md").read_text()
+    assert "principal components" in page
+    assert "Making the input" in page
+
+
+@pytest.mark.recipe
+def test_its_bundle_answers_as_the_report_says(result: Result) -> None:
+    bundle, deployed = result.bundle, result.report.deployed
+    assert bundle is not None
+    with (result.folder.parent / "eval.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    told = [one["label"] for one in predict_alone(bundle, [row["sentence"] for row in rows], None)]
+    right = sum(label == row["label"] for label, row in zip(told, rows, strict=True))
+    assert deployed is not None
+    assert deployed.metric is not None
+    assert right / len(rows) == pytest.approx(deployed.metric.value)
+    names: dict[str, Any] = {}
+    code = (bundle / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    with pytest.MonkeyPatch.context() as inside:
+        inside.chdir(bundle)
+        exec(code, names)
+    assert names["answer"]([row["sentence"] for row in rows]) == told
+
+
+@pytest.mark.recipe
+def test_methods_that_read_layers_are_refused_by_name_before_anything_is_trained(tmp_path: Path) -> None:
+    methods = ["hidden", "attention", "rail_kd", "cr_ild", "cilda"]
+    trainings = [{"method": name, "epochs": 1, "batch": 16} for name in methods]
+    spec = recipe(tmp_path, student={"static": {"dim": 16, "from": "random"}}, distill=trainings)
+    assert Recipe.parse(yaml.safe_load(Recipe.parse(spec).to_yaml())) == Recipe.parse(spec)
+    with pytest.raises(RecipeError) as caught:
+        compress(Recipe.parse(spec), tmp_path / "run", until="distill")
+    told = {fault.path: fault.message for fault in caught.value.faults}
+    assert told.keys() == {f"distill[{at}].method" for at in range(len(methods))}
+    assert all(message.startswith(name) for name, message in zip(methods, told.values(), strict=True))
