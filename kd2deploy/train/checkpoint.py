@@ -204,6 +204,7 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         torch.manual_seed(seed)
         with refused_as(f"a {model_type} cannot be created so"):
             built = transformers.AutoConfig.for_model(model_type, **given, **task.networks.answers())
+            built.architectures = built.architectures or []  # transformers looks through them where it knows several
             refuse_too_large(task.networks.auto, built)
             net = auto(task.networks.auto).from_config(built)
         saved(net, out, inputs_from=inputs_from)
