@@ -145,6 +145,10 @@ def compare(
         compared(who, files[0] if files else None, out, budget, jobs)
 
 
+DEMOS = {"text": ("demo", "demo_quick"), "images": ("demo_images", "digits")}
+"""The recipes of the demos, whole and quick."""
+
+
 @command(app)
 def demo(
     quick: Annotated[
@@ -154,6 +158,10 @@ def demo(
         bool,
         typer.Option("--all-labels", help="The case in which distillation brings nothing: every row has its label."),
     ] = False,
+    task: Annotated[
+        Literal["text", "images"],
+        typer.Option(help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits)."),
+    ] = "text",
     out: Out = None,
 ) -> None:
     """The main job on real news text, few labels and many texts: fine-tune, plan, distill, export, measure, judge."""
@@ -161,7 +169,11 @@ def demo(
 
     if quick and all_labels:
         raise typer.BadParameter("--quick and --all-labels are two demos: give one of them")
-    name = "demo_quick" if quick else "demo_all_labels" if all_labels else "demo"
+    if all_labels and task != "text":
+        raise typer.BadParameter(
+            "--all-labels is a demo on texts; in the one on pictures every row has its label anyway"
+        )
+    name = "demo_all_labels" if all_labels else DEMOS[task][quick]
     file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
     carry_out(file, out or Path("runs") / name)
 

@@ -45,6 +45,32 @@ def run(*arguments: str, cwd: Path | None = None, given: str | None = None) -> S
     return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ((), "demo"),
+        (("--quick",), "demo_quick"),
+        (("--all-labels",), "demo_all_labels"),
+        (("--task", "images"), "demo_images"),
+        (("--task", "images", "--quick"), "digits"),
+    ],
+)
+def test_every_demo_is_a_recipe_that_comes_along(
+    flags: tuple[str, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("kd2deploy.cli.runs.carry_out", lambda file, out: asked.append((file, out)))
+    assert run("demo", *flags).returncode == 0
+    ((file, out),) = asked
+    assert (file.name, out) == (f"{name}.yaml", Path("runs") / name)
+    assert file.is_file()
+
+
+def test_demos_that_exclude_each_other_are_refused() -> None:
+    for flags in (("--quick", "--all-labels"), ("--task", "images", "--all-labels"), ("--task", "sounds")):
+        assert run("demo", *flags).returncode == 2
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
     done = run("--help")
     assert done.returncode == 0
