@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.methods._groups import contrast_of_groups, groups_of
 from kd2deploy.methods._maths import (
     need_embeddings,
     need_one_answer_per_row,
@@ -54,20 +55,8 @@ def resemblance(features: Float[Tensor, "M D"], upright: int) -> Float[Tensor, "
 def supervised_contrast(
     embeddings: Float[Tensor, "A D"], groups: Int64[Tensor, "A"], temperature: float
 ) -> Float[Tensor, "A"]:
-    """Of each row: the mean over the other rows of its group of -log softmax of dot products over all other rows.
-
-    In nats; every group must have two rows or more.
-    """
-    itself = torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
-    log_p = (embeddings @ embeddings.T / temperature).masked_fill(itself, -torch.inf).log_softmax(-1)
-    alike = (groups[:, None] == groups) & ~itself
-    return -log_p.masked_fill(~alike, 0).sum(-1) / alike.sum(-1)
-
-
-def groups_of(labels: Int64[Tensor, "B"], rows: int) -> Int64[Tensor, "N"]:
-    """The label of each of `rows` rows, whose labels repeat; a row without one (below 0) is a group of its own."""
-    repeated = labels.repeat(rows // len(labels))
-    return torch.where(repeated >= 0, repeated, -1 - torch.arange(rows, device=labels.device))
+    """`contrast_of_groups` of dot products over the temperature; every group has two rows or more."""
+    return contrast_of_groups(embeddings @ embeddings.T / temperature, groups)
 
 
 def need_one_class(nets: Networks) -> None:

@@ -22,11 +22,12 @@ from itertools import permutations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Progress, Step, Term, Weighted, counted_logits
 from kd2deploy.core.step import embedding_of
+from kd2deploy.methods._groups import contrast_of_groups, groups_of, rows_with_others
 from kd2deploy.methods._maths import (
     need_classes,
     need_exclusive_classes,
@@ -43,14 +44,9 @@ SOFTNESS = 3.0
 
 
 def supervised_contrast(similarity: Float[Tensor, "B B"], labels: Int64[Tensor, "B"]) -> Float[Tensor, ""]:
-    """-log softmax (nats) of each row's similarities to the other rows, mean over those of its label, then over the
-    rows that have one. A row's similarity to itself is in no sum. 0, in the graph, where no label comes twice."""
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive: Bool[Tensor, "B B"] = (labels[:, None] == labels) & (labels >= 0) & ~itself
-    log_p = similarity.masked_fill(itself, -torch.inf).log_softmax(-1)
-    alike = positive.sum(-1)
-    each = -log_p.masked_fill(~positive, 0).sum(-1) / alike.clamp(min=1)
-    return each.sum() / (alike > 0).sum().clamp(min=1)
+    """Mean of `contrast_of_groups` over the rows that have another of their label; 0, in the graph, without any."""
+    groups = groups_of(labels, len(labels))
+    return contrast_of_groups(similarity, groups).sum() / rows_with_others(groups).clamp(min=1)
 
 
 def soft_contrast(learner: Float[Tensor, "B B"], target: Float[Tensor, "B B"]) -> Float[Tensor, ""]:

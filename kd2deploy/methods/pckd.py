@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.methods._groups import groups_of
 from kd2deploy.methods._maths import (
     TINY,
     need_classes,
@@ -30,7 +31,7 @@ from kd2deploy.methods._maths import (
 )
 from kd2deploy.methods._turned import TURNED, Turned, upright_rows
 from kd2deploy.methods.logit import softened_kl
-from kd2deploy.methods.mlkd import Alignment, groups_of, supervised_contrast
+from kd2deploy.methods.mlkd import Alignment, supervised_contrast
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from tiny_networks import committed_trainings, networks, observation, parity, si
 from tiny_pictures import ROWS, forward, pictures, task_and_pair
 
 from kd2deploy.core import Port
+from kd2deploy.methods._groups import groups_of
 from kd2deploy.methods._turned import RowNorm, in_one_batch, two_layers
 from kd2deploy.methods.mlkd import (
     Alignment,
     Correlation,
     SupervisedContrast,
     correlation_kl,
-    groups_of,
     mlkd,
     resemblance,
     supervised_contrast,
