@@ -42,6 +42,14 @@ def test_a_misfit_of_a_later_training_surfaces_before_the_teacher_is_tuned(tmp_p
     assert "needs 3 classes or more" in faults["distill[2].method[2]"]
 
 
+def test_the_teachers_answers_are_not_kept_where_rows_are_augmented(tmp_path: Path) -> None:
+    spec = Recipe.read(Path(__file__).parents[2] / "kd2deploy" / "recipes" / "digits.yaml").spec()
+    spec["teacher_cache"] = "on"
+    spec["distill"][0]["augment"] = {"padded_crop": 1}
+    with pytest.raises(RecipeError, match=r"teacher_cache: cannot be on for distill\[0\]: rows are augmented"):
+        compress(Recipe.parse(spec), tmp_path / "run", until="distill")
+
+
 def test_settings_that_a_method_cannot_run_under_are_among_them(tmp_path: Path) -> None:
     entry = {**trainings("mate_kd")[0], "precision": "fp16"}
     assert "has an optimizer of its own" in refused(tmp_path, distill=[entry])["distill[0].method"]
