@@ -98,7 +98,9 @@ class Networks:
         For a part that has `redraw` in its needs. Raises ValueError, with its name, where there is no augmentation.
         """
         if self.redraw is None:
-            raise ValueError(f"{part} wants rows augmented anew, which this task does not do; use another method")
+            raise ValueError(
+                f"{part} cannot have rows augmented anew: rows of this task are not augmented; use another method"
+            )
         try:
             return self.redraw(augment)
         except ValueError as error:

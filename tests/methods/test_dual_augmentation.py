@@ -106,7 +106,9 @@ def test_the_teacher_is_frozen_and_both_maps_are_trained():
 
 def test_rows_that_are_never_augmented_are_refused_but_by_a_single_view():
     nets = networks_of(TinyText(), TinyText(width=6))
-    with pytest.raises(ValueError, match="dual_augmentation augments rows anew, and rows of this task are not"):
+    with pytest.raises(
+        ValueError, match="dual_augmentation cannot have rows augmented anew: rows of this task are not"
+    ):
         dual_augmentation().bind(nets)
     dual_augmentation("single").bind(nets)
 

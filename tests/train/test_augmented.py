@@ -138,7 +138,7 @@ def test_a_view_may_bring_an_augmentation_where_the_training_has_none(folder: Pa
         require_fit(training(folder, plain, twice(Again())))
     with pytest.raises(ValueError, match=r"again: augment\.flop: .*did you mean 'flip'"):
         require_fit(training(folder, plain, twice(Again({"flop": 1.0}))))
-    with pytest.raises(ValueError, match="again augments rows anew, and rows of this task are not augmented"):
+    with pytest.raises(ValueError, match="again cannot have rows augmented anew: rows of this task are not augmented"):
         require_fit(Training(small_task(), small_bert(), twice(Again()), small_rows(4), plain))
 
 
