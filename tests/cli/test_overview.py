@@ -88,7 +88,7 @@ def test_the_whole_time_is_estimated_from_steps_of_the_real_networks(folder: Pat
     assert "2 seeds, each 36 steps of " in told[2]
     assert "the teacher's answers once" in told[2]
     assert "2 seeds, each 36 steps of " in told[3]
-    assert "at most 4 contenders of 2 s, 20 processes" in told[5]
+    assert "at most 4 contenders of 2.4 s, 20 processes" in told[5]
 
 
 def test_a_plans_trainings_are_said_not_to_be_estimated(folder: Path) -> None:

@@ -82,13 +82,13 @@ def test_a_data_source_of_others_is_not_called_by_a_dry_run(tmp_path: Path, monk
     from tiny_models import save_encoder
 
     save_encoder(tmp_path / "teacher", labels=["neg", "pos"])
-    (tmp_path / "my_rows.py").write_text(
+    (tmp_path / "rows_of_theirs.py").write_text(
         "import pathlib\nfrom kd2deploy.data.tables import Tables\n"
         f"def rows() -> Tables:\n    pathlib.Path({str(tmp_path / 'called')!r}).write_text('')\n    raise OSError\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     file = tmp_path / "recipe.yaml"
-    given = recipe(data={"use": "my_rows.rows"}, teacher={"from": str(tmp_path / "teacher")}, variants=["onnx"])
+    given = recipe(data={"use": "rows_of_theirs.rows"}, teacher={"from": str(tmp_path / "teacher")}, variants=["onnx"])
     file.write_text(yaml.safe_dump(given))
     done = CliRunner().invoke(app, ["compress", str(file), "--dry-run"])
     assert done.exit_code == 0, done.output
