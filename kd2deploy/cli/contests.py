@@ -1,10 +1,10 @@
 """What `compare` does: one comparison, or several and the ranks over them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -12,7 +12,12 @@ from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, screen
 
 if TYPE_CHECKING:
-    from kd2deploy.report.comparison import Budget
+    from rich.console import Console
+
+    from kd2deploy.report.comparison import Budget, Comparison
+    from kd2deploy.report.ranking import Ranking
+
+Told = TypeVar("Told", "Comparison", "Ranking")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +38,10 @@ def compared(who: Contestants, file: Path | None, out: Path | None, budget: "Bud
     with on_terminal() as watcher:
         from kd2deploy.flows.compare import compare
         from kd2deploy.flows.compare.settings import own, seeded
-
-        found = compare(seeded(file, who.seeds), folder, who.methods, budget, watcher, jobs, own(who.settings))
-
-    def draw() -> None:
         from kd2deploy.report.comparison_pages import print_comparison
 
-        print_comparison(found, console())
-        typer.echo(f"comparison  {page}  (also .md, .svg and .json)")
-
-    answer({"page": str(page), "comparison": dataclasses.asdict(found)}, draw)
+        found = compare(seeded(file, who.seeds), folder, who.methods, budget, watcher, jobs, own(who.settings))
+    told("comparison", page, found, print_comparison)
 
 
 def ranked(who: Contestants, files: Sequence[Path], out: Path | None, budget: "Budget", jobs: int | None) -> None:
@@ -53,14 +52,18 @@ def ranked(who: Contestants, files: Sequence[Path], out: Path | None, budget: "B
     with on_terminal() as watcher:
         from kd2deploy.flows.compare.over_data import compare_over, named
         from kd2deploy.flows.compare.settings import own, seeded
+        from kd2deploy.report.ranking_pages import print_ranking
 
         recipes = {name: seeded(file, who.seeds) for name, file in named(files).items()}
         found = compare_over(recipes, folder, who.methods, budget, watcher, jobs, own(who.settings))
+    told("ranking", page, found, print_ranking)
+
+
+def told(kind: str, page: Path, found: Told, printed: Callable[[Told, "Console"], None]) -> None:
+    """What was found on the terminal and where its page lies, or all of it as JSON."""
 
     def draw() -> None:
-        from kd2deploy.report.ranking_pages import print_ranking
+        printed(found, console())
+        typer.echo(f"{kind}  {page}  (also .md, .svg and .json)")
 
-        print_ranking(found, console())
-        typer.echo(f"ranking  {page}  (also .md, .svg and .json)")
-
-    answer({"page": str(page), "ranking": dataclasses.asdict(found)}, draw)
+    answer({"page": str(page), kind: dataclasses.asdict(found)}, draw)

@@ -13,16 +13,15 @@ from typing import Any
 
 from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.reading import object_of
-from kd2deploy.core.rows import read_rows, write_rows
+from kd2deploy.core.rows import REMEDY, read_rows, write_rows
+from kd2deploy.core.rows import Row as Row
 from kd2deploy.core.written import aside, put_in_place, write_text
 from kd2deploy.errors import DataError
 
-Row = dict[str, Any]
 PARTS = ("train", "validation", "eval")
 ABOUT = "splits.json"
 MOST_KNOWN = 8
 """Splits that a process keeps in memory."""
-REMEDY = "copy or write the folder again"
 
 
 @dataclass(frozen=True)

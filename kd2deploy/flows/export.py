@@ -196,7 +196,9 @@ def known_of_bundle(bundle: Bundle, wanted: Wanted) -> tuple[dict[str, Any], lis
         own = recipe.data if isinstance(recipe.data, dict) and recipe.data["use"] == "files" else {}
         data = {**own, "use": "files", **set_only({"train": wanted.train, "eval": wanted.data, **wanted.columns})}
         lacking += [FLAGS[key] for key in ("train", "eval") if key not in data]
-        spec["data"] = data if own or lacking else {**data, **columns_of(bundle.task, data["train"], wanted.columns)}
+        spec["data"] = (
+            data if own or lacking else {**data, **columns_of(type(bundle.task), data["train"], wanted.columns)}
+        )
     return spec, lacking
 
 

@@ -1,6 +1,6 @@
 """A network or bundle that is given by its place, and the inputs to run it on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,24 +70,35 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
 
 def feeds_of(model: Model, target: Target, given: Given, batch: int) -> list[Feed]:
     """Real inputs where there is data, else seeded ones of a middling size."""
-    if given.data is None:
+    return requests_of(model, target, rows_of(type(model.task), given), batch)
+
+
+def requests_of(model: Model, target: Target, rows: Sequence[Row] | None, batch: int) -> list[Feed]:
+    """Requests of these rows as the network reads them; seeded ones where there are none."""
+    if rows is None:
         return synthetic(model, batch)
-    features = encoded(model.task, rows_of(model.task, given.data, given.columns), model.folder)
+    features = encoded(model.task, rows, model.folder)
     return timing_feeds(model.task, features, batch, target.workload.inputs)
 
 
-def rows_of(task: Task, data: str, columns: Mapping[str, str | None]) -> list[Row]:
-    """The first rows of a file, without their labels. Raises RecipeError, DataError."""
+def rows_of(kind: type[Task], given: Given) -> list[Row] | None:
+    """The first rows of the file that was given, without their labels; None without one.
+
+    Raises RecipeError, DataError.
+    """
+    data = given.data
+    if data is None:
+        return None
     require_there(data, "--data")
-    rows = files(data, data, **columns_of(task, data, columns)).eval[:ROWS]
+    rows = files(data, data, **columns_of(kind, data, given.columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
     return [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
 
 
-def columns_of(task: Task, data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:
+def columns_of(kind: type[Task], data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """The columns that were named, and the usual names of the others; no label is needed."""
-    return guessed(type(task), Path(data), columns, also=())
+    return guessed(kind, Path(data), columns, also=())
 
 
 def synthetic(model: Model, batch: int) -> list[Feed]:

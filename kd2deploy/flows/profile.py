@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kd2deploy.core import Target
+from kd2deploy.core import Row, Target
 from kd2deploy.core.members import holds_network
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
 from kd2deploy.errors import MeasureError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.flows.exported import files_at, home_of
-from kd2deploy.flows.given import Given, feeds_of, network, rows_of
+from kd2deploy.flows.given import Given, network, requests_of, rows_of
 from kd2deploy.measure.end_to_end import end_to_end_speedup
 from kd2deploy.measure.feeds import exchange
 from kd2deploy.measure.intervals import shown
@@ -36,18 +36,19 @@ def profile_alone(
     target = load_target(target_name, "--target")
     named = {name: one for place in models for name, one in opened(place, given).items()}
     first, baseline = next(iter(named.items()))
-    feeds = feeds_of(baseline.model, target, given, batch=target.workload.batch)
+    rows = {kind: rows_of(kind, given) for kind in {type(one.model.task) for one in named.values()}}
+    own = rows[type(baseline.model.task)]
+    feeds = requests_of(baseline.model, target, own, batch=target.workload.batch)
     before = state()
     checked = preflight(target, before)
     if checked.breaches:
         raise MeasureError("; ".join(checked.breaches))
     protocol = replace(full(), in_flight=target.workload.in_flight)
-    contenders = [reading_its_own(one, target, given) for one in named.values()]
+    contenders = [reading_its_own(one, target, rows[type(one.model.task)]) for one in named.values()]
     told = in_hundredths(watcher or Silent(), "timing")
     with exchange(None) as place:
-        if given.data is not None:
-            rows = rows_of(baseline.model.task, given.data, given.columns)
-            contenders = served(contenders, [one.model for one in named.values()], rows, target, place)
+        if own is not None:
+            contenders = served(contenders, [one.model for one in named.values()], own, target, place)
         timings = race(contenders, baseline.model.task.spec(), target, feeds, protocol, told)
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
@@ -103,9 +104,9 @@ class Opened:
     role: Role
 
 
-def reading_its_own(one: Opened, target: Target, given: Given) -> Contender:
+def reading_its_own(one: Opened, target: Target, rows: Sequence[Row] | None) -> Contender:
     """The contender with the same examples as its own network reads them: tokens and inputs may be others."""
-    feeds = feeds_of(one.model, target, given, batch=target.workload.batch)
+    feeds = requests_of(one.model, target, rows, batch=target.workload.batch)
     return replace(one.contender, task_spec=one.model.task.spec(), feeds=feeds)
 
 

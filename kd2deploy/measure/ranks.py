@@ -53,10 +53,10 @@ def not_apart(mean: Sequence[float], difference: float) -> list[tuple[int, ...]]
     """The largest groups of places whose mean ranks lie within the difference, two or more each, the best first."""
     order = sorted(range(len(mean)), key=lambda place: mean[place])
     groups: list[tuple[int, ...]] = []
-    end = 0
+    reach = -1  # of the groups so far
     for start in range(len(order)):
         last = max(at for at in range(start, len(order)) if mean[order[at]] - mean[order[start]] <= difference)
-        if last > start and last >= end + (1 if groups else 0):
+        if last > max(start, reach):
             groups.append(tuple(order[start : last + 1]))
-            end = last
+            reach = last
     return groups

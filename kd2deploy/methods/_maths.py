@@ -196,3 +196,10 @@ def need_exclusive_classes(nets: Networks, method: str) -> None:
             f"{method} compares classes that exclude each other, and a row of this task may have several labels; use "
             "logit, which softens each label by itself, or continuation_kd, mix_kd or hidden"
         )
+
+
+def need_same_classes(nets: Networks, method: str, least: int = 2) -> None:
+    """An error unless both networks have the same classes, `least` or more, of which a row has just one."""
+    need_exclusive_classes(nets, method)
+    need_equal_classes(nets, method)
+    need_classes(nets, method, least=least)

@@ -11,14 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import (
-    need_classes,
-    need_equal_classes,
-    need_exclusive_classes,
-    need_positive,
-    need_weight,
-    pearson,
-)
+from kd2deploy.methods._maths import need_positive, need_same_classes, need_weight, pearson
 
 
 def relation_loss(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -38,9 +31,7 @@ class Relations(Term):
         self.by_class = by_class
 
     def bind(self, nets: Networks) -> None:
-        need_exclusive_classes(nets, "dist")
-        need_equal_classes(nets, "dist")
-        need_classes(nets, "dist", least=2)
+        need_same_classes(nets, "dist")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = (F.softmax(logits / self.temperature, dim=-1) for logits in step.logits())

@@ -11,15 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import (
-    need_classes,
-    need_equal_classes,
-    need_exclusive_classes,
-    need_one_answer_per_row,
-    need_positive,
-    need_share,
-    need_weight,
-)
+from kd2deploy.methods._maths import need_one_answer_per_row, need_positive, need_same_classes, need_share, need_weight
 
 
 def decoupled_kl(
@@ -52,9 +44,7 @@ class Decoupled(Term):
         self.alpha, self.beta = alpha, beta
 
     def bind(self, nets: Networks) -> None:
-        need_exclusive_classes(nets, "dkd")
-        need_equal_classes(nets, "dkd")
-        need_classes(nets, "dkd", least=2)
+        need_same_classes(nets, "dkd")
         need_one_answer_per_row(nets, "dkd")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:

@@ -19,12 +19,10 @@ from torch import Tensor
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
 from kd2deploy.methods._maths import (
     TINY,
-    need_classes,
-    need_equal_classes,
-    need_exclusive_classes,
     need_one_answer_per_row,
     need_one_of,
     need_positive,
+    need_same_classes,
     need_share,
     need_weight,
 )
@@ -78,9 +76,7 @@ class DynamicTargets(Term):
         self.needs = frozenset({"teacher", "logits"} if correction is None else {"teacher", "logits", "labels"})
 
     def bind(self, nets: Networks) -> None:
-        need_exclusive_classes(nets, "dynamic_temperature")
-        need_equal_classes(nets, "dynamic_temperature")
-        need_classes(nets, "dynamic_temperature", least=2)
+        need_same_classes(nets, "dynamic_temperature")
         if self.correction is not None:
             need_one_answer_per_row(nets, "dynamic_temperature with an adjustment")
 

@@ -19,15 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, Term, Weighted
-from kd2deploy.methods._maths import (
-    need_classes,
-    need_equal_classes,
-    need_exclusive_classes,
-    need_one_answer_per_row,
-    need_one_of,
-    need_positive,
-    need_share,
-)
+from kd2deploy.methods._maths import need_one_answer_per_row, need_one_of, need_positive, need_same_classes, need_share
 
 Adjustment = Literal["ps", "lsr"]
 
@@ -99,9 +91,7 @@ class AdjustedTargets(Term):
         self.temperature = self.softens = temperature
 
     def bind(self, nets: Networks) -> None:
-        need_exclusive_classes(nets, "knowledge_adjustment")
-        need_equal_classes(nets, "knowledge_adjustment")
-        need_classes(nets, "knowledge_adjustment", least=2)
+        need_same_classes(nets, "knowledge_adjustment")
         need_one_answer_per_row(nets, "knowledge_adjustment")
 
     def forward(self, step: Step) -> Float[Tensor, ""]:

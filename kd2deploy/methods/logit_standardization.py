@@ -9,14 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
-from kd2deploy.methods._maths import (
-    TINY,
-    need_classes,
-    need_equal_classes,
-    need_exclusive_classes,
-    need_positive,
-    need_weight,
-)
+from kd2deploy.methods._maths import TINY, need_positive, need_same_classes, need_weight
 from kd2deploy.methods.logit import softened_kl
 
 
@@ -36,9 +29,7 @@ class StandardizedTargets(Term):
         self.temperature = temperature
 
     def bind(self, nets: Networks) -> None:
-        need_exclusive_classes(nets, "logit_standardization")
-        need_equal_classes(nets, "logit_standardization")
-        need_classes(nets, "logit_standardization", least=3)  # the z-scores of two logits are always +-0.707
+        need_same_classes(nets, "logit_standardization", least=3)  # the z-scores of two logits are always +-0.707
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = step.logits()

@@ -20,12 +20,10 @@ from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Wei
 from kd2deploy.methods._groups import groups_of
 from kd2deploy.methods._maths import (
     TINY,
-    need_classes,
     need_embeddings,
-    need_equal_classes,
-    need_exclusive_classes,
     need_one_answer_per_row,
     need_positive,
+    need_same_classes,
     need_weight,
     normalized,
 )
@@ -75,9 +73,7 @@ def head_of(nets: Networks, net: nn.Module, whose: str) -> nn.Linear:
 
 def need_fitting(nets: Networks) -> None:
     """An error where a row has no one class, or the networks do not have the same ones."""
-    need_exclusive_classes(nets, "pckd")
-    need_equal_classes(nets, "pckd")
-    need_classes(nets, "pckd", least=2)
+    need_same_classes(nets, "pckd")
     need_one_answer_per_row(nets, "pckd")
 
 

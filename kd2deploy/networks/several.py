@@ -19,16 +19,15 @@ from kd2deploy.networks.image_processor import FILE
 from kd2deploy.networks.image_processor import read_alike as pictures_alike
 from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.networks.labels import MULTI, REGRESSION
-from kd2deploy.networks.static import LAYERS, StaticForSequenceClassification
 from kd2deploy.networks.tokens import has_tokenizer
 from kd2deploy.networks.tokens import read_alike as texts_alike
-
-INSIDE = frozenset({"hidden", "attentions", "embedding"})
-"""What one network shows of itself and several do not: they have no layers in common."""
 
 
 class Several(nn.Module):
     """Members that read the same inputs; their logits are combined. Trained and saved like a model of transformers."""
+
+    hides = frozenset({"hidden", "attentions", "embedding"})
+    """See `shown_by`: they have no layers in common."""
 
     def __init__(self, members: Sequence[nn.Module], how: Members, answers: str) -> None:
         """`answers` is what transformers calls the members' problem type: how logits stand for probabilities."""
@@ -81,10 +80,9 @@ class Several(nn.Module):
 
 
 def shown_by(net: nn.Module, needs: frozenset[str]) -> frozenset[str]:
-    """What of an observation's `needs` a network can show of itself."""
-    if isinstance(net, StaticForSequenceClassification):
-        return needs - LAYERS
-    return needs - INSIDE if isinstance(net, Several) else needs
+    """What of an observation's `needs` a network can show of itself: all but what a kind of our own `hides`."""
+    hidden: frozenset[str] = getattr(net, "hides", frozenset())
+    return needs - hidden
 
 
 def single(net: nn.Module) -> Sequence[nn.Module]:

@@ -13,9 +13,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from kd2deploy.core.own import STATIC
 
-LAYERS = frozenset({"hidden", "attentions"})
-"""What others show of themselves and this has none of."""
-
 
 class StaticConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     model_type = STATIC
@@ -31,6 +28,8 @@ class StaticConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
 class StaticForSequenceClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
     """Logits of the normalised mean [B, D] of the words' vectors: one hidden layer as wide, then the classes."""
 
+    hides = frozenset({"hidden", "attentions"})
+    """See `networks.several.shown_by`: it has no layers."""
     config_class = StaticConfig
     base_model_prefix = "static"
 

@@ -1,6 +1,8 @@
 """A comparison as a page, as Markdown and on the terminal, from the same words and tables."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -9,6 +11,7 @@ from kd2deploy.report import comparison_text as text
 from kd2deploy.report import html, markdown
 from kd2deploy.report.comparison import Comparison
 from kd2deploy.report.comparison_plot import CAPTION, render_svg, title
+from kd2deploy.report.ranking import Ranking
 from kd2deploy.report.tables import comparison as tables
 from kd2deploy.report.terminal import print_table, print_text
 
@@ -65,9 +68,17 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
 def write_comparison(found: Comparison, folder: Path) -> dict[str, Path]:
     """`comparison-<budget>` as .json, .html, .md and .svg."""
     stem = folder / f"comparison-{found.budget}"
+    return written(found, stem, render_comparison_html(found), render_svg(found), render_comparison_markdown)
+
+
+Told = TypeVar("Told", Comparison, Ranking)
+
+
+def written(found: Told, stem: Path, page: str, plot: str, markdown: Callable[[Told, str], str]) -> dict[str, Path]:
+    """What was found as .json; beside it its page, its plot, and the Markdown that shows the plot."""
     files = {kind: stem.with_suffix(f".{kind}") for kind in ("json", "html", "md", "svg")}
     found.write(files["json"])
-    write_text(files["html"], render_comparison_html(found))
-    write_text(files["svg"], render_svg(found) + "\n")
-    write_text(files["md"], render_comparison_markdown(found, files["svg"].name))
+    write_text(files["html"], page)
+    write_text(files["svg"], plot + "\n")
+    write_text(files["md"], markdown(found, files["svg"].name))
     return files

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from kd2deploy.core.figures import count_of
-from kd2deploy.report.comparison import Comparison, Difference, Standing
-from kd2deploy.report.formats import (
-    count,
-    moment,
-)
+from kd2deploy.report.comparison import Budget, Comparison, Difference, Standing
+from kd2deploy.report.formats import count, moment
+from kd2deploy.report.ranking import Ranked
 
 NO_TEACHER = "no teacher"
 LEAST_SEEDS = 2
@@ -15,8 +13,13 @@ EXPECTED_BY_CHANCE = 0.05
 """Share of methods without any true difference that a 95 % interval tells apart all the same."""
 
 
-def label(one: Standing) -> str:
+def label(one: Standing | Ranked) -> str:
     return f"{one.method} ({NO_TEACHER})" if one.role == "control" else one.method
+
+
+def equal(budget: Budget) -> str:
+    """What all methods had alike."""
+    return f"equal {'optimizer steps' if budget == 'steps' else 'wall-clock time'}"
 
 
 def against_baseline(one: Standing) -> str:
@@ -106,7 +109,7 @@ def about(found: Comparison) -> str:
     parts = (
         found.data.source,
         f"{count(found.data.train_rows)} training and {count_of(found.data.eval_rows or 0, 'evaluation row')}",
-        f"equal {'optimizer steps' if found.budget == 'steps' else 'wall-clock time'}",
+        equal(found.budget),
         f"seeds {', '.join(map(str, found.seeds))}",
         moment(found.finished or found.started),
     )

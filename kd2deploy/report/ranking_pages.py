@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kd2deploy.core.written import write_text
 from kd2deploy.report import html, markdown
 from kd2deploy.report import ranking_text as text
+from kd2deploy.report.comparison_pages import written
 from kd2deploy.report.ranking import Ranking
 from kd2deploy.report.ranking_plot import CAPTION, render_ranks
 from kd2deploy.report.terminal import print_table, print_text
@@ -47,9 +47,4 @@ def print_ranking(found: Ranking, console: Console | None = None) -> None:
 def write_ranking(found: Ranking, folder: Path) -> dict[str, Path]:
     """`ranking-<budget>` as .json, .html, .md and .svg."""
     stem = folder / f"ranking-{found.budget}"
-    files = {kind: stem.with_suffix(f".{kind}") for kind in ("json", "html", "md", "svg")}
-    found.write(files["json"])
-    write_text(files["html"], render_ranking_html(found))
-    write_text(files["svg"], render_ranks(found) + "\n")
-    write_text(files["md"], render_ranking_markdown(found, files["svg"].name))
-    return files
+    return written(found, stem, render_ranking_html(found), render_ranks(found), render_ranking_markdown)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from kd2deploy.report.comparison_text import label
 from kd2deploy.report.html import environment
 from kd2deploy.report.ranking import Ranking
-from kd2deploy.report.ranking_text import label, title
+from kd2deploy.report.ranking_text import title
 
 LEFT, RIGHT, TOP, ROW_PX, BAR_PX, BELOW = 190, 700, 64, 24, 9, 30
 WIDTH = 860

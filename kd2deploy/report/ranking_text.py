@@ -3,7 +3,7 @@
 from statistics import median
 
 from kd2deploy.core.figures import count_of, percent
-from kd2deploy.report.comparison_text import NO_TEACHER
+from kd2deploy.report.comparison_text import equal, label
 from kd2deploy.report.formats import MISSING, figure, metric_unit, moment
 from kd2deploy.report.ranking import Ranked, Ranking
 from kd2deploy.report.tables.table import Cell, Table
@@ -15,14 +15,11 @@ def title(found: Ranking) -> str:
     return f"Mean ranks of {count_of(len(found.methods), 'method')} over {count_of(len(found.data), 'data set')}"
 
 
-def label(one: Ranked) -> str:
-    return f"{one.method} ({NO_TEACHER})" if one.role == "control" else one.method
-
-
 def about(found: Ranking) -> str:
     """Budget, seeds and date in one line."""
-    budget = f"equal {'optimizer steps' if found.budget == 'steps' else 'wall-clock time'} on each"
-    return " · ".join((budget, f"seeds {', '.join(map(str, found.seeds))}", moment(found.finished)))
+    return " · ".join(
+        (f"{equal(found.budget)} on each", f"seeds {', '.join(map(str, found.seeds))}", moment(found.finished))
+    )
 
 
 def conclusions(found: Ranking) -> list[str]:

@@ -38,6 +38,20 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "mlkd": {"by label": {}, "each by itself": {"by_label": False}},
 }
 
+OF_ONE_CLASS = {
+    "dkd",
+    "dist",
+    "dynamic_temperature",
+    "knowledge_adjustment",
+    "logit_standardization",
+    "mixup_kd",
+    "mutual",
+    "pckd",
+}
+"""Methods of classes that exclude each other."""
+GROUPED = {"mlkd-by label"}
+"""Cases that group rows by their one class."""
+
 MIXED_BY_PLACE = "the rows that are mixed are drawn at random, by their place in the batch"
 DRAWN_BY_PLACE = "the words that are masked are drawn at random, by their place in the batch"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import Case
+from contract import GROUPED, OF_ONE_CLASS, Case
 from on_folders import bound, fitting, learns, pair_in
 from tiny_models import save_encoder
 
@@ -20,19 +20,6 @@ ROWS: list[dict[str, Any]] = [
     {"text": "very fine", "label": 0.5},
 ]
 TASK = TextClassification(max_length=12)
-REFUSED = {
-    "dkd",
-    "dist",
-    "dynamic_temperature",
-    "knowledge_adjustment",
-    "logit_standardization",
-    "mixup_kd",
-    "mutual",
-    "pckd",
-}
-"""Methods of classes."""
-GROUPED = {"mlkd-by label"}
-"""Cases that group rows by their one class."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +29,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", fitting(), ids=str)
 def test_every_method_learns_the_number_or_is_refused_by_name(case: Case, folders: Path) -> None:
-    if case.method in REFUSED:
+    if case.method in OF_ONE_CLASS:
         with pytest.raises(ValueError, match=f"{case.method}: term .* compares scores of classes, and this task shows"):
             bound(case, TASK, folders, ROWS)
         return

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import Case, outcome_of
+from contract import GROUPED, OF_ONE_CLASS, Case, outcome_of
 from on_folders import bound, fitting, learns, pair_in
 from tiny_models import SEVERAL, save_several
 
@@ -17,19 +17,6 @@ ROWS: list[dict[str, Any]] = [
     {"text": "very fine", "label": []},
 ]
 TASK = TextMultilabel(SEVERAL, max_length=12)
-REFUSED = {
-    "dkd",
-    "dist",
-    "dynamic_temperature",
-    "knowledge_adjustment",
-    "logit_standardization",
-    "mixup_kd",
-    "mutual",
-    "pckd",
-}
-"""Methods of classes that exclude each other."""
-GROUPED = {"mlkd-by label"}
-"""Cases that group rows by their one class."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", fitting(), ids=str)
 def test_every_method_learns_each_label_or_is_refused_by_name(case: Case, folders: Path) -> None:
-    if case.method in REFUSED:
+    if case.method in OF_ONE_CLASS:
         with pytest.raises(ValueError, match=f"{case.method} compares classes that exclude each other.*use logit"):
             bound(case, TASK, folders, ROWS)
         return

@@ -1,6 +1,5 @@
 """A student of several networks: exported as one file, measured, judged and bundled as it is; and trained."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from recipes.asked import check_answers
 from recipes.small_run import recipe, write_rows
 from several import answers, save_pair
 from tiny_models import save_encoder
@@ -19,7 +19,6 @@ from kd2deploy.errors import RecipeError
 from kd2deploy.exporters.bundle import verify_sums
 from kd2deploy.flows.compare import compare
 from kd2deploy.flows.compress import Result, compress
-from kd2deploy.flows.predict import predict_alone
 from kd2deploy.networks.weights import parameters_of
 from kd2deploy.recipe import Recipe
 
@@ -66,25 +65,13 @@ def test_a_finished_pair_is_measured_and_judged_and_no_control_is_trained(result
 
 @pytest.mark.recipe
 def test_its_bundle_is_whole_and_gives_the_answers_of_the_report(result: Result) -> None:
-    bundle, report = result.bundle, result.report
+    bundle = result.bundle
     assert bundle is not None
     verify_sums(bundle)
     assert members_in(bundle) == members_in(result.students[0])
     assert json.loads((bundle / "config.json").read_text())["id2label"] == {"0": "neg", "1": "pos"}
     assert sorted(file.name for file in bundle.glob("*/model.onnx")) == ["model.onnx"]
-    with (result.folder.parent / "eval.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    told = [one["label"] for one in predict_alone(bundle, [row["sentence"] for row in rows], None)]
-    right = sum(label == row["label"] for label, row in zip(told, rows, strict=True))
-    assert report.deployed is not None
-    assert report.deployed.metric is not None
-    assert right / len(rows) == pytest.approx(report.deployed.metric.value)
-    names: dict[str, Any] = {}
-    code = (bundle / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    with pytest.MonkeyPatch.context() as inside:
-        inside.chdir(bundle)
-        exec(code, names)
-    assert names["answer"]([row["sentence"] for row in rows]) == told
+    check_answers(result)
 
 
 @pytest.mark.recipe

@@ -1,17 +1,15 @@
 """A student of static embeddings: distilled, exported, measured end to end, bundled, asked; and what it refuses."""
 
-import csv
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from recipes.asked import check_answers
 from recipes.small_run import recipe
 
 from kd2deploy.core.own import is_static
 from kd2deploy.errors import RecipeError
 from kd2deploy.flows.compress import Result, compress
-from kd2deploy.flows.predict import predict_alone
 from kd2deploy.recipe import Recipe
 
 TRAINED = {"epochs": 6, "learning_rate": 2e-2, "batch": 16}
@@ -55,21 +53,7 @@ def test_it_is_made_trained_timed_and_judged(result: Result) -> None:
 
 @pytest.mark.recipe
 def test_its_bundle_answers_as_the_report_says(result: Result) -> None:
-    bundle, deployed = result.bundle, result.report.deployed
-    assert bundle is not None
-    with (result.folder.parent / "eval.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    told = [one["label"] for one in predict_alone(bundle, [row["sentence"] for row in rows], None)]
-    right = sum(label == row["label"] for label, row in zip(told, rows, strict=True))
-    assert deployed is not None
-    assert deployed.metric is not None
-    assert right / len(rows) == pytest.approx(deployed.metric.value)
-    names: dict[str, Any] = {}
-    code = (bundle / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    with pytest.MonkeyPatch.context() as inside:
-        inside.chdir(bundle)
-        exec(code, names)
-    assert names["answer"]([row["sentence"] for row in rows]) == told
+    check_answers(result)
 
 
 @pytest.mark.recipe

@@ -81,7 +81,9 @@ def test_every_operation_keeps_size_and_mode_and_does_more_the_higher_the_magnit
 def test_pictures_of_any_size_come_through(size: tuple[int, int]) -> None:
     for mode in ("L", "RGB"):
         for seed in range(30):
-            changed({**ALL, "randaugment": 4}, Image.new(mode, size, 77), seed)
+            found = changed({**ALL, "randaugment": 4}, Image.new(mode, size, 77), seed)
+            assert found.dtype == np.uint8
+            assert found.size > 0
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,7 @@ def compare(
     The budget is that of the recipe's own trainings: so many optimizer steps for all; or as much time as plain logit
     distillation takes for them. A method that does not fit the networks is left out with its reason. `jobs` trainings
     run at a time, each in a process of its own; what each costs is then not told. `settings` are further entrants
-    (`settings.own`). Raises Kd2DeployError for whatever is
-    the user's to fix; finished trainings are kept.
+    (`settings.own`). Raises Kd2DeployError for whatever is the user's to fix; finished trainings are kept.
     """
     watcher = watcher or Silent()
     entrants = [*field_of(methods, recipe.distill), *settings]

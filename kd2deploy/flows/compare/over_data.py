@@ -57,7 +57,8 @@ def ranked_over(comparisons: Mapping[str, Comparison], budget: Budget) -> Rankin
     """Methods that stand in all comparisons, by their mean rank."""
     tables = [{one.method: one for one in found.standings} for found in comparisons.values()]
     common = [name for name in tables[0] if all(name in table for table in tables)]
-    worths = np.array([[worth(found, table[name]) for name in common] for found, table in zip_of(comparisons, tables)])
+    pairs = zip(comparisons.values(), tables, strict=True)
+    worths = np.array([[worth(found, table[name]) for name in common] for found, table in pairs])
     ranks = ranked(worths)
     order = sorted(range(len(common)), key=lambda place: ranks.mean[place])
     mean = [ranks.mean[place] for place in order]
@@ -73,12 +74,6 @@ def ranked_over(comparisons: Mapping[str, Comparison], budget: Budget) -> Rankin
         command=shlex.join(sys.argv),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def zip_of(
-    comparisons: Mapping[str, Comparison], tables: Sequence[Mapping[str, Standing]]
-) -> list[tuple[Comparison, Mapping[str, Standing]]]:
-    return list(zip(comparisons.values(), tables, strict=True))
 
 
 def worth(found: Comparison, one: Standing) -> float:
