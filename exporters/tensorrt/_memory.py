@@ -8,7 +8,7 @@ FORGET_PEAK = "5"
 
 
 class PeakMemory:
-    """Counts from where it is made.
+    """Counts from where it is made, to some tens of MB: Linux adds up what each processor counts in steps of its own.
 
     Where the kernel does not let a process forget its peak, the count begins at the largest memory there ever was, so
     work that stays below it counts as nothing; and so does all work on a system without /proc.

@@ -10,12 +10,12 @@ from kd2deploy.exporters.tensorrt._memory import STATUS, PeakMemory
 
 @pytest.mark.skipif(not STATUS.is_file(), reason="the system has no /proc")
 def test_memory_that_was_given_back_before_does_not_count() -> None:
-    before = np.ones(10_000_000)
+    before = np.ones(50_000_000)
     del before
     memory = PeakMemory()
-    during = np.ones(5_000_000)
+    during = np.ones(25_000_000)
     del during
-    assert 30 < memory.raised_mb() < 60
+    assert 140 < memory.raised_mb() < 260  # 200, as exactly as Linux counts: see PeakMemory
 
 
 def test_without_leave_to_forget_the_peak_only_what_exceeds_it_counts(tmp_path: Path) -> None:
