@@ -17,10 +17,11 @@ from kd2deploy.core.step import Batch, Look, Progress, Step
 if TYPE_CHECKING:
     from kd2deploy.core.task import Task
 
-NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "labels", "logits", "values", "redraw"})
+NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "members", "labels", "logits", "values", "redraw"})
 """All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled. `logits`: the task must
-show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither. `redraw`: rows
-are kept so that a view can have them augmented anew (`Networks.need_redraw`)."""
+show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither. `members`: a
+student of several networks shows what each of them answers, with whatever else is asked for. `redraw`: rows are kept so
+that a view can have them augmented anew (`Networks.need_redraw`)."""
 
 Weight = float | Callable[[Progress], float]
 
@@ -44,6 +45,10 @@ class Sizes:
     """Width of the values; 0 for a task that shows logits."""
     per_label: bool = False
     """Whether the logits are no and yes of labels that do not exclude each other."""
+    members: tuple["Sizes", ...] = ()
+    """Those of each network, of several that answer as one; empty for a network by itself."""
+    summed: bool = False
+    """Whether the answer is the plain sum of the members'."""
 
     @property
     def blocks(self) -> int:
@@ -70,6 +75,8 @@ class Networks:
     task: "Task"
     student: nn.Module
     student_sizes: Sizes
+    members: tuple[nn.Module, ...] = ()
+    """The student's networks, of several that answer as one."""
     teacher: nn.Module | None = None
     teacher_sizes: Sizes | None = None
     rows: int = 0
@@ -122,6 +129,9 @@ class Part(nn.Module, ABC):
     cycle: int = 1
     """Training forwards after which its work begins anew; the first of each cycle may cost more than the others."""
 
+    still: tuple[nn.Module, ...] = ()
+    """Networks of the student's that this training leaves as they are: in eval mode, their weights without gradient.
+    `bind` sets it."""
     rows_of_a_class: int = 1
     """So many rows of one class stand side by side in a training's batches, for a part that compares a row with others
     of its class; `batch` must be a multiple of it. 1: rows come as they may."""
@@ -204,6 +214,11 @@ class Method(nn.Module):
     def rows_of_a_class(self) -> int:
         """The most that a part asks for."""
         return max(part.rows_of_a_class for part in self.parts)
+
+    @property
+    def still(self) -> tuple[nn.Module, ...]:
+        """What a part leaves as it is; known once the method is bound."""
+        return tuple(net for part in self.parts for net in part.still)
 
     @property
     def weighted(self) -> Mapping[str, Weighted]:

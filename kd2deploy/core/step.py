@@ -49,6 +49,9 @@ class Observation:
     per_label: bool = False
     """True where the logits' second axis is labels that do not exclude each other: no positions, also where they are
     as many as the mask's."""
+    members: "tuple[Observation, ...]" = ()
+    """What each network answers, of several that answer as one; their `embedding`, `hidden` and `attentions` are shown
+    here alone. Empty for a network by itself."""
     extras: Mapping[str, Tensor] = field(default_factory=lambda: EMPTY)
     """What one modality alone has; detection: `boxes` [B, Q, 4], cx cy w h in 0..1."""
 

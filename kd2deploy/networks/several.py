@@ -3,7 +3,7 @@
 import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from kd2deploy.core.members import MEMBERS, Members, networks_in
+from kd2deploy.core.step import Batch, Observation
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.image_processor import FILE
 from kd2deploy.networks.image_processor import read_alike as pictures_alike
@@ -21,6 +22,9 @@ from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.networks.labels import MULTI, REGRESSION
 from kd2deploy.networks.tokens import has_tokenizer
 from kd2deploy.networks.tokens import read_alike as texts_alike
+
+Observe = Callable[[nn.Module, Batch, frozenset[str]], Observation]
+"""What one module shows of itself: its logits as it gives them, and what is needed beside."""
 
 
 class Several(nn.Module):
@@ -83,6 +87,25 @@ def shown_by(net: nn.Module, needs: frozenset[str]) -> frozenset[str]:
     """What of an observation's `needs` a network can show of itself: all but what a kind of our own `hides`."""
     hidden: frozenset[str] = getattr(net, "hides", frozenset())
     return needs - hidden
+
+
+def each_seen(net: nn.Module, batch: Batch, needs: frozenset[str], observe: Observe) -> Observation:
+    """What a network shows of itself. Several, where `members` is needed, are run one by one: then each shows what it
+    has, and the answer is made of theirs."""
+    if not isinstance(net, Several) or "members" not in needs:
+        return observe(net, batch, shown_by(net, needs))
+    seen = tuple(
+        observe(member, read_alone(member, batch, takes), shown_by(member, needs))
+        for member, takes in zip(net.members, net.takes, strict=True)
+    )
+    logits = [one.logits for one in seen if one.logits is not None]
+    return Observation(logits=combined(logits, net.how, net.answers), mask=seen[0].mask, members=seen)
+
+
+def read_alone(member: nn.Module, batch: Batch, takes: frozenset[str]) -> Batch:
+    """The batch without what the member has an argument for and is not to be given."""
+    withheld = taken_by(member) - takes - {"labels"}
+    return {name: value for name, value in batch.items() if name not in withheld}
 
 
 def single(net: nn.Module) -> Sequence[nn.Module]:

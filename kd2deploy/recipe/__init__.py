@@ -2,13 +2,14 @@
 
 from kd2deploy.recipe.faults import OUR_PACKAGES, is_labels_missing
 from kd2deploy.recipe.methods import build_method, method_name, method_uses
-from kd2deploy.recipe.schema import Block, Distill, Measurement, Plan, Recipe, Shrink, Static, Student, Teacher
+from kd2deploy.recipe.schema import Block, Distill, Measurement, Member, Plan, Recipe, Shrink, Static, Student, Teacher
 
 __all__ = [
     "OUR_PACKAGES",
     "Block",
     "Distill",
     "Measurement",
+    "Member",
     "Plan",
     "Recipe",
     "Shrink",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
+from kd2deploy.core.members import Combine
 from kd2deploy.core.target import Gates, Target
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
@@ -90,6 +91,13 @@ class Plan(pydantic.BaseModel):
     initialise: Start = "copy"
 
 
+class Member(pydantic.BaseModel):
+    """One of the networks that make a student together."""
+
+    model_config = STRICT
+    shrink: Shrink
+
+
 class Student(pydantic.BaseModel):
     model_config = STRICT
     source: str | None = pydantic.Field(None, alias="from")
@@ -97,12 +105,30 @@ class Student(pydantic.BaseModel):
     create: dict[str, Any] | None = None
     plan: Plan | None = None
     static: Static | None = None
+    members: Annotated[list[Member], pydantic.Field(min_length=2, max_length=10)] | None = None
+    """Networks that answer as one; `combine` says how."""
+    combine: Combine | None = None
+    budget: Shrink | None = None
+    """The one network whose size the members may not exceed together. It is counted, and not made."""
 
     @pydantic.model_validator(mode="after")
     def one_origin(self) -> "Student":
-        if sum(origin is not None for origin in (self.source, self.shrink, self.create, self.plan, self.static)) != 1:
-            raise ValueError("needs exactly one of `shrink`, `from`, `create`, `plan` and `static`")
+        origins = (self.source, self.shrink, self.create, self.plan, self.static, self.members)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("needs exactly one of `shrink`, `from`, `create`, `plan`, `static` and `members`")
+        if self.members is None and (self.combine or self.budget):
+            raise ValueError("`combine` and `budget` are said of `members`; a network by itself has none")
+        if self.members is not None and self.combine is None:
+            raise ValueError("`members` need `combine`: sum, mean or mean_probability of their answers")
+        if {"copy", "pretrained"} <= {one.shrink.initialise for one in self.members or ()}:
+            raise ValueError("`members` start from one network or from none; take copy or pretrained, not both")
         return self
+
+    @property
+    def cuts(self) -> dict[str, Shrink | Plan]:
+        """Every smaller teacher that it is made of, by its path below `student`."""
+        alone = {name: one for name, one in (("shrink", self.shrink), ("plan", self.plan)) if one is not None}
+        return alone | {f"members[{at}].shrink": one.shrink for at, one in enumerate(self.members or ())}
 
 
 class Distill(pydantic.BaseModel):
@@ -270,14 +296,17 @@ class Recipe(pydantic.BaseModel):
 
     def start_faults(self) -> list[Fault]:
         """A student that starts from what the teacher was fine-tuned from, where nothing says what that was."""
-        how, shape = ("shrink", self.student.shrink) if self.student.shrink else ("plan", self.student.plan)
         known = self.teacher is not None and self.teacher.source is not None and self.teacher.fine_tune is not None
-        if known or shape is None or shape.initialise != "pretrained":
+        if known:
             return []
         message = (
             "is the network that the teacher is fine-tuned from, here: name `teacher: {from: ..., fine_tune: ...}`"
         )
-        return [Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")]
+        return [
+            Fault(f"student.{how}.initialise", f"`pretrained` {message}, or take copy or random")
+            for how, shape in self.student.cuts.items()
+            if shape.initialise == "pretrained"
+        ]
 
     def gate_faults(self) -> list[Fault]:
         """A limit of what is not to be measured."""
@@ -324,7 +353,9 @@ class Recipe(pydantic.BaseModel):
 
 PARTS: dict[str, list[str]] = {
     "teacher": ["from", "create", "fine_tune"],
-    "student": ["from", "shrink", "create", "plan", "static"],
+    "student": ["from", "shrink", "create", "plan", "static", "members", "combine", "budget"],
+    "members": list(Member.model_fields),
+    "budget": list(Shrink.model_fields),
     "settings": ["method", "data", *SETTINGS],
     "fine_tune": list(SETTINGS),
     "shrink": list(Shrink.model_fields),

@@ -10,9 +10,11 @@ from kd2deploy.core import Task, build_task
 from kd2deploy.core.members import members_in
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.recipe import Shrink, Student
+from kd2deploy.recipe.schema import Start
 from kd2deploy.run import Stage
 from kd2deploy.stages.job import Job, Model, model_at
 from kd2deploy.train.checkpoint import as_it_is, create, locate, with_head
+from kd2deploy.train.members import split
 from kd2deploy.train.static import static
 from kd2deploy.train.student import Trim, shrink
 
@@ -40,7 +42,7 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
     teacher, pretrained = job.recipe.teacher, None
-    if chosen is not None and chosen.initialise == "pretrained":
+    if start_of(student, chosen) == "pretrained":
         assert teacher is not None, "which the recipe was checked for"
         assert teacher.source is not None
         pretrained = locate(teacher.source)
@@ -61,18 +63,25 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     return Started(
         model_at(done.path("student"), job.task),
         tuple((one, other) for one, other in found["layer_map"]),
-        (*found["notes"], *whence(job, chosen)),
+        (*found["notes"], *whence(job, start_of(student, chosen))),
         found["parameters"],
         found["copied_share"],
     )
 
 
-def whence(job: Job, chosen: Shrink | None) -> list[str]:
+def start_of(student: Student, chosen: Shrink | None) -> Start | None:
+    """Where its weights come from; of several networks those that are not random. None for one that is not cut."""
+    cuts = [chosen] if chosen is not None else [one.shrink for one in student.members or ()]
+    found = {one.initialise for one in cuts}
+    return next((start for start in ("copy", "pretrained", "random") if start in found), None)
+
+
+def whence(job: Job, start: Start | None) -> list[str]:
     """What a student that starts from a teacher's weights knows before its training, and so its control as well."""
     tuned = job.recipe.teacher is not None and job.recipe.teacher.fine_tune is not None
-    if chosen is None or chosen.initialise == "random" or not job.recipe.has_control:
+    if start in (None, "random") or not job.recipe.has_control:
         return []
-    if chosen.initialise == "pretrained":
+    if start == "pretrained":
         return ["student and control start from the network that the teacher was fine-tuned from: pretraining alone"]
     whose = "fine-tuned teacher" if tuned else "teacher"
     return [
@@ -96,8 +105,8 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
 def build(
     task: Task, student: Student, origin: Path, source: Path | None, folder: Path, *, seed: int, ready: bool
 ) -> Mapping[str, Any]:
-    """The first weights in `folder`: of the network in `origin` made smaller, of its words alone, of that in `source`
-    (just as it is, where it is `ready`), or of none."""
+    """The first weights in `folder`: of the network in `origin` made smaller, once or several times, of its words
+    alone, of that in `source` (just as it is, where it is `ready`), or of none."""
     out = folder / "student"
     out.mkdir(exist_ok=True)
     if student.shrink is not None:
@@ -107,6 +116,17 @@ def build(
             "notes": list(made.notes),
             "parameters": made.parameters,
             "copied_share": made.copied_share,
+        }
+    if student.members is not None:
+        assert student.combine is not None, "which the recipe was checked for"
+        cuts = [trim_of(one.shrink) for one in student.members]
+        budget = trim_of(student.budget) if student.budget is not None else None
+        apart = split(origin, out, task, cuts, combine=student.combine, budget=budget, seed=seed)
+        return {
+            "layer_map": [],  # which says nothing where several networks have a first block
+            "notes": list(apart.notes),
+            "parameters": apart.parameters,
+            "copied_share": apart.copied_share,
         }
     if student.static is not None:
         taught = student.static.source == "teacher"

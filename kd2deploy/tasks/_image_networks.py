@@ -1,6 +1,7 @@
 """Image classifiers of transformers: how they are loaded, run and deployed."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
 from kd2deploy.networks.labels import SINGLE, fields_of
-from kd2deploy.networks.several import shown_by, single
+from kd2deploy.networks.several import each_seen, single
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._image_reader import ImageReader
@@ -42,8 +43,12 @@ class ImageNetworks(TaskNetworks):
         check_pair(self.labels, teacher, student)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
+        seen, labels = each_seen(net, batch, needs, self.seen), batch.get("labels")
+        return replace(judged(seen, labels), members=tuple(judged(one, labels) for one in seen.members))
+
+    def seen(self, net: nn.Module, batch: Batch, needs: frozenset[str]) -> Observation:
+        """What a network shows; no loss is taken."""
         config: Any = net.config
-        needs = shown_by(net, needs)
         wanted, dropouts = {"output_hidden_states": "hidden" in needs}, Dropouts()
         attends = "attentions" in needs and isinstance(getattr(config, "num_attention_heads", None), int)
         if attends:
@@ -59,13 +64,11 @@ class ImageNetworks(TaskNetworks):
         finally:
             if handle is not None:
                 handle.remove()
-        labels = batch.get("labels")
         return Observation(
             logits=seen.logits,
             hidden=tuple(flattened(states) for states in seen.hidden_states) if "hidden" in needs else (),
             attentions=tuple(map(dropouts.before, seen.attentions)) if attends else (),
             embedding=read[-1] if read else None,
-            loss=None if labels is None else cross_entropy(seen.logits, labels),
         )
 
     def head(self, net: nn.Module) -> nn.Module:
@@ -99,6 +102,12 @@ class Deployed(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
         return (self.net(pixel_values=pixel_values, return_dict=True).logits,)
+
+
+def judged(seen: Observation, labels: Tensor | None) -> Observation:
+    """With the task's loss, where there are labels."""
+    assert seen.logits is not None, "a classifier gives logits"
+    return seen if labels is None else replace(seen, loss=cross_entropy(seen.logits, labels))
 
 
 def flattened(states: Tensor) -> Tensor:

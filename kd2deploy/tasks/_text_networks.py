@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Observation, TaskNetworks
 from kd2deploy.networks.folder import arguments_of, network
 from kd2deploy.networks.labels import MULTI, REGRESSION, SINGLE, fields_of
-from kd2deploy.networks.several import shown_by, single
+from kd2deploy.networks.several import each_seen, single
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
@@ -44,9 +44,14 @@ class TextNetworks(TaskNetworks):
         check_pair(self.labels, teacher, student)
 
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
-        needs = shown_by(net, needs)
-        seen = observed(net, self.head(net) if "embedding" in needs else None, batch, needs)
-        labels = batch.get("labels")
+        seen, labels = each_seen(net, batch, needs, self.seen), batch.get("labels")
+        return replace(self.judged(seen, labels), members=tuple(self.judged(one, labels) for one in seen.members))
+
+    def seen(self, net: nn.Module, batch: Batch, needs: frozenset[str]) -> Observation:
+        return observed(net, self.head(net) if "embedding" in needs else None, batch, needs)
+
+    def judged(self, seen: Observation, labels: Tensor | None) -> Observation:
+        """The answer as the task has it, with the task's loss where there are labels."""
         assert seen.logits is not None, "an encoder with a head gives logits"
         loss = None if labels is None else self.loss(seen.logits, labels)
         if self.problem_type == MULTI:

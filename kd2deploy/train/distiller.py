@@ -25,11 +25,12 @@ from kd2deploy.core import (
     View,
     clean_look,
 )
-from kd2deploy.core.step import UndeclaredError
+from kd2deploy.core.step import UndeclaredError, answer_of
 from kd2deploy.errors import TrainError
+from kd2deploy.networks.several import Several, single
 from kd2deploy.train.teacher_cache import TeacherCache
 
-SEEN = frozenset({"hidden", "attentions", "embedding"})
+SEEN = frozenset({"hidden", "attentions", "embedding", "members"})
 """The needs that make a network show more of itself; the others say what must be run or given."""
 TERM = "term."
 
@@ -82,6 +83,8 @@ class Distiller(nn.Module):
 
     def outcome(self, batch: Batch) -> Outcome:
         """The loss with all that went into it."""
+        for net in self.method.still:
+            net.eval()
         self.method.tick(self.progress)
         weights = self._weights()
         looks = self._looks(batch, weights)
@@ -185,6 +188,7 @@ def networks(
         task=task,
         student=student,
         student_sizes=sizes_of(task, student, look.student),
+        members=tuple(single(student)) if isinstance(student, Several) else (),
         teacher=teacher,
         teacher_sizes=None if teacher is None else sizes_of(task, teacher, look.teacher),
         rows=rows,
@@ -205,6 +209,11 @@ def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
         )
     for module, training in modes.items():
         module.training = training
+    return sizes_seen(seen)
+
+
+def sizes_seen(seen: Observation) -> Sizes:
+    """The sizes of what a network shows of itself, and of its members."""
     return Sizes(
         hidden=tuple(state.shape[-1] for state in seen.hidden),
         classes=0 if seen.logits is None else seen.logits.shape[-1],
@@ -213,16 +222,35 @@ def sizes_of(task: Task, net: nn.Module, batch: Batch) -> Sizes:
         heads=tuple(attention.shape[1] for attention in seen.attentions),
         positions=seen.hidden[-1].shape[1] if seen.hidden else 0,
         per_label=seen.per_label,
+        members=tuple(map(sizes_seen, seen.members)),
+        summed=is_sum(seen),
     )
+
+
+def is_sum(seen: Observation) -> bool:
+    """Whether what several networks answer is the plain sum of their answers."""
+    return bool(seen.members) and torch.allclose(answer_of(seen), sum(map(answer_of, seen.members), torch.zeros(())))
+
+
+@contextmanager
+def held_still(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep gradients from networks that a training leaves as they are; afterwards they can be trained again."""
+    held = [weight for net in networks for weight in net.parameters() if weight.requires_grad]
+    for weight in held:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in held:
+            weight.requires_grad_(True)
 
 
 @contextmanager
 def same_attention(net: nn.Module) -> Iterator[None]:
     """Put a network's attention implementation back: looking at attentions switches it to the slow one for good."""
-    if not isinstance(net, PreTrainedModel):
-        yield
-        return
-    before = net.config._attn_implementation
+    ours = [one for one in single(net) if isinstance(one, PreTrainedModel)]
+    before = [one.config._attn_implementation for one in ours]
     yield
-    if before and net.config._attn_implementation != before:
-        net.set_attn_implementation(before)
+    for one, implementation in zip(ours, before, strict=True):
+        if implementation and one.config._attn_implementation != implementation:
+            one.set_attn_implementation(implementation)

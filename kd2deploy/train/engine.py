@@ -24,7 +24,7 @@ from kd2deploy.core import Progress
 from kd2deploy.errors import TrainError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.train.arguments import refuse_misfits, training_arguments
-from kd2deploy.train.distiller import TERM, same_attention
+from kd2deploy.train.distiller import TERM, held_still, same_attention
 from kd2deploy.train.fake_quantize import fake_quantized
 from kd2deploy.train.ledger import Clock, Ledger, Trained, identity, require_finite, require_same, unusable
 from kd2deploy.train.length import counts, in_epochs
@@ -95,11 +95,12 @@ def distill(
             training.cache.require_rows(training.features)
         if training.teacher is not None:
             training.teacher.to(arguments.device)
-        engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
-        checkpoint = last_whole(folder) if folder.exists() else None
-        with in_a_line():
-            engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        return engine.finish()
+        with held_still(method.still):
+            engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
+            checkpoint = last_whole(folder) if folder.exists() else None
+            with in_a_line():
+                engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            return engine.finish()
 
 
 def require_fit(training: Training) -> None:

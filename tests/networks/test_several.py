@@ -13,12 +13,14 @@ from tiny_models import SPECIAL, WORDS, save_encoder, save_image_net, save_image
 from kd2deploy.core import build_task, made, sha256_of
 from kd2deploy.core.fingerprint import fingerprint
 from kd2deploy.core.members import members_in
+from kd2deploy.core.step import answer_of
 from kd2deploy.errors import Kd2DeployError, ModelError
 from kd2deploy.networks.configuration import config_in, read_config
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.several import Several
 from kd2deploy.networks.weights import parameters_of
 from kd2deploy.train.checkpoint import as_it_is, locate, with_head
+from kd2deploy.train.distiller import sizes_of
 from kd2deploy.train.student import shrink
 
 TEXT = {"use": "text_classification", "labels": LABELS}
@@ -138,6 +140,40 @@ def test_what_needs_the_inside_of_one_network_is_refused_in_a_line(tmp_path: Pat
         with_head(tmp_path / "pair", tmp_path / "new", task)
     with pytest.raises(ModelError, match="set of several networks cannot be shrunk"):
         shrink(tmp_path / "pair", tmp_path / "new", task)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_member_shows_what_it_answers_and_holds_to_what_asks_for_it(tmp_path: Path, kind: str) -> None:
+    task = save_pair(tmp_path, kind, combine="sum")
+    net = task.networks.load(tmp_path)
+    shown = task.networks.example(net, 3)
+    shown["labels"] = {"numbers": torch.rand(3), "labels": torch.ones(3, 3).long()}.get(kind, torch.tensor([0, 1, 0]))
+    inside = frozenset({"hidden", "embedding"})
+    with torch.inference_mode():
+        whole, seen = task.networks.observe(net, shown), task.networks.observe(net, shown, needs=inside | {"members"})
+    assert whole.members == ()
+    torch.testing.assert_close(answer_of(seen), answer_of(whole))
+    torch.testing.assert_close(seen.loss, whole.loss)
+    assert (seen.hidden, seen.embedding) == ((), None)
+    assert len(seen.members) == 2
+    for name, member in zip("ab", seen.members, strict=True):
+        alone = build_task(task.spec()).networks
+        with torch.inference_mode():
+            expected = alone.observe(alone.load(tmp_path / name), shown, needs=inside)
+        for field in ("logits", "values", "embedding", "loss", "mask"):
+            torch.testing.assert_close(getattr(member, field), getattr(expected, field))
+        assert [tuple(state.shape) for state in member.hidden] == [tuple(state.shape) for state in expected.hidden]
+
+
+def test_sizes_tell_each_member_and_whether_answers_are_plainly_added(tmp_path: Path) -> None:
+    for combine, weights, summed in (("sum", None, True), ("sum", [1, 2], False), ("mean", None, False)):
+        task = save_pair(tmp_path / f"{combine}{weights}", "pairs", combine, weights)
+        net = task.networks.load(tmp_path / f"{combine}{weights}")
+        sizes = sizes_of(task, net, task.networks.example(net, 2))
+        assert sizes.summed == summed
+        assert [len(one.hidden) for one in sizes.members] == [2, 2]
+        assert all(one.embedding and one.classes == 2 for one in sizes.members)
+        assert (sizes.embedding, sizes.hidden) == (0, ())
 
 
 # broken and hostile folders -------------------------------------------------------------------------------------

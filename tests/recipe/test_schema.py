@@ -435,3 +435,46 @@ def test_a_file_whose_name_needs_quotes_stays_itself_in_the_written_recipe(tmp_p
     file = tmp_path / "my: data, {1}.csv"
     file.write_text("text,label\ngood,1\n")
     assert yaml.safe_load(written_recipe("dir", str(file), str(file)))["data"]["train"] == str(file)
+
+
+PAIR: dict[str, Any] = {
+    "members": [{"shrink": {"layers": 2}}, {"shrink": {"layers": 1}}],
+    "combine": "sum",
+    "budget": {"layers": 3},
+}
+
+
+def test_a_student_of_several_networks_is_read_and_written_back() -> None:
+    found = Recipe.parse({**sound(), "student": PAIR})
+    assert found.spec()["student"]["combine"] == "sum"
+    assert Recipe.parse(found.spec()) == found
+    assert list(found.student.cuts) == ["members[0].shrink", "members[1].shrink"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"combine": None}, "student: `members` need `combine`"),
+        ({"members": PAIR["members"][:1]}, "student.members: "),
+        ({"members": None, "shrink": {"layers": 1}}, "student: `combine` and `budget` are said of `members`"),
+        ({"shrink": {"layers": 1}}, "student: needs exactly one of"),
+        ({"members": [{"shrinks": {}}, {"shrink": {}}]}, "did you mean"),
+        (
+            {"members": [{"shrink": {"initialise": "copy"}}, {"shrink": {"initialise": "pretrained"}}]},
+            "student: `members` start from one network or from none",
+        ),
+    ],
+)
+def test_what_a_student_of_several_networks_may_not_say(changes: dict[str, Any], told: str) -> None:
+    student = {name: value for name, value in {**PAIR, **changes}.items() if value is not None}
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse({**sound(), "student": student})
+    assert told in str(caught.value)
+
+
+def test_members_that_start_from_a_tuned_teachers_pretraining_are_told_by_their_place() -> None:
+    members = [{"shrink": {"initialise": "pretrained"}}, {"shrink": {"initialise": "random"}}]
+    found = {**sound(), "student": {"members": members, "combine": "sum"}}
+    told = faults(found)
+    assert list(told) == ["student.members[0].shrink.initialise"]
+    assert Recipe.parse({**found, "teacher": {"from": "teacher", "fine_tune": {"epochs": 1}}})

@@ -54,6 +54,20 @@ def test_weights_are_the_tuned_teachers_or_those_that_it_was_tuned_from_or_new(f
     assert ("the network that the teacher was fine-tuned from" in said) == (initialise == "pretrained")
 
 
+def test_each_of_several_networks_starts_from_where_it_says(folder: Path) -> None:
+    members = [{"shrink": {"layers": 1, "initialise": how}} for how in ("pretrained", "random")]
+    given = recipe(folder, student={"members": members, "combine": "mean"})
+    job = begun(Recipe.parse(given), Run(folder / "run"), Silent())
+    with job.run.locked():
+        made = start(job, teach(job).origin, None)
+    source = locate(given["teacher"]["from"])
+    untuned = words(Model(source, "", job.task.at(source)))
+    net: Any = made.model.task.networks.load(made.model.folder)
+    same = [torch.equal(member.get_input_embeddings().weight, untuned) for member in net.members]
+    assert same == [True, False]
+    assert "the network that the teacher was fine-tuned from" in " ".join(made.notes)
+
+
 def test_a_teacher_that_came_tuned_hides_what_it_was_tuned_from(tmp_path: Path) -> None:
     given: dict[str, Any] = recipe(tmp_path, student={"plan": {"initialise": "pretrained"}})
     given["teacher"] = {"from": given["teacher"]["from"]}
