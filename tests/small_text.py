@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from kd2deploy.core.members import Members
+from kd2deploy.networks.several import Several
 from kd2deploy.tasks.text_classification import TextClassification
 
 WORDS = 40
@@ -32,6 +34,13 @@ def small_bert(layers=2, hidden=16, *, seed=0, dropout=0.0, labels=3):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return BertForSequenceClassification(config).eval()
+
+
+def small_pair(dropout=0.0):
+    """A student of two blocks and an assistant of one, whose logits are summed."""
+    members = [small_bert(2, 16, seed=1, dropout=dropout), small_bert(1, 16, seed=3, dropout=dropout)]
+    how = Members(("student", "assistant"), "sum", (1.0, 1.0))
+    return Several(members, how, "single_label_classification").eval()
 
 
 def small_rows(count=24, *, seed=0, shortest=4, longest=10):

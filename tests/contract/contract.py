@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from small_masked_lm import SmallMaskedLm
-from small_text import small_bert, small_rows, small_task
+from small_text import small_bert, small_pair, small_rows, small_task
 
 import kd2deploy.methods
 from kd2deploy.core import Method, Progress
@@ -36,7 +36,15 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
     "mate_kd": {"": GAME},
     "mlkd": {"by label": {}, "each by itself": {"by_label": False}},
+    "residual_kd": {
+        "student": {"learns": "student"},
+        "student by attention": {"learns": "student", "transfer": "attention"},
+        "assistant": {"learns": "assistant"},
+        "both": {},
+    },
 }
+PAIRS = frozenset({"residual_kd"})
+"""Methods whose student is two networks whose logits are summed."""
 
 OF_ONE_CLASS = {
     "dkd",
@@ -70,6 +78,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "mlkd": OWN_MAPS,
         "pckd": OWN_MAPS,
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
+        "residual_kd": "the student is two networks, and the teacher is one",
     },
     "padding": {},
     "order": {
@@ -100,6 +109,11 @@ class Case:
         return getattr(module, self.method)(**copy.deepcopy(self.arguments))
 
 
+def student_of(case: Case, dropout: float = 0.0) -> torch.nn.Module:
+    """A small BERT, or two of them where the method trains a pair."""
+    return small_pair(dropout) if case.method in PAIRS else small_bert(2, 16, seed=1, dropout=dropout)
+
+
 def method_names() -> list[str]:
     found = (module.name for module in pkgutil.iter_modules(kd2deploy.methods.__path__))
     return sorted(name for name in found if not name.startswith("_"))
@@ -121,7 +135,7 @@ def holds_for(test: str) -> list[Case]:
 def bound(case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 24) -> Distiller:
     """A distiller of two small BERTs (without dropout), its method bound with seeded heads."""
     task, method = small_task(), case.build()
-    student = small_bert(2, 16, seed=1) if student is None else student
+    student = student_of(case) if student is None else student
     teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
     batch = task.reader.collate(small_rows(2))
     torch.manual_seed(seed)

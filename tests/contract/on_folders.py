@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contract import Case, all_cases, halfway, outcome_of
+from contract import PAIRS, Case, all_cases, halfway, outcome_of
+from several import write_members
 
 from kd2deploy.core import Batch, Task
 from kd2deploy.train.distiller import Distiller, networks
 
 
 def pair_in(folder: Path, save: Callable[..., Path]) -> Path:
-    """The folder with a teacher and a student in it, saved by `save`."""
+    """The folder with a teacher, a student and a pair whose logits are summed in it, saved by `save`."""
     save(folder / "teacher", layers=4, hidden=32, seed=1)
     save(folder / "student", layers=2, hidden=16, seed=2)
+    for seed, name in enumerate("ab"):
+        save(folder / "pair" / name, layers=1, hidden=16, seed=3 + seed)
+    write_members(folder / "pair", combine="sum")
     return folder
 
 
@@ -29,7 +33,8 @@ def bound(
     """
     task = task.at(folders / "teacher")
     teacher = task.networks.load(folders / "teacher")
-    student = copy.deepcopy(teacher) if same else task.networks.load(folders / "student")
+    place = folders / ("pair" if case.method in PAIRS else "student")
+    student = copy.deepcopy(teacher) if same else task.networks.load(place)
     batch = task.reader.collate(task.reader.encode(rows, folders / "teacher"))
     method = case.build()
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from contract import EXCEPT, Case, all_cases, bound, halfway, holds_for, method_names, outcome_of
+from contract import EXCEPT, Case, all_cases, bound, halfway, holds_for, method_names, outcome_of, student_of
 from small_text import small_bert, small_rows, small_task
 
 from kd2deploy.core import Method
@@ -137,7 +137,7 @@ class Outcome(NamedTuple):
 
 def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> Outcome:
     """Eight steps with dropout; `killed_at` counts the scorings, at steps 3, 6 and 8."""
-    student, teacher = small_bert(2, 16, seed=1, dropout=0.1), small_bert(4, 32, seed=2)
+    student, teacher = student_of(case, dropout=0.1), small_bert(4, 32, seed=2)
     scorings = 0
 
     def score(net: torch.nn.Module) -> float:
@@ -185,7 +185,7 @@ def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupt
     trained, student, _ = uninterrupted(str(case))
     alone = small_task().networks.load(trained.student)
     assert equal_weights(alone, student)
-    plain = small_bert(2, 16, seed=1)
+    plain = student_of(case)
     assert set(alone.state_dict()) == set(plain.state_dict())
     assert not equal_weights(alone, plain)
 

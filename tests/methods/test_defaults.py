@@ -36,6 +36,7 @@ WEIGHTS = {
     "mixup_kd": {"task": 0.1, "soft": 0.9},
     "mutual": {"task": 1.0, "vcl": 0.1, "icl": 0.1, "soft_vcl": 1.0, "soft_icl": 1.0},
     "rail_kd": {"task": 1 / 3, "soft": 1 / 3, "rail": 1 / 3},
+    "residual_kd": {"own": 1.0, "features": 1.0, "task": 1.0, "residual": 1.0},
     "task_only": {"task": 1.0},
 }
 GIVEN = {"combined_kd": {"phase": 1}}

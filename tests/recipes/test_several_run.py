@@ -15,7 +15,7 @@ from tiny_models import save_encoder
 from kd2deploy.cli.overview import overview
 from kd2deploy.core import build_task
 from kd2deploy.core.members import members_in
-from kd2deploy.errors import RecipeError
+from kd2deploy.errors import ModelError, RecipeError
 from kd2deploy.exporters.bundle import verify_sums
 from kd2deploy.flows.compare import compare
 from kd2deploy.flows.compress import Result, compress
@@ -85,6 +85,27 @@ def test_a_pair_learns_from_logits_and_stays_a_pair(tmp_path: Path) -> None:
     before, after = (answers(task, folder)[1] for folder in (tmp_path / "pair", place))
     assert not torch.allclose(before, after)
     assert (place / "tokenizer.json").is_file()
+
+
+@pytest.mark.recipe
+def test_a_pair_cut_out_of_its_teacher_learns_in_two_stages_and_costs_no_more_than_one(tmp_path: Path) -> None:
+    short = {"epochs": 1, "batch": 32, "learning_rate": 5e-3}
+    first, second = ({"method": {"use": "residual_kd", "learns": who}, **short} for who in ("student", "assistant"))
+    members = [{"shrink": {"layers": 2, "hidden": 16}}, {"shrink": {"layers": 1, "hidden": 8}}]
+    student = {"members": members, "combine": "sum", "budget": {"layers": 3, "hidden": 24}}
+    spec = spec_of(tmp_path, student=student, distill=[{**first, "keep": "last"}, second], control=False)
+    (found,) = compress(Recipe.parse(spec), tmp_path / "run", until="distill")
+    (place,) = found.students
+    how = members_in(place)
+    assert how is not None
+    assert (how.names, how.combine) == (("network-1", "network-2"), "sum")
+    told = next(text for text in found.report.warnings if "the one network of `budget` has" in text)
+    assert f"the student's 2 networks have {parameters_of(place):,} parameters" in told
+    (curve,) = (one for one in found.report.curves if one.role == "student")
+    assert [set(point.losses) - {"loss"} for point in curve.points] == [{"own", "features"}, {"task", "residual"}]
+    spec["student"]["budget"] = {"layers": 1, "hidden": 16}
+    with pytest.raises(ModelError, match=r"student\.members: .* make a member smaller"):
+        compress(Recipe.parse(spec), tmp_path / "again", until="distill")
 
 
 @pytest.mark.recipe
