@@ -43,6 +43,7 @@ class TorchSession:
     """
 
     serving: ClassVar[Serving] = Serving("torch", code=code_of, network=True)
+    slow_imports: ClassVar[tuple[str, ...]] = (__name__, "transformers.modeling_utils")
 
     def __init__(
         self,

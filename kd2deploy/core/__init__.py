@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
     from kd2deploy.core.ports import Ports
     from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader
-    from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session
+    from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session, slow_imports
     from kd2deploy.core.step import (
         Batch,
         Look,
@@ -125,6 +125,7 @@ __all__ = [
     "open_session",
     "scaled",
     "sha256_of",
+    "slow_imports",
     "traits_of",
     "trust",
     "trusted",

@@ -79,6 +79,14 @@ def options_of(opened_by: object, options: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
+def slow_imports(opened_by: object) -> tuple[str, ...]:
+    """Modules that take long to import and that every session of the class needs, as it says itself in `slow_imports`.
+
+    Raises TrustError as `session_named`.
+    """
+    return tuple(getattr(session_named(opened_by), "slow_imports", ()))
+
+
 def session_named(name: object) -> Callable[..., Session]:
     """The class that opens an artifact. Raises TrustError for what is none, or neither ours nor trusted."""
     found = named_in_file("session", name)

@@ -9,6 +9,7 @@ from kd2deploy.core import Array, Features, Feed, Row, Session, Target, Task
 from kd2deploy.core.figures import count_of
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, read_feed, write_feed
+from kd2deploy.measure.forks import of_this_process
 from kd2deploy.measure.processes import WorkerProcess
 from kd2deploy.measure.scorer import Evaluation, Scorer, in_row_order
 from kd2deploy.measure.timing import Contender
@@ -37,7 +38,7 @@ def score(
     scorer = Scorer(task.metric, rows)
     with (
         exchange(scratch) as folder,
-        WorkerProcess(contender, task.spec(), target, ANSWER_S) as worker,
+        WorkerProcess(contender, task.spec(), target, ANSWER_S, of_this_process()) as worker,
     ):
         described = worker.open()["describe"]
         asked, answered = folder / "feed.npz", folder / "outputs.npz"

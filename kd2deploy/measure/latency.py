@@ -15,6 +15,7 @@ from kd2deploy.core.figures import figure
 from kd2deploy.core.rows import write_rows
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.feeds import exchange, write_feeds
+from kd2deploy.measure.forks import Forks
 from kd2deploy.measure.heat import Asked, Heat, Lane, OnProgress
 from kd2deploy.measure.intervals import Figure, Interval
 from kd2deploy.measure.loop import spread_order
@@ -23,7 +24,7 @@ from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.statistics import Ratio, geometric_mean, percentile, ratio_of_medians
 from kd2deploy.measure.timing import Contender, Timing
 
-Connect = Callable[[Contender, Mapping[str, Any], Target, float], Asked]
+Connect = Callable[[Contender, Mapping[str, Any], Target, float, Forks | None], Asked]
 CONTRADICTS = 1.25
 """Throughput times mean latency is 1 with one request in flight; further off than this, one of them is wrong. Ours."""
 
@@ -82,10 +83,11 @@ def race(
             at_once = 1 if process == 0 or target.device != "cpu" else usable_cores()
             heat = Heat(process, alive, plan, len(order), means.clock, at_once)
             with ExitStack() as stack:
+                # Forks of its own for each heat: what an address or a page's place does to a time differs between them.
+                forks = stack.enter_context(Forks()) if at_once > 1 else None
                 for lane in heat.in_order():
-                    worker = means.connect(
-                        lane.contender, lane.contender.task_spec or task_spec, target, plan.timeout_s
-                    )
+                    spec = lane.contender.task_spec or task_spec
+                    worker = means.connect(lane.contender, spec, target, plan.timeout_s, forks)
                     heat.workers[lane.name] = stack.enter_context(worker)
                 heat.run(folders, on_progress)
     sizes = tuple(elements(feeds[place]) for place in order)

@@ -1,27 +1,28 @@
 """The coordinator's end of a worker: start it, ask it, end it; whatever goes wrong becomes one clear error."""
 
 import json
+import logging
 import os
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from kd2deploy import errors
-from kd2deploy.core import Target, build_task, trusted, usable_cores
+from kd2deploy.core import Artifact, Target, build_task, trusted, usable_cores
 from kd2deploy.errors import Kd2DeployError, MeasureError
+from kd2deploy.measure.forks import Forks
+from kd2deploy.measure.starting import Process, from_nothing
 from kd2deploy.measure.timing import Contender
 
+log = logging.getLogger(__name__)
 Reply = dict[str, Any]
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LAST_WORDS = 600
 """Characters of a dead worker's standard error that are shown."""
 
@@ -31,8 +32,20 @@ def with_threads(target: Target) -> Target:
     return replace(target, threads=target.threads or usable_cores())
 
 
-RUNNING: set["subprocess.Popen[bytes]"] = set()
+RUNNING: set[Process] = set()
 """The workers of this process that have not been ended."""
+
+
+def started(artifact: Artifact, target: Target, stderr: IO[bytes], forks: Forks | None) -> Process:
+    """A worker's process for one artifact: a fork where one of `forks` serves its session, else one from nothing."""
+    server = forks.serving(artifact, target) if forks is not None else None
+    if server is not None:
+        try:
+            return server.fork(stderr)
+        except MeasureError as error:
+            log.info("%s; the worker starts from nothing", error)
+    pipe = subprocess.PIPE
+    return from_nothing(target, "kd2deploy.measure.worker", stdin=pipe, stdout=pipe, stderr=stderr)
 
 
 @contextmanager
@@ -52,23 +65,25 @@ def ended_with_their_workers(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExe
 
 
 class WorkerProcess:
-    """A fresh process that holds one contender. A context manager: leaving it ends the process."""
+    """A fresh process that holds one contender. A context manager: leaving it ends the process.
 
-    def __init__(self, contender: Contender, task_spec: Mapping[str, Any], target: Target, timeout_s: float) -> None:
-        self.contender, self.task_spec, self.timeout_s = contender, task_spec, timeout_s
+    It is forked by one of `forks` where these serve its session, and else started from nothing.
+    """
+
+    def __init__(
+        self,
+        contender: Contender,
+        task_spec: Mapping[str, Any],
+        target: Target,
+        timeout_s: float,
+        forks: Forks | None = None,
+    ) -> None:
+        self.contender, self.task_spec, self.timeout_s, self.forks = contender, task_spec, timeout_s, forks
         self.target = with_threads(target)
 
     def __enter__(self) -> Self:
-        threads = {name: str(self.target.threads) for name in THREAD_VARIABLES}
-        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self._said = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "kd2deploy.measure.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env={**os.environ, **threads, "PYTHONPATH": paths},
-        )
+        self._process = started(self.contender.artifact, self.target, self._said, self.forks)
         RUNNING.add(self._process)
         self._read = b""
         return self
@@ -78,8 +93,7 @@ class WorkerProcess:
     ) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        if self._process.poll() is None:
-            self._process.kill()
+        self._process.kill()
         self._process.wait()
         RUNNING.discard(self._process)
         for stream in (self._process.stdin, self._process.stdout, self._said):

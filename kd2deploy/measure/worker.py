@@ -246,7 +246,12 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
             return
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve on the standard streams."""
     own = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.stdin, own)
+
+
+if __name__ == "__main__":
+    main()

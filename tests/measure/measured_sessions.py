@@ -189,6 +189,20 @@ class SumSession:
         return {"provider": "numpy", "threads": str(self.threads), "omp": threads, "pid": str(os.getpid())}
 
 
+class Forking(SumSession):
+    """Says that it is forked from a process with this module, and who its parent is."""
+
+    slow_imports = (HERE,)
+
+    def describe(self) -> dict[str, str]:
+        return {
+            **super().describe(),
+            "parent": str(os.getppid()),
+            "said": os.environ.get("SAID", ""),
+            "in": str(Path.cwd()),
+        }
+
+
 class InParts(SumSession):
     """Adds the numbers up one by one, and marks each: an answer that comes in parts."""
 

@@ -22,6 +22,7 @@ from kd2deploy.core.rows import write_rows
 from kd2deploy.exporters.bundle import write_network
 from kd2deploy.measure.accuracy import timing_places
 from kd2deploy.measure.end_to_end import end_to_end, end_to_end_speedup, split
+from kd2deploy.measure.forks import Forks
 from kd2deploy.measure.latency import Means, race, speedup
 from kd2deploy.measure.loop import timed
 from kd2deploy.measure.protocol import Protocol, full
@@ -108,7 +109,9 @@ class World(Simulation):
 
     whole_ns = 0
 
-    def connect(self, contender: Contender, spec: Mapping[str, Any], target: Target, timeout_s: float) -> Worker:
+    def connect(
+        self, contender: Contender, spec: Mapping[str, Any], target: Target, timeout_s: float, forks: Forks | None
+    ) -> Worker:
         return Serving(self, contender.name)
 
 

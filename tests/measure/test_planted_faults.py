@@ -15,6 +15,7 @@ from kd2deploy.core.verdict import Outcome
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure import lineage
 from kd2deploy.measure.diagnosis import Case, diagnose
+from kd2deploy.measure.forks import Forks
 from kd2deploy.measure.latency import Means, latency_percentile, race, speedup
 from kd2deploy.measure.loop import timed, warm_up
 from kd2deploy.measure.protocol import Protocol, full, quick
@@ -54,7 +55,9 @@ class Simulation:
     def clock_s(self) -> float:
         return self.now / 1e9
 
-    def connect(self, contender: Contender, spec: Mapping[str, Any], target: Target, timeout_s: float) -> "Worker":
+    def connect(
+        self, contender: Contender, spec: Mapping[str, Any], target: Target, timeout_s: float, forks: Forks | None
+    ) -> "Worker":
         return Worker(self, contender.name)
 
 
