@@ -21,12 +21,16 @@ METHODS = (
     "logit_standardization",
     "dkd",
     "dist",
+    "knowledge_adjustment",
+    "dynamic_temperature",
     "contrastive",
+    "dcd",
     "annealing_kd",
     "continuation_kd",
     "rail_kd",
     "hidden",
     "mix_kd",
+    "mixup_kd",
 )
 """Those whose step costs at most three times a plain one, and that read texts and pictures."""
 SIDES = {
