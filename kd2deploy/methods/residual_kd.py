@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Sizes, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.step import embedding_of
 from kd2deploy.methods._divergence import mean_squared_error
 from kd2deploy.methods._maths import need_one_of, need_weight, squared_distance
@@ -43,7 +44,7 @@ def need_pair(nets: Networks) -> tuple[Sizes, Sizes, Sizes]:
     _, teacher = nets.need_teacher("residual_kd")
     members = nets.student_sizes.members
     if len(members) != 2:
-        told = f"of {len(members)} networks" if members else "a single network"
+        told = f"of {count_of(len(members), 'network')}" if members else "a single network"
         raise ValueError(f"residual_kd trains a student and its assistant, and this student is {told}; {REMEDY}")
     if not nets.student_sizes.summed:
         raise ValueError(f"residual_kd adds the assistant's answer to the student's, and these are averaged; {REMEDY}")

@@ -64,7 +64,7 @@ def split(
     config = config_in(teacher)
     length = processor(teacher.resolve()).out[0] if config.model_type in CONVOLUTIONAL else LENGTH
     costs = Cost.of([shaped(config, task, one, length) for one in wanted])
-    notes = [f"the student's {len(wanted)} networks have {costs} together"]
+    notes = [f"the student's {count_of(len(wanted), 'network')} have {costs} together"]
     if budget is not None:
         most = Cost.of([shaped(config, task, budget, length)])
         require_within(costs, most)
