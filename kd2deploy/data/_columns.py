@@ -4,14 +4,22 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kd2deploy.core.trust import short
 from kd2deploy.errors import DataError
+
+SHOWN, LONGEST = 20, 60
+"""Names in a message, and characters of one: a file may have thousands of columns, or a text where its header should
+be."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'label'?`, or the names there are."""
     names = [str(one) for one in known]
     close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names) or 'none'}"
+    if close:
+        return f"did you mean {short(close[0])}?"
+    shown = ", ".join(name if len(name) <= LONGEST else short(name) for name in names[:SHOWN])
+    return f"there are {shown or 'none'}{f' ... ({len(names)} in all)' if len(names) > SHOWN else ''}"
 
 
 def columns_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -29,7 +37,9 @@ def renamed(rows: list[dict[str, Any]], columns: Mapping[str, str], source: str)
     known = columns_in(rows)
     for field, column in columns.items():
         if column not in known:
-            raise DataError(f"{source} has no column {column!r} to read `{field}` from; {suggestion(column, known)}")
+            raise DataError(
+                f"{source} has no column {short(column)} to read `{field}` from; {suggestion(column, known)}"
+            )
     if all(field == column for field, column in columns.items()):
         return rows
     others = [name for name in known if name not in columns and name not in columns.values()]

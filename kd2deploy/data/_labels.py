@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.core.trust import short
 from kd2deploy.data._columns import suggestion
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
@@ -90,7 +91,7 @@ def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, spli
         odd = sorted({label for _, label in strange})
         raise DataError(
             f"{split}: {places([place for place, _ in strange])} a label that is not among the classes "
-            f"({', '.join(map(repr, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
+            f"({', '.join(map(short, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
             "or from `labels` of the task"
         )
     return found
@@ -112,17 +113,19 @@ def check_classes(kept: Mapping[str, Sequence[Row]], names: Sequence[str], table
     trained = {row["label"] for row in kept["train"]}
     if len(trained) < 2:
         only = names[next(iter(trained))]
-        raise DataError(f"{tables.name('train')}: every row has the label {only!r}; a classifier needs two classes")
+        raise DataError(
+            f"{tables.name('train')}: every row has the label {short(only)}; a classifier needs two classes"
+        )
     for split, rows in kept.items():
         unseen = sorted({row["label"] for row in rows} - trained)
         if unseen:
             raise DataError(
-                f"{tables.name(split)}: the class {names[unseen[0]]!r} has no training row, and can only be answered "
-                "wrongly; add rows to the training split or leave the class out"
+                f"{tables.name(split)}: the class {short(names[unseen[0]])} has no training row, and can only be "
+                "answered wrongly; add rows to the training split or leave the class out"
             )
     idle = [name for place, name in enumerate(names) if place not in trained]
     if idle:
-        warnings.append(f"no row at all has the class {', '.join(map(repr, idle[:SHOWN]))}")
+        warnings.append(f"no row at all has the class {', '.join(map(short, idle[:SHOWN]))}")
 
 
 def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
@@ -139,7 +142,7 @@ def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
             strange.append(place)
     if strange:
         raise DataError(
-            f"{split}: {places(strange)} a label that is not a finite number ({rows[strange[0]]['label']!r}), as "
+            f"{split}: {places(strange)} a label that is not a finite number ({short(rows[strange[0]]['label'])}), as "
             "regression needs; name the task's `labels` to classify"
         )
     return found

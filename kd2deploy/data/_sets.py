@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.core.trust import short
 from kd2deploy.data._columns import columns_in, suggestion
 from kd2deploy.data._labels import SHOWN, Row, label_name, places, whole_number
 from kd2deploy.data.tables import Tables
@@ -37,7 +38,9 @@ def from_columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], spli
         marks = {column: label_name(row.get(column)).lower() for column in columns}
         odd = next((column for column, mark in marks.items() if mark not in YES | NO), None)
         if odd is not None:
-            raise DataError(f"{split}: row {place + 1} has {row.get(odd)!r} under {odd!r}, which is neither 0 nor 1")
+            raise DataError(
+                f"{split}: row {place + 1} has {short(row.get(odd))} under {short(odd)}, which is neither 0 nor 1"
+            )
         rest = {name: value for name, value in row.items() if name not in columns}
         found.append({**rest, "label": [column for column, mark in marks.items() if mark in YES]})
     return found
@@ -130,7 +133,7 @@ def placed(rows: Sequence[Row], names: Sequence[str], own: Sequence[str], split:
         odd = sorted({name for _, name in strange})
         raise DataError(
             f"{split}: {places(sorted({place for place, _ in strange}))} a label that is not among the labels "
-            f"({', '.join(map(repr, odd[:SHOWN]))}); {suggestion(odd[0], names)} They come from the training rows, or "
+            f"({', '.join(map(short, odd[:SHOWN]))}); {suggestion(odd[0], names)} They come from the training rows, or "
             "from `labels` of the task"
         )
     return found
@@ -143,13 +146,13 @@ def check_labels(found: Mapping[str, Sequence[Row]], names: Sequence[str], table
         unseen = [name for place, name in enumerate(names) if times[place] and not counts["train"][place]]
         if unseen:
             raise DataError(
-                f"{tables.name(split)}: the label {unseen[0]!r} has no training row, and can only be answered wrongly; "
-                "add rows to the training split or leave the label out"
+                f"{tables.name(split)}: the label {short(unseen[0])} has no training row, and can only be answered "
+                "wrongly; add rows to the training split or leave the label out"
             )
     rows = len(found["train"])
     for place, name in enumerate(names):
         if counts["train"][place] in (0, rows):
-            warnings.append(f"{'every' if counts['train'][place] else 'no'} training row has the label {name!r}")
+            warnings.append(f"{'every' if counts['train'][place] else 'no'} training row has the label {short(name)}")
 
 
 def rarest(rows: Sequence[Row]) -> list[int | None]:

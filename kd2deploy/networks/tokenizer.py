@@ -6,6 +6,7 @@ from typing import Any
 
 from kd2deploy.core.own import is_static
 from kd2deploy.core.reading import object_of
+from kd2deploy.core.trust import short
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.networks.foreign import refused_as
@@ -43,4 +44,6 @@ def tokenizer(folder: Path) -> Any:
 def check_most(most: Any, folder: Path) -> None:
     """Raises ModelError where what the tokenizer in `folder` says of its longest text is no length."""
     if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 1:
-        raise ModelError(f"the tokenizer in {folder} sets model_max_length to {most!r}, which must be a number above 0")
+        raise ModelError(
+            f"the tokenizer in {folder} sets model_max_length to {short(most)}, which must be a number above 0"
+        )

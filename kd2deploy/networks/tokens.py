@@ -55,7 +55,7 @@ def positions_of(config: Mapping[str, Any]) -> int:
 
 def read_length(reader: Any, folder: Path, max_length: int) -> int:
     """How many tokens are read of a text, special ones included: what the task, the network and its tokenizer allow."""
-    return min(max_length, longest(folder), int(reader.model_max_length))
+    return int(min(max_length, longest(folder), reader.model_max_length))  # which may be infinite: no limit
 
 
 def read_alike(one: Path, other: Path) -> bool:

@@ -28,6 +28,8 @@ BROKEN = (
 """What Pillow's readers raise at bytes that are no whole picture; a broken PNG is a SyntaxError to it."""
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for a network's channels."""
+LONGEST_PATH = 200
+"""Characters of a path in a message."""
 ODD = ("I", "F", "LAB", "La", "RGBa")
 """Modes that are refused: 32 bits per pixel, and colours that no rule turns into RGB."""
 GREY = frozenset({"1", "L", "LA"})
@@ -124,7 +126,7 @@ def decoded(value: Any, small: bool = False) -> "Image":
         return eight_bits(ImageOps.exif_transpose(value), "the picture")
     if not isinstance(value, str | Path | bytes):
         raise DataError(f"image is {type(value).__name__}; give a picture, a uint8 array or a path")
-    title = "the encoded image" if isinstance(value, bytes) else str(value)
+    title = "the encoded image" if isinstance(value, bytes) else shown(str(value))
     source = io.BytesIO(value) if isinstance(value, bytes) else value
     try:
         if not isinstance(value, bytes) and not Path(value).is_file():
@@ -136,7 +138,12 @@ def decoded(value: Any, small: bool = False) -> "Image":
             picture.load()
             return eight_bits(ImageOps.exif_transpose(picture), title)
     except (*BROKEN, Image.DecompressionBombError) as error:
-        raise DataError(f"{title} is not a picture that can be read ({error})") from error
+        raise DataError(f"{title} is not a picture that can be read ({shown(str(error))})") from error
+
+
+def shown(path: str) -> str:
+    """What names a file, in a message: its end, where a text of thousands of characters stands in a file's place."""
+    return path if len(path) <= LONGEST_PATH else f"...{path[-LONGEST_PATH:]}"
 
 
 def from_array(array: Array) -> "Image":

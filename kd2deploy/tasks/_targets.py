@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from kd2deploy.core import Array, Row
+from kd2deploy.core.trust import short
 from kd2deploy.errors import DataError
 
 UNLABELLED = -100
@@ -56,7 +57,7 @@ def label_index(row: Row, labels: Sequence[str]) -> int:
         return UNLABELLED
     if isinstance(label, str):
         if label not in labels:
-            raise DataError(f"row {row.get('index', '?')}: label {label!r} is not one of {', '.join(labels)}")
+            raise DataError(f"row {row.get('index', '?')}: label {short(label)} is not one of {', '.join(labels)}")
         return list(labels).index(label)
     if not 0 <= int(label) < len(labels):
         raise DataError(f"row {row.get('index', '?')}: label {label} is outside 0..{len(labels) - 1}")
@@ -69,7 +70,9 @@ def target_value(row: Row) -> float:
     try:
         return float("nan") if label is None else float(label)
     except (TypeError, ValueError):
-        raise DataError(f"row {row.get('index', '?')}: label {label!r} is not a number, as regression needs") from None
+        raise DataError(
+            f"row {row.get('index', '?')}: label {short(label)} is not a number, as regression needs"
+        ) from None
 
 
 def label_set(row: Row, labels: Sequence[str]) -> list[int]:
@@ -81,12 +84,14 @@ def label_set(row: Row, labels: Sequence[str]) -> list[int]:
     if given is None:
         return [UNLABELLED] * len(labels)
     if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
-        raise DataError(f"{where}: label {given!r} is no list of labels")
+        raise DataError(f"{where}: label {short(given)} is no list of labels")
     if all(isinstance(one, str) for one in given):
         unknown = [one for one in given if one not in labels]
         if unknown:
-            raise DataError(f"{where}: label {unknown[0]!r} is not one of {', '.join(labels)}")
+            raise DataError(f"{where}: label {short(unknown[0])} is not one of {', '.join(labels)}")
         return [int(label in given) for label in labels]
     if len(given) != len(labels) or any(one not in (0, 1) for one in given):
-        raise DataError(f"{where}: label {list(given)} is neither names nor one 0 or 1 for each of {', '.join(labels)}")
+        raise DataError(
+            f"{where}: label {short(list(given))} is neither names nor one 0 or 1 for each of {', '.join(labels)}"
+        )
     return [int(one) for one in given]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Reading, Row, ServerReader, Table
+from kd2deploy.core.trust import short
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.networks.configuration import read_configs
 from kd2deploy.networks.plain_tokenizer import plain_tokenizer
@@ -107,7 +108,7 @@ class TextReader(Reader):
     @classmethod
     def flaw(cls, value: Any) -> str:
         if not isinstance(value, str):
-            return f"{value!r} is no text"
+            return f"{short(value)} is no text"
         try:
             value.encode()
         except UnicodeEncodeError as error:
@@ -146,7 +147,7 @@ class TextReader(Reader):
         """The row's text and its pair's. Raises DataError where one is missing or not a text."""
         for name in self.fields({"pair": self.pair}):
             if not isinstance(row.get(name), str):
-                raise DataError(f"row {row.get('index', '?')}: {name} is {row.get(name)!r}, and must be a text")
+                raise DataError(f"row {row.get('index', '?')}: {name} is {short(row.get(name))}, and must be a text")
         return row["text"], row["text_pair"] if self.pair else ""
 
     def length(self, features: Features) -> int:

@@ -10,6 +10,7 @@ from measure.measured_sessions import Parity
 from PIL import Image
 from transcripts import Transcripts
 
+from kd2deploy.data._columns import renamed
 from kd2deploy.data.prepare import prepare, quotas
 from kd2deploy.data.splits import Splits
 from kd2deploy.data.tables import Tables
@@ -181,6 +182,26 @@ def test_pictures_overlap_by_what_is_in_them(tmp_path: Path) -> None:
     files = [{"image": str(tmp_path / name), "label": place % 2} for place, name in enumerate("abcde")]
     found = prepared(files[:3], files[3:], task=ImageClassification)
     assert found.overlap == 1
+
+
+@pytest.mark.parametrize("field", ["text", "label"])
+@pytest.mark.parametrize("value", [list(range(9999)), {"nested": list(range(9999))}, "x" * 99_999], ids=type)
+def test_a_message_shows_the_beginning_of_what_a_row_holds(field: str, value: Any) -> None:
+    judged = rows(12, start="judged")
+    judged[4][field] = value
+    if field == "text" and isinstance(value, str):  # is a text, and read
+        prepared(judged=judged)
+        return
+    with pytest.raises(DataError, match="row 5 has") as caught:
+        prepared(judged=judged)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_header_of_thousands_of_columns_is_not_shown_in_full() -> None:
+    wide = [{**{f"feature {number}": 0 for number in range(4000)}, "x" * 9999: 1}]
+    with pytest.raises(DataError, match=r"no column 'yyyyy.* there are feature 0, .* \.\.\. \(4001 in all\)") as caught:
+        renamed(wide, {"label": "y" * 9999}, "wide.csv")
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("split", ["train", "judged", "validation", "unlabelled"])

@@ -10,8 +10,18 @@ import torch
 from tiny_models import WORDS, encoder_config, save_encoder, save_tokenizer
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike
+from kd2deploy.networks.plain_tokenizer import plain_tokenizer
+from kd2deploy.networks.tokenizer import tokenizer
+from kd2deploy.networks.tokens import check_reading, longest, pad_of, read_alike, read_length
 from kd2deploy.tasks.text_classification import TextClassification
+
+
+def test_a_tokenizer_without_a_limit_may_call_it_infinite(tmp_path: Path) -> None:
+    save_encoder(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(file.read_text().replace('"model_max_length": 64', '"model_max_length": Infinity'))
+    for open_one in (tokenizer, plain_tokenizer):
+        assert read_length(open_one(tmp_path.resolve()), tmp_path, 512) == 66
 
 
 def test_equal_read_alike(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def seen(file: Path, channels: int = 3) -> Array:
     return np.asarray(opened({"image": str(file)}, channels))
 
 
+def test_a_text_where_a_file_should_be_is_not_shown_in_full() -> None:
+    found = unreadable("a long text " * 9999 + "without a file")
+    assert "without a file" in found
+    assert len(found) < 600
+    assert unreadable("pictures/gone.png") == "pictures/gone.png is no file that can be read"
+
+
 def test_a_phones_picture_stands_upright_from_every_source(tmp_path: Path) -> None:
     picture = Image.new("RGB", (40, 20))
     picture.paste((255, 0, 0), (0, 0, 20, 20))  # the left half is red, and shown turned by 90 degrees it is the top
