@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kd2deploy.core.artifact import files_of, sha256_of
+from kd2deploy.core.fingerprint import LAYOUT
 from kd2deploy.core.fingerprint import fingerprint as fingerprint
 from kd2deploy.core.fingerprint import versions as versions
 from kd2deploy.core.locks import held
@@ -109,6 +110,8 @@ class Run:
         self.finished = finished
         """Whether the work must have been done: a stage that was not is then an error."""
         self.done: list[Done] = []
+        self.outdated = 0
+        """Finished stages here of another layout, until it was said that they are made anew."""
 
     @contextmanager
     def locked(self) -> Iterator["Run"]:
@@ -130,6 +133,7 @@ class Run:
             try:
                 for left in (self.folder / STAGES).glob(f".*/{SCRATCH}"):
                     shutil.rmtree(left)
+                self.outdated = outdated(self.folder / STAGES)
                 yield self
             finally:
                 lock.release()
@@ -149,6 +153,10 @@ class Run:
                 f"{self.folder} has no finished stage {name!r} of this recipe, data and versions; run the recipe there "
                 "again with `kd2deploy compress`"
             )
+        if self.outdated:
+            of = "stage here is" if self.outdated == 1 else "stages here are"
+            tell.say(f"{self.outdated} finished {of} of another state of kd2deploy: left alone, and made anew")
+            self.outdated = 0
         why = why_made(folder, stage) if log.isEnabledFor(logging.INFO) else ""
         with held(partial, lambda: self.on_stage(name, "waiting")):
             partial.mkdir(exist_ok=True)  # it got its name while it was waited for
@@ -220,6 +228,18 @@ def why_made(folder: Path, stage: Stage) -> str:
     return "it was not done before"
 
 
+def outdated(stages: Path) -> int:
+    """How many finished stages were made under another layout, so that none of this one's can be among them."""
+    found = 0
+    for file in stages.glob(f"*/{RECORD}"):
+        try:
+            other = object_of(file, RunError, "").get("layout") != LAYOUT
+        except RunError:  # damaged: whoever needs it says so
+            continue
+        found += other and MARK.fullmatch(file.parent.name) is not None
+    return found
+
+
 def changes(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What of a stage's specification and parents differs from a record's; where nothing does, what else may."""
     found = []
@@ -240,7 +260,7 @@ def worked(partial: Path, stage: Stage, tell: Watcher) -> dict[str, Any]:
     finally:
         shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     seconds = time.perf_counter() - started
-    return {**about, "seconds": seconds, "sha256": sha256_of(partial), "result": result}
+    return {**about, "layout": LAYOUT, "seconds": seconds, "sha256": sha256_of(partial), "result": result}
 
 
 def recorded(partial: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kd2deploy.core.fingerprint import LAYOUT
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import RunError
 from kd2deploy.run import SCRATCH, Done, Run, Stage, fingerprint, readable_os_errors, write_json
@@ -87,6 +88,33 @@ def test_the_log_says_what_is_made_and_why_and_what_is_reused(tmp_path: Path, ca
     assert told[1] == f"{name} is reused from {first.folder}"
     assert told[2].endswith(": other than before: a, student")
     assert told[3].endswith(": it was not done before")
+
+
+class Heard(Silent):
+    """A watcher that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_stages_of_another_layout_are_made_anew_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    for layout, expected in ((LAYOUT - 1, []), (LAYOUT, ["2 finished stages here are of another state of kd2deploy"])):
+        for module in ("kd2deploy.core.fingerprint", "kd2deploy.run"):
+            monkeypatch.setattr(f"{module}.LAYOUT", layout)
+        run = Run(tmp_path)
+        with run.locked():
+            found = [run.carry_out(stage_of(name), heard) for name in ("one", "two")]
+        assert [one.reused for one in found] == [False, False]
+        assert [line.partition(":")[0] for line in heard.said] == expected
+    with Run(tmp_path).locked() as again:
+        assert again.carry_out(stage_of("one"), heard).reused
+    assert len(heard.said) == 1
 
 
 def test_a_stage_that_was_cut_short_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

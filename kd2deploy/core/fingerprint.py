@@ -26,9 +26,14 @@ VERSIONED = (
     "tensorrt-rtx-cu13",
 )
 
+LAYOUT = 1
+"""Of every stage: raised when what any stage's result or files say is another than before under the same
+specification. Between two releases the version alone does not tell, and an earlier result would be misread."""
+
 
 def fingerprint(name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
-    whole = {"name": name, "spec": spec, "parents": dict(parents), "versions": versions(), "outside": outside(spec)}
+    drawn = {"versions": versions(), "outside": outside(spec), "layout": LAYOUT}
+    whole = {"name": name, "spec": spec, "parents": dict(parents), **drawn}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
