@@ -54,14 +54,16 @@ def showing(wanted: Screen) -> Iterator[Screen]:
 def logging_at(level: Level) -> Iterator[None]:
     """The program's own log on stderr, from this level on."""
     log = logging.getLogger("kd2deploy")
-    handler, before = OnStderr(), log.level
+    handler, before = OnStderr(), (log.level, log.propagate)
     log.addHandler(handler)
     log.setLevel(level.upper())
+    log.propagate = False  # onnxruntime gives the root logger a handler of its own, and lines would come twice
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 class OnStderr(logging.Handler):

@@ -1,5 +1,6 @@
 """What is shown while a run works: bars on a real (pseudo) terminal, lines where there is none."""
 
+import logging
 import os
 import pty
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from kd2deploy.cli.progress import Lines, Warnings, beating, in_time, on_terminal
-from kd2deploy.cli.screen import Screen, showing
+from kd2deploy.cli.screen import Screen, logging_at, showing
 
 DRAWN = """
 import fcntl, struct, sys, termios, time
@@ -128,3 +129,17 @@ def test_without_a_terminal_nothing_is_wrapped(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0 s"), (59, "59 s"), (184, "3:04"), (3753, "1:02:33")])
 def test_time_in_words(seconds: float, shown: str) -> None:
     assert in_time(seconds) == shown
+
+
+def test_a_line_of_the_log_comes_once_though_a_runtime_gives_the_root_logger_a_handler(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, other = logging.getLogger(), logging.StreamHandler(sys.stderr)  # as onnxruntime's quantization does
+    root.addHandler(other)
+    try:
+        with logging_at("info"):
+            logging.getLogger("kd2deploy.run").info("look is made")
+    finally:
+        root.removeHandler(other)
+    assert capsys.readouterr().err == "info: kd2deploy.run: look is made\n"
+    assert logging.getLogger("kd2deploy").propagate
