@@ -19,6 +19,8 @@ class Part:
     name: str
     seconds: float
     how: str
+    timed: bool = False
+    """On this machine, now; else by what is allowed for it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def training(pace: Pace) -> Part:
     how = f"{count_of(pace.steps, 'step')} of {1000 * pace.step_s:.3g} ms, {seconds(scored_s)} of validation"
     how = f"{pace.runs} seeds, each {how}" if pace.runs > 1 else how
     how += f"; the teacher's answers once, {seconds(pace.setup_s)}" if pace.setup_s else ""
-    return Part(pace.name, pace.runs * (steps_s + scored_s) + pace.setup_s, how)
+    return Part(pace.name, pace.runs * (steps_s + scored_s) + pace.setup_s, how, timed=True)
 
 
 def exports(target: str, variants: int) -> Part:
@@ -62,10 +64,13 @@ def measuring(target: str, timed: int, scored: int, cap_s: float, processes: int
 
 
 def lines(parts: Sequence[Part], uncounted: Sequence[str] = ()) -> list[str]:
-    """The sum first, said to be an estimate, then its parts, then what no part counts."""
+    """The sum first, then its parts, then what no part counts. Only where a training was timed is the sum said to rest
+    on that, and to be of the whole."""
     whole = seconds(sum(part.seconds for part in parts))
+    timed = any(part.timed for part in parts)
+    first = "in all, estimated from a few steps timed now, on this machine as busy as it is"
     return [
-        f"about {whole} in all, estimated from a few steps timed now, on this machine as busy as it is",
+        f"about {whole} {first if timed else 'for what can be told before a training was timed, by fixed allowances'}",
         *(f"{part.name}: {seconds(part.seconds)}; {part.how}" for part in parts),
         *(f"not counted: {one}" for one in uncounted),
     ]

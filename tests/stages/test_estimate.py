@@ -27,9 +27,14 @@ def test_exports_and_measuring_take_what_is_allowed() -> None:
 
 
 def test_the_sum_is_said_to_be_an_estimate_and_shows_its_parts() -> None:
-    first, *rest = lines([Part("distill", 3600, "a"), Part("measure cpu", 120, "b")], ["the report"])
+    first, *rest = lines([Part("distill", 3600, "a", timed=True), Part("measure cpu", 120, "b")], ["the report"])
     assert first.startswith("about 1 h 02 min in all, estimated")
     assert rest == ["distill: 1 h 00 min; a", "measure cpu: 2 min 00 s; b", "not counted: the report"]
+
+
+def test_where_no_training_could_be_timed_the_sum_is_not_said_to_be_the_whole() -> None:
+    first, *_ = lines([exports("cpu", 3)], ["the plan and all trainings"])
+    assert first == "about 1 min 00 s for what can be told before a training was timed, by fixed allowances"
 
 
 def test_the_first_step_is_not_counted_and_a_training_is_left_when_enough_is_seen(
