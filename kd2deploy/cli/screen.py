@@ -77,8 +77,12 @@ def console(*, stderr: bool = False) -> "Console":
     """A console as wide as the terminal; without a terminal, as wide as it takes."""
     from rich.console import Console
 
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:  # rich would leave with 1, which is the verdict FAIL
+            raise BrokenPipeError
+
+    found = Ours(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Ours(stderr=stderr, highlight=False, width=WIDE)
 
 
 def answer(found: Any, drawn: Callable[[], None]) -> None:

@@ -2,14 +2,17 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
 import typer
 
 from kd2deploy.cli import errors_shown
-from kd2deploy.cli.errors import CRASHED, INTERRUPTED, USER_ERROR
+from kd2deploy.cli.errors import CRASHED, INTERRUPTED, READER_GONE, USER_ERROR
 from kd2deploy.cli.interrupts import TERMINATED, Terminated
 from kd2deploy.cli.screen import Screen, showing
 from kd2deploy.core.verdict import EXIT_CODES
@@ -135,3 +138,13 @@ def test_a_fault_is_a_document_where_json_is_asked_for(tmp_path: Path, capsys: p
 def test_what_the_command_line_itself_raises_goes_on(error: BaseException) -> None:
     with pytest.raises(type(error)), errors_shown():
         raise error
+
+
+@pytest.mark.parametrize("given", [("methods",), ("methods", "--json")])
+def test_a_table_whose_reader_went_away_does_not_end_with_the_code_of_a_failed_verdict(given: tuple[str, ...]) -> None:
+    with subprocess.Popen([sys.executable, "-m", "kd2deploy", *given], stdout=PIPE, stderr=PIPE) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        said = child.stderr.read()
+    assert (child.returncode, said) == (READER_GONE, b"")
