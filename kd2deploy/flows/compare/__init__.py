@@ -7,14 +7,13 @@ folder: the same command goes on where it stopped, and the two budgets share wha
 """
 
 import math
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
+from kd2deploy.core.command import typed_command
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.flows.compare.account import drawn_up
@@ -86,7 +85,7 @@ def compare(
             train_all(contest, plans, seeds)
             found = replace(
                 drawn_up(contest, plans, budget, judged, recipe.seeds),
-                command=shlex.join(sys.argv),
+                command=typed_command(),
                 started=began.isoformat(timespec="seconds"),
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
             )

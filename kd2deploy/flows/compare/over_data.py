@@ -1,13 +1,12 @@
 """The same comparison on several data sets, one recipe each, and the methods' ranks over them."""
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from kd2deploy.core.command import typed_command
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.flows.compare import compare
@@ -71,7 +70,7 @@ def ranked_over(comparisons: Mapping[str, Comparison], budget: Budget) -> Rankin
         alike=tuple(not_apart(mean, ranks.critical_difference)) if ranks.critical_difference is not None else (),
         seeds=next(iter(comparisons.values())).seeds,
         left_out=tuple(sorted({name for table in tables for name in table} - set(common))),
-        command=shlex.join(sys.argv),
+        command=typed_command(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
