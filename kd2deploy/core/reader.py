@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kd2deploy.core.port import Array, Features, Row
+from kd2deploy.errors import DataError
 
 if TYPE_CHECKING:  # what reads rows for a deployed file needs no torch
     from kd2deploy.core.step import Batch
@@ -99,6 +100,16 @@ class Reader(ABC):
     def drawing(self, rows: Sequence[Row], folder: Path) -> Sequence[Features]:
         """The same as a `Drawing`, where the task has something that `augments`: read when they are asked for."""
         return self.encode(rows, folder)
+
+    def extremes(self) -> list[Row]:
+        """Two rows without a label, of the least and of the greatest values that inputs have; none where inputs are no
+        values between two."""
+        return []
+
+    def rows_of(self, made: Array, folder: Path) -> list[Row]:
+        """Rows without a label that the network in `folder` reads as inputs [N, ...] in 0..1, from the least value to
+        the greatest, or as nearly as rows hold them. Raises DataError where inputs are no values between two."""
+        raise DataError("rows of this task are not made out of a network's inputs; name other data")
 
     @abstractmethod
     def length(self, features: Features) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,6 +51,16 @@ class TaskNetworks(ABC):
 
     def turned(self, batch: Batch, quarters: int) -> Batch | None:
         """What one network reads, every row turned by 1 to 3 quarters of a full turn; None where rows cannot be."""
+        return None
+
+    def synthesizer(self, shape: Sequence[int], noise: int) -> nn.Module | None:
+        """A generator of random weights: noise [B, noise] to inputs [B, *shape] in 0..1, from the least value that
+        inputs have to the greatest. None where inputs are not made of noise."""
+        return None
+
+    def denoiser(self, shape: Sequence[int]) -> nn.Module | None:
+        """A network of random weights that finds the noise in inputs: inputs [B, *shape] with noise in them, and how
+        much of them is noise [B] in 0..1, to that noise [B, *shape]. None where inputs are not made of noise."""
         return None
 
     def token_table(self, net: nn.Module) -> Tensor | None:

@@ -40,3 +40,5 @@ class Made:
     """Plain values that it is given."""
     probabilities: bool = False
     """Whether the task's answers must have probabilities."""
+    foretold: str = ""
+    """What will be made, for a dry run, which then tries nothing; empty where it is to be tried on a few rows."""

@@ -139,9 +139,9 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     target = without(target, left_out)
     if not target.variants:
         raise ConvertError("no variant can be packed: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
-    samples = calibration(student.model, job.splits.train)
+    samples = calibration(student.model, job.learnt.train)
     shapes = request_shapes(student.model, job.splits.eval, target, list(target.variants.values()), samples)
-    splits = replace(job.splits, train=sampled(job.splits.train, CALIBRATION_ROWS))
+    splits = replace(job.splits, train=sampled(job.learnt.train, CALIBRATION_ROWS))
     write_splits(splits, folder / "rows", copies=True)
     manifest = {
         "format": FORMAT,
@@ -325,7 +325,7 @@ def _write_graphs(
     places: dict[str, dict[str, str]] = {}
     left_out: dict[str, str] = {}
     for role, model in models.items():
-        samples = calibration(model, job.splits.train)
+        samples = calibration(model, job.learnt.train)
         for name, variant in target.variants.items():
             steps, _ = split_steps(variant)
             if not steps or (role == "teacher" and not variant.teacher):

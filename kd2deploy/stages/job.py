@@ -58,6 +58,13 @@ class Job:
         key = key_of(data) if data is not None else ""
         return self.splits if data is None or (key in self.to_make and key not in self.beside) else self.beside[key]
 
+    @property
+    def learnt(self) -> Splits:
+        """What the student's last training reads: its rows calibrate what is rounded, so that none are read for that
+        alone. A pack's own rows are these."""
+        last = self.recipe.distill[-1].data if self.recipe.distill else None
+        return self.splits if last is None else self.beside.get(key_of(last), self.splits)
+
     def place_of(self, splits: Splits) -> Path:
         """The folder of some splits, for stages: written where another process is to read them."""
         place = self.run.folder / DATA / splits.sha256[:16]

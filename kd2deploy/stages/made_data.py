@@ -92,20 +92,24 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
 
 
 def foreseen(job: Job) -> dict[str, str]:
-    """What will be made, for a dry run: asked of a few rows where the teacher comes fine-tuned."""
-    found = {}
-    free = job.splits.unlabelled
-    for key, made in job.to_make.items():
-        teacher = job.recipe.teacher
-        assert teacher is not None
-        said = f"made of {count_of(len(free), 'row')} without a label, once the teacher is fine-tuned"
-        if teacher.fine_tune is None and teacher.source is not None:
-            few = replace(job.splits, train=sampled(free, ASKED_ROWS))
-            model = model_at(locate(teacher.source), job.task)
-            said = f"tried on {len(few.train):,} of {count_of(len(free), 'row')} without a label: "
-            said += named(made.by)(made.options, few, model, Silent()).said
-        found[name_of(job, key)] = f"{source_of(job, key)}, {said}"
-    return found
+    """What will be made, for a dry run: as its source foretells it, or asked of a few rows where the teacher comes
+    fine-tuned."""
+    return {
+        name_of(job, key): f"{source_of(job, key)}, {made.foretold or tried(job, made)}"
+        for key, made in job.to_make.items()
+    }
+
+
+def tried(job: Job, made: Made) -> str:
+    """What a maker says of a few rows without a label, or that it must wait for the teacher."""
+    free, teacher = job.splits.unlabelled, job.recipe.teacher
+    assert teacher is not None
+    if teacher.fine_tune is not None or teacher.source is None:
+        return f"made of {count_of(len(free), 'row')} without a label, once the teacher is fine-tuned"
+    few = replace(job.splits, train=sampled(free, ASKED_ROWS))
+    model = model_at(locate(teacher.source), job.task)
+    found: MadeRows = named(made.by)(made.options, few, model, Silent())
+    return f"tried on {len(few.train):,} of {count_of(len(free), 'row')} without a label: {found.said}"
 
 
 def pseudo_labelled(options: Mapping[str, Any], splits: Splits, teacher: Model, tell: Watcher) -> MadeRows:

@@ -34,11 +34,11 @@ def made_variants(
     kept."""
     inputs = {
         "student": student.to_json(),
-        "data": str(job.place_of(job.splits)),
+        "data": str(job.place_of(job.learnt)),
         "target": asdict(target),
         "graphs": str(job.graphs) if job.graphs is not None else None,
     }
-    parents = {"student": student.sha256, "data": job.splits.sha256}
+    parents = {"student": student.sha256, "data": job.learnt.sha256}
     known = {"task": student.task.spec(), **for_target(target)}
     first = job.run.carry_out(
         Stage(

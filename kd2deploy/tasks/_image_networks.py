@@ -1,5 +1,6 @@
 """Image classifiers of transformers: how they are loaded, run and deployed."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from kd2deploy.tasks._attentions import Dropouts
 from kd2deploy.tasks._heads import check_labels, head_of, observed_embedding, with_two_outputs
 from kd2deploy.tasks._image_reader import ImageReader
 from kd2deploy.tasks._losses import cross_entropy
+from kd2deploy.tasks._made_pictures import Denoiser, Generator
 from kd2deploy.tasks._pair import check_pair
 
 
@@ -83,6 +85,12 @@ class ImageNetworks(TaskNetworks):
         if quarters % 2 and pixels.shape[-1] != pixels.shape[-2]:
             return None
         return batch | {"pixel_values": pixels.rot90(quarters, (-2, -1))}
+
+    def synthesizer(self, shape: Sequence[int], noise: int) -> nn.Module:
+        return Generator(shape, noise)
+
+    def denoiser(self, shape: Sequence[int]) -> nn.Module:
+        return Denoiser(shape[0])
 
     def deployed(self, net: nn.Module) -> nn.Module:
         return Deployed(net)

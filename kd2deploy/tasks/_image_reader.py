@@ -18,7 +18,7 @@ from kd2deploy.networks.image_processor import FILE, Processor, processor, read_
 from kd2deploy.networks.inputs import inputs_of
 from kd2deploy.tasks._augment import Augment
 from kd2deploy.tasks._floors import coarse, floors
-from kd2deploy.tasks._images import filed, pixels, unreadable
+from kd2deploy.tasks._images import filed, pixels, uncropped, unreadable
 from kd2deploy.tasks._pictures import Pictures
 from kd2deploy.tasks._served_pictures import write_processor
 from kd2deploy.tasks._snippets import picture_code
@@ -81,6 +81,17 @@ class ImageReader(Reader):
 
     def drawing(self, rows: Sequence[Row], folder: Path) -> Pictures:
         return Pictures(rows, self.target.of(rows), *read_by(folder))
+
+    def extremes(self) -> list[Row]:
+        """Black and white."""
+        shape = (self.height, self.width, self.channels)
+        return [{"image": np.full(shape, value, dtype=np.uint8), "label": None} for value in (0, 255)]
+
+    def rows_of(self, made: Array, folder: Path) -> list[Row]:
+        reader, _ = read_by(folder)
+        found = np.rint(made.clip(0, 1) * 255).astype(np.uint8)
+        upright = (found[:, ::-1] if reader.flip else found).transpose(0, 2, 3, 1)
+        return [{"image": uncropped(one, reader), "label": None} for one in upright]
 
     def length(self, features: Features) -> int:
         return 1

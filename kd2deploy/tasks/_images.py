@@ -69,6 +69,16 @@ def pixels(row: Row, reader: Processor, channels: int, change: Change | None = N
     return np.ascontiguousarray(found[::-1] if reader.flip else found)
 
 
+def uncropped(picture: Array, reader: Processor) -> Array:
+    """A picture [H, W, C] of the size that comes out, with its border repeated around it: `pixels` gives it back where
+    a processor crops what it has resized."""
+    before = reader.resize or ((reader.shortest_edge,) * 2 if reader.shortest_edge is not None else None)
+    if reader.crop is None or before is None:
+        return np.ascontiguousarray(picture)
+    margins = [max(0, whole - part) for whole, part in zip(before, reader.crop, strict=True)]
+    return np.pad(picture, [(one // 2, one - one // 2) for one in margins] + [(0, 0)], mode="edge")
+
+
 def opened(row: Row, channels: int, change: Change | None = None) -> "Image":
     """The row's picture, upright, grey or RGB as the network's channels ask.
 
