@@ -48,13 +48,17 @@ class Variation:
         return type(self.pipeline).__name__
 
     def __call__(self, pictures: Tensor, strength: float) -> Tensor:
-        """One variant of each picture [B, C, H, W] in 0..1, of its size; `strength` where the pipeline takes it."""
-        given: dict[str, Any] = {"image": [drawn(one) for one in pictures], "generator": self.noise}
-        known = {"prompt": [""] * len(pictures), "strength": strength}
-        given |= {name: value for name, value in known.items() if name in self.takes}
-        with refused_as(f"{self.name} cannot vary these pictures"):
-            found = self.pipeline(**given).images
-        return torch.stack([read(one, pictures.shape[1:]) for one in found]).to(pictures.device)
+        """One variant of each picture [B, C, H, W] in 0..1, of its size; `strength` where the pipeline takes it.
+
+        One after the other: some pipelines take several at a time, and some do not.
+        """
+        known = {name: value for name, value in (("prompt", ""), ("strength", strength)) if name in self.takes}
+        found = []
+        for one in pictures:
+            with refused_as(f"{self.name} cannot vary this picture"):
+                made = self.pipeline(image=drawn(one), generator=self.noise, **known).images[0]
+            found.append(read(made, one.shape))
+        return torch.stack(found).to(pictures.device)
 
 
 @contextmanager

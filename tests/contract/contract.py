@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "combined_kd": {"phase 1": {"phase": 1, **GAME}, "phase 2": {"phase": 2}},
     "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
     "crd": {"": {"negatives": 32}},
+    "data_free": {"": {"made": 0}},  # for texts, which are not made of noise; pictures: its own file
     "dcd": {"alone": {}, "with soft targets": {"soft": 1.0}},
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
@@ -71,6 +72,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "cr_ild": "the student's answers to mixed rows are compared with its answers to plain rows, which differ",
         "contrastive": OWN_MAPS,
         "crd": OWN_MAPS,
+        "data_free": OWN_MAPS,
         "dcd": OWN_MAPS,
         "dual_augmentation": OWN_MAPS,
         "dynamic_temperature-adjusted": CORRECTED,

@@ -19,6 +19,7 @@ WEIGHTS = {
     "continuation_kd": {"task": 0.4, "hinge": 0.6},
     "contrastive": {"task": 1.0, "contrast": 0.8},
     "cr_ild": {"attention": 1.0, "hidden": 1.0, "consistency": 0.05},
+    "data_free": {"task": 1.0, "soft": 1.0, "alignment": 30.0},
     "dcd": {"task": 1.0, "consistent": 1.0},
     "crd": {"task": 1.0, "contrast": 0.8},
     "dist": {"task": 1.0, "inter": 2.0, "intra": 2.0},
@@ -40,7 +41,10 @@ WEIGHTS = {
     "task_only": {"task": 1.0},
 }
 GIVEN = {"combined_kd": {"phase": 1}}
-COUNTS = ("dim", "bank", "steps", "ascents", "descents", "t_max", "stage", "negatives", "networks")
+COUNTS = (
+    *("dim", "bank", "steps", "ascents", "descents", "t_max", "stage", "negatives", "networks"),
+    *("made", "every", "inner"),
+)
 
 
 def built(method, **arguments):

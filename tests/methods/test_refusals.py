@@ -15,6 +15,7 @@ ARGUMENTS = {
     "attention": {"kind": "relations", "states": 1.0},
     "cilda": {"generator": TinyMaskedLm()},
     "combined_kd": {"phase": 1, "generator": TinyMaskedLm()},
+    "data_free": {"made": 0},
     "mate_kd": {"generator": TinyMaskedLm()},
 }
 TEACHERLESS = {"mutual", "task_only"}
