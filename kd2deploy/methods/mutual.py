@@ -13,7 +13,7 @@ different classes for a batch of 128; a class with an odd number of rows leaves 
 of its class in the batch, or without a label, has no positive: it is left out of the mean of the vanilla and
 interactive losses, and is a negative of the others. With more than two networks the authors' optional soft targets
 reach the last one alone, which here is the student. No memory bank and no momentum encoders, which they use for
-ImageNet, and no learned weights (L-MCL).
+ImageNet. L-MCL, whose layers learn from each other by learned weights, is `lmcl`.
 """
 
 import copy
@@ -43,16 +43,23 @@ SOFTNESS = 3.0
 """The authors' temperature of all soft targets, on top of the similarities' own."""
 
 
-def supervised_contrast(similarity: Float[Tensor, "B B"], labels: Int64[Tensor, "B"]) -> Float[Tensor, ""]:
-    """Mean of `contrast_of_groups` over the rows that have another of their label; 0, in the graph, without any."""
+def supervised_contrast(
+    similarity: Float[Tensor, "B B"], labels: Int64[Tensor, "B"], weights: Float[Tensor, "B"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean of `contrast_of_groups`, times the row's weight where rows have one, over the rows that have another of
+    their label; 0, in the graph, without any."""
     groups = groups_of(labels, len(labels))
-    return contrast_of_groups(similarity, groups).sum() / rows_with_others(groups).clamp(min=1)
+    rows = contrast_of_groups(similarity, groups)
+    return (rows if weights is None else weights * rows).sum() / rows_with_others(groups).clamp(min=1)
 
 
-def soft_contrast(learner: Float[Tensor, "B B"], target: Float[Tensor, "B B"]) -> Float[Tensor, ""]:
-    """KL(target || learner) in nats of each row's softened similarities to all rows, times the squared temperature;
-    mean over the rows. No gradient flows to the target."""
-    return softened_kl(learner, target.detach(), SOFTNESS).mean()
+def soft_contrast(
+    learner: Float[Tensor, "B B"], target: Float[Tensor, "B B"], weights: Float[Tensor, "B"] | None = None
+) -> Float[Tensor, ""]:
+    """KL(target || learner) in nats of each row's softened similarities to all rows, times the squared temperature and
+    the row's weight where rows have one; mean over the rows. No gradient flows to the target."""
+    rows = softened_kl(learner, target.detach(), SOFTNESS)
+    return (rows if weights is None else weights * rows).mean()
 
 
 @torch.no_grad()

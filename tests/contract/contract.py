@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
+    "lmcl": {"": {"every": 3}},
     "mate_kd": {"": GAME},
     "mlkd": {"by label": {}, "each by itself": {"by_label": False}},
     "residual_kd": {
@@ -52,6 +53,7 @@ OF_ONE_CLASS = {
     "dist",
     "dynamic_temperature",
     "knowledge_adjustment",
+    "lmcl",
     "logit_standardization",
     "mixup_kd",
     "mutual",

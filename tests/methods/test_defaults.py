@@ -30,6 +30,7 @@ WEIGHTS = {
     "knowledge_adjustment": {"soft": 1.0},
     "logit": {"task": 0.5, "soft": 0.5},
     "logit_standardization": {"task": 0.1, "soft": 9.0},
+    "lmcl": {"task": 1.0, "contrast": 1.0},
     "mate_kd": {"task": 1 / 3, "soft": 1 / 3, "adversarial": 1 / 3},
     "mix_kd": {"task": 1.0, "student_mixup": 1.0, "teacher_mixup": 1.0},
     "mlkd": {"alignment": 20.0, "correlation": 50.0, "contrast": 1.0, "task": 1.0},
@@ -43,7 +44,7 @@ WEIGHTS = {
 GIVEN = {"combined_kd": {"phase": 1}}
 COUNTS = (
     *("dim", "bank", "steps", "ascents", "descents", "t_max", "stage", "negatives", "networks"),
-    *("made", "every", "inner"),
+    *("made", "every", "levels"),
 )
 
 

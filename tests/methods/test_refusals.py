@@ -18,7 +18,7 @@ ARGUMENTS = {
     "data_free": {"made": 0},
     "mate_kd": {"generator": TinyMaskedLm()},
 }
-TEACHERLESS = {"mutual", "task_only"}
+TEACHERLESS = {"lmcl", "mutual", "task_only"}
 METHODS = sorted(
     module.name for module in pkgutil.iter_modules(kd2deploy.methods.__path__) if not module.name.startswith("_")
 )
