@@ -4,7 +4,8 @@ import json
 
 from kd2deploy.core import Artifact
 from kd2deploy.core.members import Members, members_in, networks_in
-from kd2deploy.core.own import is_static
+from kd2deploy.core.own import STATIC as STATIC_EMBEDDINGS
+from kd2deploy.core.own import THIN_RESNET, architecture_of
 
 ONE = """\
 import torch
@@ -54,7 +55,19 @@ def run(feed):
     found = torch.relu(found @ weights["hidden.weight"].T + weights["hidden.bias"])
     return {"logits": (found @ weights["classifier.weight"].T + weights["classifier.bias"]).numpy()}
 """
-"""Of a network that transformers does not know."""
+OURS = """\
+import torch
+from kd2deploy.networks.own import auto
+
+net = auto("{auto}").from_pretrained({file}).eval()
+
+
+@torch.inference_mode()
+def run(feed):
+    return {"logits": net(**{name: torch.from_numpy(value) for name, value in feed.items()}).logits.numpy()}
+"""
+OF = {STATIC_EMBEDDINGS: STATIC, THIN_RESNET: OURS}
+"""Of networks that transformers does not know, by their architecture."""
 LOGITS = "(weights * found).sum(0)"
 CLASSES = "(weights * found.softmax(-1)).sum(0).log()"
 LABELS = "torch.logit((weights * found.sigmoid()).sum(0))"
@@ -65,7 +78,7 @@ def code_of(artifact: Artifact) -> str:
     """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder."""
     how = members_in(artifact.path)
     if how is None:
-        return STATIC if is_static(artifact.path) else ONE
+        return OF.get(architecture_of(artifact.path), ONE)
     filled = {
         "{names}": repr(list(how.names)),
         "{weights}": repr(list(how.shares)),

@@ -15,9 +15,12 @@ def auto(name: str) -> Any:
 @cache
 def register() -> None:
     """Make ours known, once in a process. A folder names one of them by `model_type` and never a class."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
 
     from kd2deploy.networks.static import StaticConfig, StaticForSequenceClassification
+    from kd2deploy.networks.thin_resnet import ThinResNetConfig, ThinResNetForImageClassification
 
     AutoConfig.register(StaticConfig.model_type, StaticConfig)
     AutoModelForSequenceClassification.register(StaticConfig, StaticForSequenceClassification)
+    AutoConfig.register(ThinResNetConfig.model_type, ThinResNetConfig)
+    AutoModelForImageClassification.register(ThinResNetConfig, ThinResNetForImageClassification)

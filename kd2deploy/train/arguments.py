@@ -13,6 +13,8 @@ from kd2deploy.train.distiller import keeps_state
 from kd2deploy.train.length import counts
 from kd2deploy.train.settings import Settings
 
+SCHEDULES = {"constant": "constant_with_warmup", "drops": "constant_with_warmup"}
+"""By our names, where transformers has another; the engine makes the drops."""
 LOG_EVERY = 10
 """Optimizer steps between two looks at the losses: the only place where the device is waited for."""
 
@@ -35,7 +37,7 @@ def training_arguments(
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.accumulate,
-        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16" and not on_cpu,

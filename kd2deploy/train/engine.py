@@ -34,6 +34,7 @@ from kd2deploy.train.order import Order
 from kd2deploy.train.precision import resolved
 from kd2deploy.train.resume import last_whole, remove, write_json
 from kd2deploy.train.rounds import Rounds
+from kd2deploy.train.schedule import dropping
 from kd2deploy.train.training import Training
 
 __all__ = ["Trained", "Training", "distill"]
@@ -169,6 +170,16 @@ class Engine(Trainer):
             self.optimizer = optimizer_of(self.distiller, decayed, self.settings, fused=on_gpu)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        if self.settings.schedule == "drops" and self.lr_scheduler is None:
+            found = optimizer or self.create_optimizer()
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = dropping(found, self.settings, num_training_steps, warmup)
+        scheduler: torch.optim.lr_scheduler.LRScheduler = super().create_scheduler(num_training_steps, optimizer)
+        return scheduler
 
     def compute_loss(
         self,

@@ -25,8 +25,12 @@ class Settings:
     """Not applied to biases and normalization layers."""
     warmup: float = 0.1
     """Share of the optimizer steps over which the learning rate rises from 0."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """What follows the warm-up: a fall to 0, or none."""
+    schedule: Literal["linear", "cosine", "constant", "drops"] = "linear"
+    """What follows the warm-up: a fall to 0, none, or sudden drops."""
+    drops: list[float] | None = None
+    """Of the schedule `drops`: after which shares of the optimizer steps the learning rate drops."""
+    drop_to: float = 0.1
+    """What is left of the learning rate after each drop, as a share."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9
     """Of sgd."""
@@ -78,7 +82,11 @@ class Settings:
                 "is a positive number of optimizer steps or 'epoch'",
                 every,
             )
-        _one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
+        _one_of("schedule", self.schedule, ("linear", "cosine", "constant", "drops"))
+        _require(0 < self.drop_to <= 1, "drop_to", "is a share, above 0 and at most 1", self.drop_to)
+        drops, wanted = self.drops, self.schedule == "drops"
+        rule = "are shares of the steps between 0 and 1, for `schedule: drops` alone"
+        _require(bool(drops) == wanted and all(0 < at < 1 for at in drops or ()), "drops", rule, drops)
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("quantize", self.quantize, ("none", "int8", "int8_symmetric"))

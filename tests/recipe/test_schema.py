@@ -19,7 +19,8 @@ from kd2deploy.recipe import Recipe, build_method
 from kd2deploy.recipe.from_flags import recipe_from
 from kd2deploy.recipe.methods import weight_of
 
-RECIPES = sorted((Path(__file__).parents[2] / "kd2deploy" / "recipes").glob("*.yaml"))
+SHIPPED = Path(__file__).parents[2] / "kd2deploy" / "recipes"
+RECIPES = sorted([*SHIPPED.glob("*.yaml"), *SHIPPED.glob("cifar100/*.yaml")])
 
 
 def sound() -> dict[str, Any]:

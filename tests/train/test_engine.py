@@ -396,6 +396,12 @@ def test_the_schedule_ends_where_it_should(tmp_path, schedule):
     assert rates[-1] == pytest.approx(1e-3 if schedule == "constant" else 0.0, abs=1e-12)
 
 
+def test_a_schedule_of_drops_leaves_what_its_shares_say(tmp_path):
+    settings = dataclasses.replace(PLAIN, schedule="drops", drops=[0.75], drop_to=0.1, optimizer="sgd")
+    trained, _ = train(tmp_path, settings=settings)
+    assert [entry["learning_rate"] for entry in trained.history] == pytest.approx([1e-3, 1e-4])
+
+
 def test_bf16_runs_on_a_cpu_and_the_next_training_is_fp32_again(tmp_path):
     _, plain = train(tmp_path / "a")
     _, half = train(tmp_path / "b", settings=dataclasses.replace(PLAIN, precision="bf16"))
