@@ -19,9 +19,17 @@ def fields_of(labels: Sequence[str], problem_type: str) -> dict[str, Any]:
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
-    """The labels in a configuration's own order; empty where it names none."""
+    """The labels in a configuration's own order, in transformers' words or in timm's; empty where it names none."""
     named = config.get("id2label") or {}
-    return [str(named[key]) for key in sorted(named, key=int)]
+    others = config.get("label_names") or []
+    return [str(named[key]) for key in sorted(named, key=int)] or list(map(str, others))
+
+
+def answers_in(config: Any, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `fields_of` for a network with a new head, also as timm names them where its configuration does."""
+    named = answers.get("id2label")
+    again = {"label_names": list(named.values())} if named and hasattr(config, "label_names") else {}
+    return {**answers, **again}
 
 
 def score_names(config: Mapping[str, Any], labels: Sequence[str]) -> list[str]:

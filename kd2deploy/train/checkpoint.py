@@ -17,12 +17,15 @@ from kd2deploy.networks.configuration import config_in, quiet, read_config
 from kd2deploy.networks.folder import check_folder
 from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.inputs import inputs_of
+from kd2deploy.networks.labels import answers_in
 from kd2deploy.networks.own import auto, register
 from kd2deploy.networks.size import refuse_too_large
+from kd2deploy.networks.timm_folder import is_timm, opened_by_transformers
 from kd2deploy.networks.tokens import pad_of
 from kd2deploy.networks.weights import check_finite, wrapped_by
 from kd2deploy.train.adapter import is_adapter, merged
 
+TIMM = "timm:"
 INPUT_FILES = (
     "tokenizer*",
     "vocab*",
@@ -41,7 +44,7 @@ INPUT_FILES = (
 
 
 def locate(name: str) -> Path:
-    """The checked folder of a model: a local folder, `package:MODULE` (its `get_model_path()`), or a hub id.
+    """The checked folder of a model: a local folder, `package:MODULE` (its `get_model_path()`), `timm:NAME` or a hub id.
 
     A hub model is downloaded once, without pickles and without code; a LoRA adapter is merged into its base. Raises
     ModelError with the remedy for a name that leads nowhere, for pickle-only, truncated, quantized or code-carrying
@@ -49,12 +52,16 @@ def locate(name: str) -> Path:
     """
     if name.startswith("package:"):
         folder = packaged(name.removeprefix("package:"))
+    elif name.startswith(TIMM):
+        folder = downloaded("timm/" + name.removeprefix(TIMM))
     elif Path(name).expanduser().exists():
         folder = Path(name).expanduser().resolve()
     elif name.count("/") > 1 or name.startswith((".", "/", "~")) or "\\" in name:
         raise ModelError(f"{name} does not exist (looked for in {Path.cwd()}); check the path")
     else:
         folder = downloaded(name)
+    if is_timm(folder):
+        folder = opened_by_transformers(folder)
     if is_adapter(folder):
         folder = merged(folder, locate)
     check_folder(folder)
@@ -127,7 +134,7 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
             config = config_in(source)
             answers = task.networks.answers()
             same = config.id2label == answers.get("id2label")
-            config.update(answers)
+            config.update(answers_in(config, answers))
             if getattr(config, "pad_token_id", None) is None:
                 config.pad_token_id = pad_of(source)
             refuse_too_large(task.networks.auto, config)
