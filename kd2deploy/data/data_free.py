@@ -43,4 +43,4 @@ def data_free(
         foretold += f", and those of their {inputs * variants:,} variants that stay like them"
     options: dict[str, Any] = {"rounds": rounds, "made": made, "steps": steps, "variants": variants}
     options |= {"least": least, "strength": strength, "variation": variation}
-    return Made("kd2deploy.stages.bank.made_bank", options, foretold=foretold)
+    return Made("kd2deploy.stages.bank.made_bank", options, foretold=foretold, of_noise=True)

@@ -42,3 +42,5 @@ class Made:
     """Whether the task's answers must have probabilities."""
     foretold: str = ""
     """What will be made, for a dry run, which then tries nothing; empty where it is to be tried on a few rows."""
+    of_noise: bool = False
+    """Whether inputs are made of noise: those of the task must lie between two extremes, and it must have classes."""

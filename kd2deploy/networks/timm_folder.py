@@ -1,6 +1,6 @@
 """A folder as timm saves one, written once more as transformers' wrapper around timm opens it.
 
-What it says of its pictures (`pretrained_cfg`) becomes a preprocessor_config.json with the same steps. Where timm rounds
+What it says of its pictures (`pretrained_cfg`) becomes a preprocessor_config.json of the same steps. Where timm rounds
 the place of the middle up, what is cut out lies one pixel beside: that is the only difference.
 """
 
@@ -90,7 +90,7 @@ def processor_of(folder: Path, pictures: Mapping[str, Any]) -> dict[str, Any]:
     share = pictures.get("crop_pct") or USUAL_SHARE
     if mode not in ("center", "squash") or interpolation not in FILTERS or (mode == "center" and height != width):
         raise ModelError(
-            f"{folder} prepares pictures of {height} x {width} with crop_mode {mode} and interpolation {interpolation}, "
+            f"{folder} prepares pictures of {height} x {width} with crop_mode {mode}, {interpolation} interpolation, "
             "which is not supported: only squares are cut out of the middle, or pictures stretched (squash), by "
             f"{', '.join(FILTERS)}; use another network"
         )

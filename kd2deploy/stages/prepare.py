@@ -1,7 +1,7 @@
 """prepare: load the data, check it, and split off what is chosen by."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -114,14 +114,14 @@ def others(recipe: Recipe, task: Task, splits: Splits) -> tuple[dict[str, Splits
             raise RecipeError(faults)
         tables = rows_from(source, path)
         if isinstance(tables, Made):
-            refuse_unmakeable(source.name, tables, recipe, task, path)
+            refuse_unmakeable(source.name, tables, recipe, task, path, splits.labels)
             to_make[key_of(entry.data)] = tables
         else:
             found[key_of(entry.data)] = with_training_rows(splits, tables, kind, arguments, recipe.missing)
     return found, to_make
 
 
-def refuse_unmakeable(name: str, made: Made, recipe: Recipe, task: Task, path: str) -> None:
+def refuse_unmakeable(name: str, made: Made, recipe: Recipe, task: Task, path: str, labels: Sequence[str]) -> None:
     """RecipeError where a run has not what the rows are to be made of."""
     if recipe.teacher is None:
         raise RecipeError(
@@ -130,6 +130,9 @@ def refuse_unmakeable(name: str, made: Made, recipe: Recipe, task: Task, path: s
     if made.probabilities and not task.metric.tells_probability:
         kind = "numbers" if not task.own_target else "something of its own"
         message = f"{name} needs answers that have a probability, and {task.name} answers {kind} here; leave it out"
+        raise RecipeError([Fault(path, message)])
+    if made.of_noise and not (task.reader.extremes() and len(labels) > 1):
+        message = f"{name} makes inputs of classes out of noise, and {task.name} reads others here; leave it out"
         raise RecipeError([Fault(path, message)])
 
 

@@ -44,7 +44,7 @@ INPUT_FILES = (
 
 
 def locate(name: str) -> Path:
-    """The checked folder of a model: a local folder, `package:MODULE` (its `get_model_path()`), `timm:NAME` or a hub id.
+    """The checked folder of a model: a local one, `package:MODULE` (its `get_model_path()`), `timm:NAME` or a hub id.
 
     A hub model is downloaded once, without pickles and without code; a LoRA adapter is merged into its base. Raises
     ModelError with the remedy for a name that leads nowhere, for pickle-only, truncated, quantized or code-carrying

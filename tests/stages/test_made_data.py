@@ -132,6 +132,7 @@ def test_a_maker_of_ones_own_is_named_by_a_source_of_ones_own(folder: Path) -> N
     [
         ({"distill": [training(None)], "data": PSEUDO}, r"data: pseudo_labels makes new rows of a run's own"),
         ({"distill": [training({"use": "pseudo_labels", "least_probability": 1.5})]}, "must be above 0 and at most 1"),
+        ({"distill": [training({"use": "data_free"})]}, "data_free makes inputs of classes out of noise, and text_"),
         (
             {"baseline": "BASE", "teacher": None, "distill": [training(PSEUDO, method="task_only")]},
             r"distill\[0\].data: pseudo_labels asks the teacher",
