@@ -38,9 +38,9 @@ def data_free(
         if not holds:
             raise DataError(f"data_free: {name} must be {rule}, got {value:g}")
     inputs = rounds * made
-    foretold = f"{count_of(inputs, 'input')} of a generator in {count_of(rounds, 'round')} of {steps:,} steps"
+    foretold = f"{count_of(inputs, 'input')} of a generator in {count_of(rounds, 'round')} of {count_of(steps, 'step')}"
     if variants:
-        foretold += f", and those of their {inputs * variants:,} variants that stay like them"
+        foretold += f", and those of their {count_of(inputs * variants, 'variant')} that stay like them"
     options: dict[str, Any] = {"rounds": rounds, "made": made, "steps": steps, "variants": variants}
     options |= {"least": least, "strength": strength, "variation": variation}
     return Made("kd2deploy.stages.bank.made_bank", options, foretold=foretold, of_noise=True)

@@ -138,10 +138,9 @@ class Pool(View):
 
         with torch.enable_grad(), evaluating(student):
             found = made_by(generator.to(like.device), self.made, self.steps, loss)
-        added = between.values(found).half().cpu()
-        known = [] if self.inputs is None or self.labels is None else [(self.inputs, self.labels)]
-        inputs, answers = zip(*known, (added, labels.cpu()), strict=True)
-        self.inputs, self.labels = torch.cat(inputs), torch.cat(answers)
+        added, answers = between.values(found).half().cpu(), labels.cpu()
+        self.inputs = added if self.inputs is None else torch.cat([self.inputs, added])
+        self.labels = answers if self.labels is None else torch.cat([self.labels, answers])
         self.turner.reset_parameters()
 
     def mixed(self, own: Batch, argument: str, inputs: Float[Tensor, "B ..."]) -> Batch:
