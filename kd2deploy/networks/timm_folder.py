@@ -90,7 +90,7 @@ def processor_of(folder: Path, pictures: Mapping[str, Any]) -> dict[str, Any]:
     share = pictures.get("crop_pct") or USUAL_SHARE
     if mode not in ("center", "squash") or interpolation not in FILTERS or (mode == "center" and height != width):
         raise ModelError(
-            f"the pictures of {folder} are prepared at {height} x {width}, cut by {mode}, interpolated {interpolation}, "
+            f"the pictures of {folder} are prepared at {height} x {width}, cut by {mode}, {interpolation} filter, "
             "which is not supported: only squares are cut out of the middle, or pictures stretched (squash), by "
             f"{', '.join(FILTERS)}; use another network"
         )

@@ -25,9 +25,9 @@ def floors(job: Job, network: Model) -> tuple[Floor, ...]:
     stage = Stage(
         "floors",
         spec={"task": network.task.spec()},
-        parents={"data": job.splits.sha256},
+        parents={"data": job.fitted_on.sha256},
         work=f"{__name__}.work",
-        inputs={"data": str(job.place_of(job.splits)), "network": str(network.folder)},
+        inputs={"data": str(job.place_of(job.fitted_on)), "network": str(network.folder)},
     )
     found = job.run.carry_out(stage, job.watcher).result["floors"]
     return tuple(Floor(one["name"], Estimate(**one["metric"]), one["rows"]) for one in found)

@@ -65,6 +65,14 @@ class Job:
         last = self.recipe.distill[-1].data if self.recipe.distill else None
         return self.splits if last is None else self.beside.get(key_of(last), self.splits)
 
+    @property
+    def fitted_on(self) -> Splits:
+        """What the floors are fitted on: the run's own rows, unless the student learns from rows that none of them went
+        into."""
+        last = self.recipe.distill[-1].data if self.recipe.distill else None
+        made = self.to_make.get(key_of(last)) if last is not None else None
+        return self.learnt if made is not None and made.of_noise else self.splits
+
     def place_of(self, splits: Splits) -> Path:
         """The folder of some splits, for stages: written where another process is to read them."""
         place = self.run.folder / DATA / splits.sha256[:16]

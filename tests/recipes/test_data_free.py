@@ -1,5 +1,6 @@
 """A student learns without the teacher's training pictures: they are gone as soon as there is a teacher."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,14 @@ def test_what_calibrates_is_what_was_learnt_from(tmp_path: Path) -> None:
         assert job.learnt is job.splits, "until the rows are made"
         own = begun(recipe(tmp_path / "own", data=None), run, Silent())
     assert own.learnt is own.splits
+
+
+def test_what_floors_are_fitted_on_is_the_runs_own_unless_nothing_of_it_is_learnt_from(tmp_path: Path) -> None:
+    with Run(tmp_path / "run").locked() as run:
+        job = begun(recipe(tmp_path), run, Silent())
+        made = replace(job.splits, sha256="1" * 64)
+        (key,) = job.to_make
+        found = replace(job, beside={key: made})
+        own = begun(recipe(tmp_path / "own", data=None), run, Silent())
+    assert found.fitted_on is found.learnt is made
+    assert own.fitted_on is own.splits
