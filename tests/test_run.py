@@ -381,3 +381,13 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(file, {"a": float("nan")})
     assert json.loads(file.read_text()) == {"a": 1}
+
+
+def test_another_pipeline_that_rows_are_made_with_is_another_stage(tmp_path: Path) -> None:
+    spec = {"made": {"use": "kd2deploy.stages.bank.made_bank", "variation": str(tmp_path)}}
+    (tmp_path / "model_index.json").write_text("{}")
+    marks = []
+    for weights in ("a", "a", "b"):
+        (tmp_path / "unet.safetensors").write_text(weights)
+        marks.append(fingerprint("one", spec, {}))
+    assert marks[0] == marks[1] != marks[2]

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core.artifact import sha256_of
-from kd2deploy.core.members import holds_network
+from kd2deploy.core.members import holds_weights
 
 VERSIONED = (
     "kd2deploy",
     "torch",
     "transformers",
     "tokenizers",
+    "timm",
+    "diffusers",
     "onnx",
     "onnxscript",
     "onnxruntime",
@@ -44,7 +46,7 @@ def outside(spec: Any, named: bool = False) -> dict[str, str]:
     if isinstance(spec, Mapping):
         for key, value in spec.items():
             found |= outside(value, named=key in ("use", "method"))
-            if "use" in spec and isinstance(value, str) and holds_network(Path(value)):
+            if "use" in spec and isinstance(value, str) and holds_weights(Path(value)):
                 found[value] = sha256_of(Path(value))
     elif isinstance(spec, list | tuple):
         for value in spec:

@@ -14,6 +14,8 @@ from kd2deploy.core.reading import inside, object_of
 from kd2deploy.errors import ModelError
 
 MEMBERS, FORMAT = "members.json", 1
+PIPELINE = "model_index.json"
+"""What the folder of several networks that diffusers runs as one pipeline has in place of a configuration."""
 Combine = Literal["mean", "mean_probability", "sum"]
 """Of the members' logits (of a regression's numbers), or of the probabilities that they stand for."""
 LONGEST = 200
@@ -114,3 +116,8 @@ def networks_in(folder: Path) -> Sequence[Path]:
 def holds_network(folder: Path) -> bool:
     """Whether a folder looks like that of a network, or of several."""
     return any((folder / name).is_file() for name in ("config.json", MEMBERS))
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether a result may depend on what a folder holds: a network, several, or a pipeline of diffusers."""
+    return holds_network(folder) or (folder / PIPELINE).is_file()

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd2deploy.core.members import PIPELINE
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.foreign import refused_as
 
-ABOUT = "model_index.json"
-"""What a pipeline's folder has where a network's has config.json."""
 EXTRA = "pip install 'kd2deploy[diffusion]'"
 
 
@@ -24,8 +23,8 @@ class Variation:
     """The pipeline in a folder. Raises ModelError where that is none, or takes no picture."""
 
     def __init__(self, folder: Path, device: str, seed: int = 0) -> None:
-        if not (folder / ABOUT).is_file():
-            raise ModelError(f"{folder} has no {ABOUT}, so it is no pipeline of diffusers; name the folder of one")
+        if not (folder / PIPELINE).is_file():
+            raise ModelError(f"{folder} has no {PIPELINE}, so it is no pipeline of diffusers; name the folder of one")
         try:
             from diffusers import DiffusionPipeline
         except ImportError as error:

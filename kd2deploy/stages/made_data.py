@@ -60,7 +60,7 @@ def with_made_data(job: Job, teacher: Model | None) -> Job:
 def described(job: Job, key: str, made: Made, teacher: Model) -> Stage:
     return Stage(
         name_of(job, key).replace(" ", "-"),
-        spec={"by": made.by, "options": dict(made.options), "task": teacher.task.spec()},
+        spec={"made": {"use": made.by, **made.options}, "task": teacher.task.spec()},
         parents={"data": job.splits.sha256, "teacher": teacher.sha256},
         work=f"{__name__}.work",
         inputs={
@@ -85,8 +85,9 @@ def source_of(job: Job, key: str) -> str:
 
 
 def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
-    own, make = splits_in(Path(inputs["data"])), named(spec["by"])
-    made: MadeRows = make(spec["options"], own, Model.from_json(inputs["teacher"]), tell)
+    options = dict(spec["made"])
+    own, make = splits_in(Path(inputs["data"])), named(options.pop("use"))
+    made: MadeRows = make(options, own, Model.from_json(inputs["teacher"]), tell)
     write_splits(with_made_rows(own, made.rows, {inputs["name"]: made.said}), folder / ROWS, copies=False)
     return {"said": made.said}
 
