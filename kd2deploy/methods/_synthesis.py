@@ -32,8 +32,9 @@ def statistics_distance(
 ) -> Float[Tensor, ""]:
     """|mean of what is seen - mean| + |its variance - variance|, Euclidean over the channels."""
     over = (0, *range(2, seen.dim()))
-    apart = torch.linalg.vector_norm(seen.mean(over) - mean)
-    return apart + torch.linalg.vector_norm(seen.var(over, correction=0) - variance)
+    of_means: Tensor = torch.linalg.vector_norm(seen.mean(over) - mean)
+    of_variances: Tensor = torch.linalg.vector_norm(seen.var(over, correction=0) - variance)
+    return of_means + of_variances
 
 
 def normalizations(net: nn.Module) -> list[_BatchNorm]:
@@ -102,7 +103,7 @@ def made_by(
     optimizer = torch.optim.Adam(weights, lr=RATE, betas=BETAS)
     least, best = math.inf, None
     for _ in range(steps):
-        made = generator(noise)
+        made: Tensor = generator(noise)
         value = loss(made)
         if value.item() < least:
             least, best = value.item(), made.detach()

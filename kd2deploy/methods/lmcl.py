@@ -6,8 +6,8 @@ three layers of the one network and each of the other, both ways, each row's los
 sigmoid of the cosine of two linear maps of their features. The weights are learnt bi-level: every 50 mini-batches,
 two steps down the weighted losses and one down the labels' loss are imagined, and the weights follow what the labels'
 loss is after them.
-Departs from it, first by a part that is left out: their early layers have branches, copies of all later stages with a
-classifier of their own, which cannot be had of any network. So there are no labels' losses of early layers, and no
+Departs from it: a part is left out. Their early layers have branches, copies of all later stages with a classifier of
+their own, which cannot be had of any network. So there are no labels' losses of early layers, and no
 answer gated together of all layers' answers that each network learns from; `soft` is the soft targets of the mean of
 both networks' answers in its place, off by default. An early layer's features are its states' mean over the positions,
 the last layer's are what the classification head reads, and early layers stand at equal distances. The student is

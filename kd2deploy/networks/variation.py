@@ -29,8 +29,9 @@ class Variation:
             from diffusers import DiffusionPipeline
         except ImportError as error:
             raise ModelError(f"a variation model is run by diffusers; {EXTRA}") from error
+        kind: Any = DiffusionPipeline  # its methods are not annotated
         with refused_as(f"{folder} cannot be loaded by diffusers"), without_bars():
-            self.pipeline: Any = DiffusionPipeline.from_pretrained(
+            self.pipeline: Any = kind.from_pretrained(
                 str(folder), use_safetensors=True, local_files_only=True, trust_remote_code=False
             ).to(device)
         self.takes = frozenset(inspect.signature(self.pipeline.__call__).parameters)

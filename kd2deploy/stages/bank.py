@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd2deploy.core import Row, Task
+from kd2deploy.core import Task
 from kd2deploy.core.figures import count_of
 from kd2deploy.core.step import embedding_of
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.data.splits import Splits
+from kd2deploy.data.splits import Row, Splits
 from kd2deploy.errors import DataError
 from kd2deploy.methods.data_free import NOISE, Range, made_by, normalizations, strangeness
 from kd2deploy.networks.variation import Variation

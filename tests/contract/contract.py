@@ -35,7 +35,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
-    "lmcl": {"": {"every": 3}},
+    "lmcl": {"": {"every": 5, "levels": 2}},
     "mate_kd": {"": GAME},
     "mlkd": {"by label": {}, "each by itself": {"by_label": False}},
     "residual_kd": {
@@ -79,6 +79,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "dual_augmentation": OWN_MAPS,
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
+        "lmcl": "it reads no teacher, and imagines steps, which copies of a frozen network cannot take",
         "mlkd": OWN_MAPS,
         "pckd": OWN_MAPS,
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",

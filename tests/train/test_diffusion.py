@@ -67,6 +67,6 @@ def test_a_denoiser_learns_and_tells_how_far_it_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(diffusion, "RATE", 0.1)
     denoiser, told = Constant(), []
     fit(denoiser, torch.rand(5, 1, 4, 4), 60, lambda done, total: told.append((done, total)))
-    assert abs(float(denoiser.guess)) < 1, "noise has mean 0, and the guess began at 3"
+    assert abs(denoiser.guess.item()) < 1, "noise has mean 0, and the guess began at 3"
     assert told[-1] == (60, 60)
     assert not denoiser.training
