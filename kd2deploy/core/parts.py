@@ -128,7 +128,8 @@ class Part(nn.Module, ABC):
     """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling."""
     cycle: int = 1
     """Training forwards after which its work begins anew; the first of each cycle may cost more than the others."""
-
+    own_steps: int = 1
+    """Steps of its own, all alike, that the first forward of a cycle takes. Who only times some forwards sets fewer."""
     still: tuple[nn.Module, ...] = ()
     """Networks of the student's that this training leaves as they are: in eval mode, their weights without gradient.
     `bind` sets it."""

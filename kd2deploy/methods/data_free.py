@@ -81,8 +81,8 @@ class Pool(View):
 
     def __init__(self, made: int, steps: int, every: int, turning: float) -> None:
         super().__init__()
-        self.made, self.steps, self.every, self.turning = made, steps, every, turning
-        self.cycle = every
+        self.made, self.every, self.turning = made, every, turning
+        self.cycle, self.own_steps = every, steps
         self.turn = 0
         self.inputs: Tensor | None = None
         self.labels: Tensor | None = None
@@ -137,7 +137,7 @@ class Pool(View):
             return found - self.turning * self.turn_loss(argument, inputs, labels) if self.turning else found
 
         with torch.enable_grad(), evaluating(student):
-            found = made_by(generator.to(like.device), self.made, self.steps, loss)
+            found = made_by(generator.to(like.device), self.made, self.own_steps, loss)
         added, answers = between.values(found).half().cpu(), labels.cpu()
         self.inputs = added if self.inputs is None else torch.cat([self.inputs, added])
         self.labels = answers if self.labels is None else torch.cat([self.labels, answers])

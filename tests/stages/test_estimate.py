@@ -2,8 +2,9 @@
 
 import pytest
 
+from kd2deploy.recipe import build_method
 from kd2deploy.stages.estimate import START_S, VARIANT_S, Pace, Part, exports, lines, measuring, training
-from kd2deploy.stages.pace import ENOUGH_S, Enough, Stopwatch, scores_of, steps_alone
+from kd2deploy.stages.pace import ENOUGH_S, Enough, Stopwatch, scores_of, shortened, steps_alone
 from kd2deploy.train.settings import Settings
 
 
@@ -58,6 +59,15 @@ def test_one_step_alone_is_better_than_none() -> None:
 def test_the_first_steps_surplus_is_spread_over_the_cycle_that_it_begins() -> None:
     assert Stopwatch([0.0, 13.0, 15.0, 17.0], cycle=10).step_s == pytest.approx(2.0 + 11.0 / 10)
     assert Stopwatch([0.0, 1.0, 3.0, 5.0], cycle=10).step_s == 2.0
+
+
+def test_of_steps_of_a_parts_own_a_few_are_timed_and_all_are_counted() -> None:
+    method = build_method([{"use": "data_free", "steps": 200, "every": 10}])
+    surplus = shortened(method)
+    assert surplus == 100
+    assert [part.own_steps for part in method.parts] == [2, 1, 1, 1]
+    assert Stopwatch([0.0, 2.5, 4.5, 6.5], cycle=10, surplus=surplus).step_s == pytest.approx(2.0 + 0.5 * 100 / 10)
+    assert shortened(build_method([{"use": "logit"}])) == 1
 
 
 def test_whole_cycles_are_counted_where_there_are_some() -> None:
