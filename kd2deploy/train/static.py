@@ -41,7 +41,7 @@ def static(origin: Path, out: Path, task: Task, *, dim: int, taught: bool, seed:
         raise ModelError(f"static embeddings are vectors of words, and {task.name} reads none; take another student")
     create({"model_type": STATIC, "dim": dim, "vocab_size": len(table)}, out, task, seed, inputs_from=origin)
     if not taught:
-        return 0.0, ["every weight is random"]
+        return 0.0, ["the student starts from random weights"]
     try:
         start, share = principal(table.detach(), dim)
     except ValueError as error:

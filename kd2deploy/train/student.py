@@ -95,7 +95,7 @@ def shrink(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net: nn.Module = getattr(transformers, task.networks.auto).from_config(config)
-    share, notes, flat = 0.0, ["every weight is random"], list[int]()
+    share, notes, flat = 0.0, ["the student starts from random weights"], list[int]()
     if wanted.initialise == "copy":
         try:
             share, notes = copy_into(net, whole, maps, activity(task, whole, samples))
