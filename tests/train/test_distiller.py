@@ -22,19 +22,19 @@ class WatchedNetworks(TextNetworks):
     """Networks that write down who was observed, with what."""
 
     def observe(self, net, batch, *, needs=frozenset()):
-        self.seen.append((net, dict(batch), needs))
+        self.shown.append((net, dict(batch), needs))
         return super().observe(net, batch, needs=needs)
 
 
 class Watched(TextClassification):
     def __init__(self, **arguments):
         super().__init__(**arguments)
-        self.seen = []
+        self.shown = []
 
     @cached_property
     def networks(self):
         made = WatchedNetworks(self.labels, self.reader)
-        made.seen = self.seen
+        made.shown = self.shown
         return made
 
 
@@ -71,7 +71,7 @@ def distiller(method, task=None, teacher=True, **more):
     student = small_bert(2, 16, seed=1)
     method.bind(networks(task, student, net, batch_of(2), rows=6, epochs=1.0, steps=4))
     if isinstance(task, Watched):
-        task.seen.clear()
+        task.shown.clear()
     return Distiller(task, student, method, net, **more)
 
 
@@ -122,14 +122,14 @@ def test_each_network_runs_once_however_many_terms_read_it():
     task = watched()
     built = distiller(Method(a=Weighted(TaskLoss()), b=Weighted(SoftTargets()), c=Weighted(SoftTargets(2.0))), task)
     built(**batch_of())
-    assert [net for net, _, _ in task.seen] == [built.student, built.teacher]
+    assert [net for net, _, _ in task.shown] == [built.student, built.teacher]
 
 
 def test_no_teacher_runs_where_no_term_needs_one():
     task = watched()
     built = distiller(task_only(), task)
     built(**batch_of())
-    assert [net for net, _, _ in task.seen] == [built.student]
+    assert [net for net, _, _ in task.shown] == [built.student]
 
 
 def test_a_method_that_needs_a_teacher_is_refused_without_one():
@@ -146,7 +146,7 @@ def test_networks_show_what_the_views_terms_need_and_no_more():
     )
     built = distiller(method, task)
     built(**batch_of())
-    assert [(net, needs) for net, _, needs in task.seen] == [
+    assert [(net, needs) for net, _, needs in task.shown] == [
         (built.student, {"hidden"}),
         (built.student, {"embedding"}),
         (built.teacher, {"embedding"}),
@@ -157,11 +157,11 @@ def test_labels_are_shown_only_to_a_student_whose_task_loss_is_read():
     task = watched()
     built = distiller(logit(), task)
     built(**batch_of())
-    assert ["labels" in batch for _, batch, _ in task.seen] == [True, False]
+    assert ["labels" in batch for _, batch, _ in task.shown] == [True, False]
     task = watched()
     built = distiller(Method(soft=Weighted(SoftTargets())), task)
     built(**batch_of())
-    assert ["labels" in batch for _, batch, _ in task.seen] == [False, False]
+    assert ["labels" in batch for _, batch, _ in task.shown] == [False, False]
 
 
 def test_the_teacher_is_frozen_in_eval_mode_and_no_part_of_the_module():
@@ -186,11 +186,11 @@ def test_what_only_a_term_without_weight_reads_is_not_run():
     late = Weighted(Noted(needs=frozenset({"teacher", "hidden"})), lambda progress: float(progress.done > 0))
     built = distiller(Method(task=Weighted(TaskLoss()), late=late), task)
     built(**batch_of())
-    assert [(net, needs) for net, _, needs in task.seen] == [(built.student, set())]
-    task.seen.clear()
+    assert [(net, needs) for net, _, needs in task.shown] == [(built.student, set())]
+    task.shown.clear()
     built.progress = Progress(step=2, steps=4, epoch=0.5, epochs=1.0)
     built(**batch_of())
-    assert [(net, needs) for net, _, needs in task.seen] == [(built.student, {"hidden"}), (built.teacher, {"hidden"})]
+    assert [(net, needs) for net, _, needs in task.shown] == [(built.student, {"hidden"}), (built.teacher, {"hidden"})]
 
 
 def test_a_scheduled_weight_is_read_at_the_progress():
@@ -206,7 +206,7 @@ def test_a_view_without_active_readers_is_not_looked_at():
     task = watched()
     built = distiller(Method(Other(), task=Weighted(TaskLoss()), other=Weighted(Noted("other"), 0.0)), task)
     built(**batch_of())
-    assert len(task.seen) == 1
+    assert len(task.shown) == 1
 
 
 class Looking(Term):
@@ -258,7 +258,7 @@ def test_a_teacher_with_another_tokenizer_reads_its_own_words():
     own = {f"teacher.{name}": value for name, value in batch_of(6).items() if name in ("input_ids", "attention_mask")}
     own["teacher.input_ids"] = own["teacher.input_ids"].flip(1)
     built(**batch_of(), **own)
-    (_, mine, _), (_, theirs, _) = task.seen
+    (_, mine, _), (_, theirs, _) = task.shown
     assert torch.equal(theirs["input_ids"], mine["input_ids"].flip(1))
     assert not any(name.startswith("teacher.") for name in (*mine, *theirs))
 
