@@ -366,9 +366,10 @@ BROUGHT = {"pynvml": "nvidia-ml-py", "tensorrt": "tensorrt", "onnxruntime": "onn
 """Modules whose package is not the one that is installed here."""
 OTHER_TARGETS = {"openvino", "tensorrt_rtx"}
 """Modules that only the variants of another target import."""
-ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing"}
-"""Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle. Each
-is asked for inside a function, which names the extra where it is missing."""
+ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm"}
+"""Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
+varying pictures. Each is asked
+for inside a function, which names the extra where it is missing; so is timm, for its networks."""
 
 
 def test_requirements_can_be_installed_on_the_device() -> None:
