@@ -43,7 +43,7 @@ class TorchSession:
     """
 
     serving: ClassVar[Serving] = Serving("torch", code=code_of, network=True)
-    slow_imports: ClassVar[tuple[str, ...]] = (__name__, "transformers.modeling_utils")
+    slow_imports: ClassVar[tuple[str, ...]] = ("torch", "transformers", "transformers.modeling_utils", __name__)
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ A fork is a fresh process all the same: whatever it opens or runs is its own. Wh
 the system does not fork soundly (it must be Linux), and for a device, whose libraries bear no fork, there are none.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import IO, Any, Self
 from kd2deploy.core import Artifact, Target, slow_imports
 from kd2deploy.errors import MeasureError, TrustError
 from kd2deploy.measure.forkserver import LARGEST
-from kd2deploy.measure.starting import environment, from_nothing, search_path
+from kd2deploy.measure.starting import RUNNING, environment, from_nothing, search_path
 
 LAST_WORDS = 600
 """Characters that are shown of what a dead fork server said."""
@@ -40,6 +41,10 @@ class Forks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the servers. Workers that they have forked go on."""
         for server in self._servers.values():
             server.end()
         self._servers.clear()
@@ -62,7 +67,9 @@ class Forks:
 @cache
 def of_this_process() -> Forks:
     """Forks that last as long as this process does: for what is scored and not timed."""
-    return Forks()
+    found = Forks()
+    atexit.register(found.end)
+    return found
 
 
 def imports_of(artifact: Artifact) -> tuple[str, ...]:
@@ -83,6 +90,7 @@ class ForkServer:
             self._process = from_nothing(
                 target, "kd2deploy.measure.forkserver", *modules, stdin=other, stdout=self._said, stderr=self._said
             )
+        RUNNING.add(self._process)
 
     def serves(self) -> bool:
         return not self._failed and self._process.poll() is None
@@ -104,8 +112,10 @@ class ForkServer:
         return int(self._answer({"wait": pid})["code"])
 
     def end(self) -> None:
-        self._channel.close()
+        self._process.kill()  # it may be importing, and has nothing to lose
         self._process.wait()
+        RUNNING.discard(self._process)
+        self._channel.close()
         self._said.close()
 
     def _answer(self, asked: Mapping[str, Any], streams: list[int] | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -26,10 +27,12 @@ LARGEST = 1 << 20
 def main(modules: Sequence[str]) -> None:
     """Serve. Returns in each worker too, once it has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it as well; who asks closes the socket
+    channel = socket.socket(fileno=0)
     for name in modules:
+        if abandoned(channel):
+            return
         importlib.import_module(name)
     gc.freeze()  # or a worker's first collection would copy all that was imported
-    channel = socket.socket(fileno=0)
     while True:
         said, streams, _, _ = socket.recv_fds(channel, LARGEST, 3)
         if not said:
@@ -47,6 +50,12 @@ def main(modules: Sequence[str]) -> None:
         for stream in streams:
             os.close(stream)
         channel.send(json.dumps({"pid": pid}).encode())
+
+
+def abandoned(channel: socket.socket) -> bool:
+    """Whether the other end was closed."""
+    ready, _, _ = select.select([channel], [], [], 0)
+    return bool(ready) and not channel.recv(1, socket.MSG_PEEK)
 
 
 def begin(asked: Mapping[str, Any], streams: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from kd2deploy import errors
 from kd2deploy.core import Artifact, Target, build_task, trusted, usable_cores
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.forks import Forks
-from kd2deploy.measure.starting import Process, from_nothing
+from kd2deploy.measure.starting import RUNNING, Process, from_nothing
 from kd2deploy.measure.timing import Contender
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,6 @@ LAST_WORDS = 600
 def with_threads(target: Target) -> Target:
     """The target with its thread count said: 0 becomes the number of usable cores."""
     return replace(target, threads=target.threads or usable_cores())
-
-
-RUNNING: set[Process] = set()
-"""The workers of this process that have not been ended."""
 
 
 def started(artifact: Artifact, target: Target, stderr: IO[bytes], forks: Forks | None) -> Process:

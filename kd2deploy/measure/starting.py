@@ -21,6 +21,10 @@ class Process(Protocol):
     def wait(self) -> int: ...
 
 
+RUNNING: set[Process] = set()
+"""What this process has started, or had forked, and has not ended."""
+
+
 def from_nothing(target: Target, module: str, *arguments: str, **streams: Any) -> "subprocess.Popen[bytes]":
     """`python -m module arguments`."""
     return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment(target), **streams)

@@ -49,13 +49,13 @@ def test_each_is_a_process_of_its_own_and_sees_what_is_around_who_asks(
         monkeypatch.chdir(tmp_path)
         with worker(artifact, forks) as other:
             after = other.open()["describe"]
-            assert len(RUNNING) == 2
+            assert len(RUNNING) == 3, "two, and the one that they are forked from"
     assert before["parent"] == after["parent"] != str(os.getpid())
     assert before["pid"] != after["pid"]
     assert (before["said"], after["said"]) == ("", "since")
     assert after["in"] == str(tmp_path)
     assert after["omp"] == "1"
-    assert not RUNNING
+    assert len(RUNNING) == 1
     assert not any(psutil.pid_exists(int(each["pid"])) for each in (before, after))
 
 
@@ -109,4 +109,5 @@ def test_a_device_and_a_session_with_nothing_slow_start_from_nothing(artifact: A
 
 
 def test_networks_as_pytorch_runs_them_say_what_is_slow() -> None:
-    assert TorchSession.slow_imports == ("kd2deploy.exporters.torch", "transformers.modeling_utils")
+    assert TorchSession.slow_imports[0] == "torch"
+    assert TorchSession.slow_imports[-1] == "kd2deploy.exporters.torch"
