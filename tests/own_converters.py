@@ -1,16 +1,20 @@
-"""Converters as a user brings them: one rounds weights, one needs the device, one builds for a range of shapes."""
+"""Converters as a user brings them: one rounds weights, one needs the device, one builds for a range of shapes, and one
+makes files for a session of its own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import onnx
 
-from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
+from kd2deploy.core import Artifact, Feed, Ports, Target, Task, converter, made
+from kd2deploy.core.serving import Serving
 from kd2deploy.exporters.onnx import OPENED_BY
 from kd2deploy.exporters.onnx.checking import damage, run_all
 from kd2deploy.exporters.onnx.files import save
+from kd2deploy.exporters.onnx.serving import CODE
 
 FINE = 1 << 24
 """Steps that fp32 itself has."""
@@ -82,3 +86,34 @@ def sized_from_onnx(
     path = folder / "model.onnx"
     path.write_bytes(source.path.read_bytes())
     return made(path, OPENED_BY, parent=source, made_by="sized_from_onnx", details={"shapes": dict(shapes or {})})
+
+
+class OwnSession:
+    """ONNX Runtime with nothing set; it tells no more than its runtime."""
+
+    serving: ClassVar[Serving] = Serving("own/model.onnx", code=CODE)
+
+    def __init__(self, artifact: Artifact, ports: Ports, target: Target) -> None:
+        import onnxruntime
+
+        self.outputs = [port.name for port in ports.outputs]
+        self.opened = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        return dict(zip(self.outputs, self.opened.run(self.outputs, dict(feed)), strict=True))
+
+    def describe(self) -> dict[str, str]:
+        return {"runtime": "my own"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self.opened
+
+
+def own_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
+    """A copy that the session above opens."""
+    path = folder / "model.onnx"
+    path.write_bytes(source.path.read_bytes())
+    return made(path, f"{__name__}.OwnSession", parent=source, made_by="own_from_onnx")

@@ -55,7 +55,7 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
             session=deployed.session,
         ),
     )
-    check(job, student, made)
+    check(job, student, made, deployed.artifact)
     put_in_place(made, folder)
     return folder
 
@@ -65,17 +65,19 @@ def sources_of(one: Exported) -> tuple[Artifact, ...]:
     return one.chain[:-1] if serving(one.artifact).rebuilt else ()
 
 
-def check(job: Job, student: Distilled, folder: Path) -> None:
+def check(job: Job, student: Distilled, folder: Path, deployed: Artifact) -> None:
     """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the trained student does.
 
-    How nearly is told by what the session computes in, which is not always what the file holds.
+    How nearly is told by what the session computes in, which is not always what the file holds; a session of a user's
+    own may not say it.
     """
     task = student.model.task
     features = encoded(task, sampled(job.splits.validation, CHECKED_ROWS), student.model.folder)
     feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
     live = Live(task.networks.load(student.model.folder), task)
     with open_bundle(folder) as session:
-        ours, precision = [session.run(feed) for feed in feeds], session.describe()["precision"]
+        ours = [session.run(feed) for feed in feeds]
+        precision = session.describe().get("precision", deployed.precision)
     theirs = [live.run(feed) for feed in feeds]
     names = [port.name for port in task.outputs]
     ends = np.cumsum([0, *(len(part[names[0]]) for part in theirs)])

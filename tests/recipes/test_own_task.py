@@ -1,4 +1,5 @@
-"""A task of one's own whose targets differ in length and whose metric falls, through everything and unknown to it."""
+"""A task of one's own whose targets differ in length and whose metric falls, through everything and unknown to it; its
+file is opened by a session of one's own."""
 
 import csv
 from pathlib import Path
@@ -91,9 +92,26 @@ def test_the_verdict_tells_a_rise_as_a_rise(drop: Interval, outcome: Outcome, sa
     assert (found.outcome, found.gates[0].brief) == (outcome, said)
 
 
+TARGET = """
+name: own
+about: a session of my own
+device: cpu
+variants:
+  own: {steps: [{use: onnx_from_torch}, {use: own_converters.own_from_onnx}]}
+"""
+
+
 @pytest.mark.recipe
 def test_a_whole_compression(tmp_path: Path) -> None:
-    given = recipe(tmp_path, task={"use": "transcripts.Transcripts"}, control=False)
+    target = tmp_path / "target.yaml"
+    given = recipe(
+        tmp_path,
+        task={"use": "transcripts.Transcripts"},
+        control=False,
+        targets=[str(target)],
+        variants=["own"],
+    )
+    target.write_text(TARGET)
     for split, rows, seed in (("train", 160, 0), ("eval", 120, 1)):
         write_rows(tmp_path / f"{split}.csv", rows, seed)
         with (tmp_path / f"{split}.csv").open() as stream:
@@ -113,4 +131,5 @@ def test_a_whole_compression(tmp_path: Path) -> None:
     teacher = next(one for one in report.contenders if one.role == "teacher")
     assert gate.estimate.value == pytest.approx(rates[deployed.name] - rates[teacher.name])
     assert rates[teacher.name] < 1, "the teacher learnt something"
-    assert (tmp_path / "run" / "bundle").is_dir()
+    assert (deployed.runtime, deployed.precision) == ("my own", "fp32")
+    assert (tmp_path / "run" / "bundle" / "own" / "model.onnx").is_file()
