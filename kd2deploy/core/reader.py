@@ -57,7 +57,8 @@ class Reader(ABC):
 
     @classmethod
     def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-        """The fields that a row must have beside `label`, for a task with these arguments; none are not checked."""
+        """The fields that a row must have beside `label`, for a task with these arguments. Where there are none, rows
+        and labels are left as they were read, which suits a task with a target of its own alone."""
         return ()
 
     @classmethod
@@ -119,7 +120,11 @@ class Reader(ABC):
 
     @abstractmethod
     def collate(self, features: Sequence[Features]) -> Batch:
-        """One batch, padded as needed; keys under `teacher.` are padded by the teacher's rules."""
+        """One batch, padded as needed; keys under `teacher.` are padded by the teacher's rules.
+
+        `labels` are those of its rows: a class, or one 0 or 1 for each, is -100 where a row has no label, a number nan.
+        `index` are the rows' own.
+        """
 
     @abstractmethod
     def feed(self, features: Sequence[Features]) -> dict[str, Array]:

@@ -154,6 +154,11 @@ def task_misfit(found: "type[Task]") -> str:
             "takes no `labels`, which every task is made with: take them, or set `own_target = True` where a row's "
             "label is something of the task's own"
         )
+    if not found.own_target and inspect.getattr_static(reads, "fields") is inspect.getattr_static(Reader, "fields"):
+        return (
+            f"reads by {reads.__name__}, which does not say its `fields`: without them labels are not made classes; "
+            "name the fields of a row, or set `own_target = True`"
+        )
     return "; ".join(refused_calls(found, Task) + refused_calls(reads, Reader))
 
 

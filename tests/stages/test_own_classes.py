@@ -1,6 +1,6 @@
 """Classes and functions of a user's own that are not what they are used as: one line each, before anything is run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transcripts import ErrorRate, TranscriptReader, Transcripts
 from kd2deploy import usable_as
 from kd2deploy.cli import errors_shown
 from kd2deploy.cli.errors import USER_ERROR
-from kd2deploy.core import Artifact, Method, Step, Term, View, Weighted, converter
+from kd2deploy.core import Artifact, Method, Reader, Step, Term, View, Weighted, converter
 from kd2deploy.core.parts import Part
 from kd2deploy.core.step import Batch, Look
 from kd2deploy.core.task import build_task
@@ -28,6 +28,18 @@ from kd2deploy.stages.prepare import prepare
 
 class WithoutLabels(Transcripts):
     own_target = False
+
+
+class FieldlessReader(TranscriptReader):
+    fields = vars(Reader)["fields"]
+
+
+class WithoutFields(Transcripts):
+    own_target = False
+    reads = FieldlessReader
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
 
 
 class NeedsMore(Transcripts):
@@ -108,6 +120,7 @@ def rows(folder: Path, task: str, data: Any = None) -> Recipe:
     ("task", "said"),
     [
         (WithoutLabels, r"takes no `labels`.*own_target = True"),
+        (WithoutFields, r"reads by FieldlessReader, which does not say its `fields`.*own_target = True"),
         (NeedsMore, r"NeedsMore needs it"),
         (Raises, r"Raises cannot be made: object of type 'int' has no len"),
         (OfAnotherReader, r"ReadsTwice.encode is called as encode\(rows, folder\), and its own takes \(rows\)"),
