@@ -176,12 +176,7 @@ def complete(
         if empty:
             return []
         raise DataError(f"{name} has no rows; check the file, or its filter")
-    columns = sorted(columns_in(found))
-    for field in fields:
-        if field not in columns:
-            raise DataError(
-                f"{name} has no column {field!r}; {suggestion(field, columns)} Name it under `data`: `{field}: COLUMN`"
-            )
+    check_columns(found, fields, name, "Name it under `data`: `{field}: COLUMN`")
     for field in fields:
         lacking = [place for place, row in enumerate(found) if is_missing(row.get(field))]
         if not lacking:
@@ -197,6 +192,16 @@ def complete(
         if not found:
             raise DataError(f"{name}: no row has a {field}")
     return found
+
+
+def check_columns(rows: Rows, fields: Sequence[str], name: str, remedy: str) -> None:
+    """Raises DataError for the first of `fields` that no row has; `remedy` may name it as `{field}`."""
+    columns = sorted(columns_in(rows))
+    for field in fields:
+        if field not in columns:
+            near = suggestion(field, columns)
+            end = "" if near.endswith("?") else "."
+            raise DataError(f"{name} has no column {field!r}; {near}{end} {remedy.replace('{field}', field)}")
 
 
 def with_paths(rows: Rows, named: Sequence[str]) -> Rows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd2deploy.core import Feed, Row, Target, Task, build_task
 from kd2deploy.data.files import files
+from kd2deploy.data.prepare import check_columns
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
 from kd2deploy.measure.accuracy import timing_feeds
@@ -93,6 +94,7 @@ def rows_of(kind: type[Task], given: Given) -> list[Row] | None:
     rows = files(data, data, **columns_of(kind, data, given.columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
+    check_columns(rows, kind.reads.fields({}), data, "Give the column that name")
     return [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
 
 

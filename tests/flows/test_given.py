@@ -1,12 +1,14 @@
 """Single steps: how a network is read that comes without a recipe."""
 
+import re
 from pathlib import Path
 
 import pytest
 from tiny_models import save_encoder
+from transcripts import Transcripts
 
-from kd2deploy.errors import ModelError, RecipeError
-from kd2deploy.flows.given import Given, feeds_of, network, reading_of
+from kd2deploy.errors import DataError, ModelError, RecipeError
+from kd2deploy.flows.given import Given, feeds_of, network, reading_of, rows_of
 from kd2deploy.recipe.resolve import load_target
 
 
@@ -33,3 +35,15 @@ def test_rows_that_are_not_there_are_told_by_their_flag(tmp_path: Path) -> None:
 def test_what_a_task_does_not_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not fit the task 'image_classification'"):
         network(str(save_encoder(tmp_path)), "image_classification", {"max_length": 24})
+
+
+@pytest.mark.parametrize(("column", "said"), [("texts", "did you mean 'texts'?"), ("other", "there are other.")])
+def test_rows_without_a_field_of_a_task_of_ones_own_are_told_by_the_column(
+    column: str, said: str, tmp_path: Path
+) -> None:
+    given = Given("transcripts.Transcripts", {}, str(tmp_path / "rows.csv"))
+    (tmp_path / "rows.csv").write_text("text\ngood\n")
+    assert rows_of(Transcripts, given) == [{"text": "good", "label": None, "index": 0}]
+    (tmp_path / "rows.csv").write_text(f"{column}\ngood\n")
+    with pytest.raises(DataError, match=re.escape(f"no column 'text'; {said} Give the column that name")):
+        rows_of(Transcripts, given)
