@@ -29,7 +29,9 @@ class TranscriptNetworks(TaskNetworks):
         if "labels" in batch:
             weight = torch.tensor([0.2, 1.0, 1.0])  # most positions say nothing
             logits, labels = seen.logits.flatten(0, 1), batch["labels"].flatten()
-            loss = nn.functional.cross_entropy(logits, labels, weight, ignore_index=UNSAID)
+            each = nn.functional.cross_entropy(logits, labels, weight, ignore_index=UNSAID, reduction="none")
+            counted = weight[labels.clamp(min=0)] * (labels != UNSAID)
+            loss = each.sum() / counted.sum().clamp(min=0.2)  # 0, and not nan, where no row has a label
         return Observation(seen.logits, hidden=tuple(seen.hidden_states or ()), mask=mask.bool(), loss=loss)
 
     def head(self, net: nn.Module) -> nn.Module:

@@ -154,5 +154,5 @@ class Transcripts(Task):
     def at(self, folder: Path) -> Transcripts:
         return self
 
-    def snippet(self, file: str, folder: Path) -> str:
-        return f"# {file}\n"
+    def snippet(self, opening: str, folder: Path) -> str:
+        return f"{opening}\nprint(run({{'input_ids': [[5, 6]], 'attention_mask': [[1, 1]]}}))\n"

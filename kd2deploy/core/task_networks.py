@@ -39,7 +39,10 @@ class TaskNetworks(ABC):
 
     @abstractmethod
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
-        """Run a network on a batch. Ignores the keys that are not the network's arguments."""
+        """Run a network on a batch. Ignores the keys that are not the network's arguments.
+
+        Where the batch has `labels`, with the task's own loss over the rows that have one: 0, in the graph, for none.
+        """
 
     @abstractmethod
     def head(self, net: nn.Module) -> nn.Module:

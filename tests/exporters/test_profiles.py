@@ -2,7 +2,6 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -11,15 +10,10 @@ from pydantic import TypeAdapter
 import kd2deploy.profiles
 from kd2deploy.core import Target
 from kd2deploy.core.arguments import taken_by
+from kd2deploy.recipe.steps import converter_of
 
 FILES = sorted(Path(kd2deploy.profiles.__file__).parent.glob("cpu*.yaml"))
-MODULES = ("onnx", "quantize", "openvino")
 OWN = ("source", "task", "target", "folder", "samples")
-
-
-def converter(name: str) -> Any:
-    modules = [import_module(f"kd2deploy.exporters.{module}") for module in MODULES]
-    return next(vars(module)[name] for module in modules if name in vars(module))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -30,7 +24,7 @@ def test_a_profile_names_real_converters_and_options(file: Path) -> None:
     for variant in target.variants.values():
         opened_by = "kd2deploy.exporters.torch.TorchSession"
         for step in variant.steps:
-            made_by = converter(step["use"])
+            made_by = converter_of(step)
             assert set(step) - {"use"} <= set(taken_by(made_by, len(OWN)))
             opened_by = import_module(".".join(made_by.__module__.split(".")[:3])).OPENED_BY
         module, _, name = opened_by.rpartition(".")

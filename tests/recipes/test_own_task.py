@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from recipes.small_run import recipe, write_rows
 from transcripts import ErrorRate, Transcripts, transcript
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from kd2deploy.core import Gates
 from kd2deploy.flows.compress import compress
@@ -90,6 +91,18 @@ def test_the_verdict_tells_a_rise_as_a_rise(drop: Interval, outcome: Outcome, sa
     metric = Told("error_rate", "share", higher_is_better=False)
     found = judge(Gates(max_drop=0.05, min_speedup=None), {"max_drop": drop}, metric=metric)
     assert (found.outcome, found.gates[0].brief) == (outcome, said)
+
+
+def test_a_batch_without_a_label_has_no_loss(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    task, rows = Transcripts(), [{"text": text, "label": None} for text in ("good", "a bad film")]
+    config = AutoConfig.from_pretrained(tmp_path / "encoder", num_labels=3)
+    net = AutoModelForTokenClassification.from_config(config)
+    batch = task.reader.collate(task.reader.encode(rows, tmp_path / "encoder"))
+    loss = task.networks.observe(net, batch).loss
+    assert loss is not None
+    assert loss.item() == 0
+    loss.backward()
 
 
 TARGET = """
