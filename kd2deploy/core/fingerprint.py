@@ -28,9 +28,10 @@ VERSIONED = (
     "tensorrt-rtx-cu13",
 )
 
-LAYOUT = 1
-"""Of every stage: raised when what any stage's result or files say is another than before under the same
-specification. Between two releases the version alone does not tell, and an earlier result would be misread."""
+LAYOUT = 2
+"""Of every stage: raised when what any stage's result or files say, or what a method does by default, is another than
+before under the same specification. Between two releases the version alone does not tell, and an earlier result would
+be misread."""
 
 
 def fingerprint(name: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:

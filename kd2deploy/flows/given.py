@@ -94,7 +94,7 @@ def rows_of(kind: type[Task], given: Given) -> list[Row] | None:
     rows = files(data, data, **columns_of(kind, data, given.columns)).eval[:ROWS]
     if not rows:
         raise DataError(f"{data} holds no rows; give a file with at least one")
-    check_columns(rows, kind.reads.fields({}), data, "Give the column that name")
+    check_columns(rows, kind.reads.fields(kind.reads.implied(given.columns)), data, "Give the column that name")
     return [{**row, "label": None, "index": place} for place, row in enumerate(rows)]
 
 

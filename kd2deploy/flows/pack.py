@@ -15,7 +15,7 @@ SHA256SUMS        checked before anything is done
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,7 @@ from kd2deploy.errors import ConvertError, RunError, TrustError
 from kd2deploy.exporters.bundle import copy_network, verify_sums, write_sums
 from kd2deploy.exporters.combinations import refusals
 from kd2deploy.measure.machine import device_is_here as device_is_here
+from kd2deploy.networks.configuration import extras_of
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import short, step_faults
 from kd2deploy.recipe.steps import traits
@@ -160,7 +161,9 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     (folder / "pack.json").write_text(json.dumps(manifest, indent=2, default=list) + "\n", encoding="utf-8")
     known = replace(facts, left_out={**facts.left_out, **left_out})
     (folder / "report.json").write_text(known.to_json(), encoding="utf-8")  # SHA256SUMS holds it, as all the rest
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements(target)), encoding="utf-8")
+    opened_with = {extra for one in packed for extra in extras_of(one.model.folder)}
+    needed = "".join(f"{line}\n" for line in requirements(target, opened_with))
+    (folder / "requirements.txt").write_text(needed, encoding="utf-8")
     (folder / "finish.py").write_text(SCRIPT, encoding="utf-8")
     program = Path(str(kd2deploy.__file__)).parent
     shutil.copytree(program, folder / "lib" / "kd2deploy", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
@@ -278,10 +281,10 @@ def without(target: Target, names: Mapping[str, str]) -> Target:
     return replace(target, variants={name: one for name, one in target.variants.items() if name not in names})
 
 
-def requirements(target: Target) -> list[str]:
-    """What to install on the device: what this program needs and the target's extras, in the versions that made the
-    pack where a device has no builds of its own."""
-    extras = {variant.requires for variant in target.variants.values()} | {"", "vision"}
+def requirements(target: Target, opened_with: Collection[str] = ()) -> list[str]:
+    """What to install on the device: what this program needs, the target's extras and those that its networks are
+    `opened_with`, in the versions that made the pack where a device has no builds of its own."""
+    extras = {variant.requires for variant in target.variants.values()} | {"", "vision", *opened_with}
     extras |= {"cpu"} - ({"cpu"} if "gpu" in extras else set())
     try:
         lines = metadata.requires("kd2deploy") or []
@@ -290,7 +293,8 @@ def requirements(target: Target) -> list[str]:
     found = []
     for line in lines:
         requirement, _, marker = line.partition(";")
-        if "".join(re.findall(r"extra == ['\"](.+)['\"]", marker)) in extras:
+        ours = requirement.startswith("kd2deploy[")  # an extra of an extra: its lines are named under its own name too
+        if not ours and "".join(re.findall(r"extra == ['\"](.+)['\"]", marker)) in extras:
             found.append(pinned(requirement.strip()))
     return found + (["nvidia-ml-py"] if target.device == "cuda" else [])
 

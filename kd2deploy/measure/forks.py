@@ -22,9 +22,8 @@ from typing import IO, Any, Self
 from kd2deploy.core import Artifact, Target, slow_imports
 from kd2deploy.errors import MeasureError, TrustError
 from kd2deploy.measure.forkserver import LARGEST
-from kd2deploy.measure.starting import RUNNING, environment, from_nothing, search_path
+from kd2deploy.measure.starting import RUNNING, environment, from_nothing, last_words, search_path
 
-LAST_WORDS = 600
 """Characters that are shown of what a dead fork server said."""
 
 
@@ -132,8 +131,7 @@ class ForkServer:
     def _last_words(self) -> str:
         if self._said.closed:  # `end` was called
             return "it was not needed any more"
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace").strip()[-LAST_WORDS:] or "it said nothing"
+        return last_words(self._said)
 
 
 class Forked:

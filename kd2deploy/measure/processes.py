@@ -18,12 +18,11 @@ from kd2deploy import errors
 from kd2deploy.core import Artifact, Target, build_task, trusted, usable_cores
 from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.forks import Forks
-from kd2deploy.measure.starting import RUNNING, Process, from_nothing
+from kd2deploy.measure.starting import RUNNING, Process, from_nothing, last_words
 from kd2deploy.measure.timing import Contender
 
 log = logging.getLogger(__name__)
 Reply = dict[str, Any]
-LAST_WORDS = 600
 """Characters of a dead worker's standard error that are shown."""
 
 
@@ -140,10 +139,8 @@ class WorkerProcess:
 
     def _dead(self, do: str) -> Kd2DeployError:
         code = self._process.wait()
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip()[-LAST_WORDS:]
         manner = f"was killed by signal {-code} (9: out of memory?)" if code < 0 else f"ended with exit code {code}"
-        return MeasureError(f"the process of {self.contender.name} {manner} at {do!r}: {said or 'it said nothing'}")
+        return MeasureError(f"the process of {self.contender.name} {manner} at {do!r}: {last_words(self._said)}")
 
 
 def _close(stream: Any) -> None:

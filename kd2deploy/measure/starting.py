@@ -8,6 +8,7 @@ from typing import IO, Any, Protocol
 
 from kd2deploy.core import Target
 
+LAST_WORDS = 600
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -35,6 +36,12 @@ def environment(target: Target) -> dict[str, str]:
     they are imported."""
     paths = {"PYTHONPATH": os.pathsep.join(search_path())}
     return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(target.threads)), **paths}
+
+
+def last_words(said: IO[bytes]) -> str:
+    """The end of what a process that has ended wrote to its stderr."""
+    said.seek(0)
+    return said.read().decode(errors="replace").strip()[-LAST_WORDS:] or "it said nothing"
 
 
 def search_path() -> list[str]:

@@ -16,7 +16,7 @@ the imagined steps, plain gradients, is `imagined`, and ours: theirs are those o
 method does not see. Where what the labels' loss tells is no number, the weights stay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kd2deploy.core import Batch, Method, Networks, Progress, Step, TaskNetworks, Term, Weighted, counted_logits
+from kd2deploy.core import Batch, Method, Networks, Observation, Progress, Step, TaskNetworks, Term, Weighted
 from kd2deploy.methods._layers import SHOWN, Both, Seen, for_each, levels_of, seen_by, stepped, through
 from kd2deploy.methods._maths import (
     need_classes,
@@ -36,9 +36,8 @@ from kd2deploy.methods._maths import (
     need_weight,
 )
 from kd2deploy.methods._two_players import learning
-from kd2deploy.methods.logit import softened_kl
 from kd2deploy.methods.mutual import (
-    SOFTNESS,
+    MeanAnswer,
     similarities,
     soft_contrast,
     supervised_contrast,
@@ -133,6 +132,9 @@ class Together(Term):
     def forward(self, step: Step) -> Float[Tensor, ""]:
         return self.task_loss(self.seen(step))
 
+    def answers(self, step: Step) -> Sequence[Observation]:
+        return self.seen(step).observations
+
     def seen(self, step: Step) -> Seen:
         """What both show; the peer is run, and the weights learn, once for all terms."""
         if self.last is None or self.last[0] is not step:
@@ -218,21 +220,6 @@ class Contrast(Term):
         return self.contrast(step)
 
 
-class MeanAnswer(Term):
-    """Soft targets (nats) of the mean of both networks' logits, for both."""
-
-    needs = NEEDS
-
-    def __init__(self, seen: Callable[[Step], Seen]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def forward(self, step: Step) -> Float[Tensor, ""]:
-        logits = [counted_logits(seen) for seen in self.seen(step).observations]
-        mean = torch.stack(logits).mean(0).detach()
-        return total(softened_kl(own, mean, SOFTNESS).mean() for own in logits)
-
-
 def lmcl(
     levels: int = 3,
     temperature: float = 0.1,
@@ -257,5 +244,5 @@ def lmcl(
     together = Together(levels, dim, shares, Rates(every, weight_rate, imagined))
     terms = {"task": Weighted(together), "contrast": Weighted(Contrast(together.contrast))}
     if soft:
-        terms["soft"] = Weighted(MeanAnswer(together.seen), soft)
+        terms["soft"] = Weighted(MeanAnswer(together.answers), soft)
     return Method(**terms)

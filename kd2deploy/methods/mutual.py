@@ -148,7 +148,10 @@ class Together(Term):
         self.last = None
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        return total(seen.loss for seen in self.seen(step).observations if seen.loss is not None)
+        return total(seen.loss for seen in self.answers(step) if seen.loss is not None)
+
+    def answers(self, step: Step) -> Sequence[Observation]:
+        return self.seen(step).observations
 
     def seen(self, step: Step) -> Seen:
         """Every network's answers to the batch; the peers are run once for all terms."""
@@ -183,12 +186,12 @@ class MeanAnswer(Term):
 
     needs = frozenset({"logits", "embedding", "labels"})
 
-    def __init__(self, seen: Callable[[Step], Seen]) -> None:
+    def __init__(self, answers: Callable[[Step], Sequence[Observation]]) -> None:
         super().__init__()
-        self.seen = seen
+        self.answers = answers
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        logits = [counted_logits(seen) for seen in self.seen(step).observations]
+        logits = [counted_logits(seen) for seen in self.answers(step)]
         mean = torch.stack(logits).mean(0).detach()
         learners = logits if len(logits) == 2 else logits[:1]
         return total(softened_kl(own, mean, SOFTNESS).mean() for own in learners)
@@ -224,5 +227,5 @@ def mutual(
         if weight:
             terms[name] = Weighted(Contrast(together.seen, loss, temperature), weight)
     if soft and networks > 1:
-        terms["soft"] = Weighted(MeanAnswer(together.seen), soft)
+        terms["soft"] = Weighted(MeanAnswer(together.answers), soft)
     return Method(**terms)

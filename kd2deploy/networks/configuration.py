@@ -13,6 +13,8 @@ from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.labels import labels_of
 
 ADAPTER = "adapter_config.json"
+OPENED_WITH = {"timm_wrapper": "timm"}
+"""By model type, the extra whose packages transformers opens the network with."""
 PRETRAINED = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel", "ForMaskedImageModeling")
 """How transformers' classes end that answer no task of ours."""
 
@@ -38,6 +40,11 @@ def read_configs(folder: Path) -> list[dict[str, Any]]:
                     f"members must say the same in config.json"
                 )
     return found
+
+
+def extras_of(folder: Path) -> set[str]:
+    """The extras of this program without which the networks in a folder cannot be opened. Raises ModelError."""
+    return {OPENED_WITH[kind] for config in read_configs(folder) if (kind := config.get("model_type")) in OPENED_WITH}
 
 
 def named(config: Mapping[str, Any]) -> list[str]:

@@ -26,9 +26,6 @@ from kd2deploy.train.trackers import Trackers
 
 Role = Literal["student", "control"]
 CACHE, GENERATOR = "teacher cache", "generator"
-LAYOUT = 6
-"""Version of what the stage's record holds and of what methods do by default; part of its specification, so that a
-student of another version is never taken for this one's."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,6 @@ def described_by(
             "seed": seed,
             "task": job.task.spec(),
             "cache": job.recipe.teacher_cache,
-            "layout": LAYOUT,
             **job.divided,
         },
         parents={

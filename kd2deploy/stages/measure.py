@@ -29,9 +29,6 @@ from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 from kd2deploy.stages.served import served
 
-LAYOUT = 4
-"""Version of what the stage keeps; part of its specification, so that an older one is made again."""
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -60,7 +57,6 @@ def measure(job: Job, field: Field, target: Target) -> Measured:
             ],
             "protocol": asdict(protocol),
             "end_to_end": job.recipe.measurement.end_to_end,
-            "layout": LAYOUT,
             **for_target(target),
         },
         parents={"data": job.splits.sha256},

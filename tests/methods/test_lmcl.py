@@ -3,7 +3,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small_text import small_bert, small_rows, small_task
 from tiny_networks import TinyText, networks, networks_of, parity, run, sizes, text_batch
 from tiny_pictures import pictures, task_and_pair
 
@@ -221,20 +220,6 @@ def test_pictures_learn_through_their_normalizations_which_stay_as_they_were():
     found = distiller.outcome(batch).loss
     found.backward()
     assert found.isfinite()
-
-
-def test_what_is_deployed_is_the_student_alone():
-    student = small_bert(2, 16, seed=1)
-    method, task = lmcl(), small_task()
-    method.bind(described(task, student, None, task.reader.collate(small_rows(2)), rows=8, epochs=1.0, steps=2))
-    whole = Distiller(task, student, method)
-    alone = sum(weight.numel() for weight in small_bert(2, 16).parameters())
-    assert sum(weight.numel() for weight in whole.student.parameters()) == alone
-    assert sum(weight.numel() for weight in whole.method.parameters()) > alone
-
-
-def test_its_rows_come_in_pairs_of_a_class():
-    assert lmcl().rows_of_a_class == 2
 
 
 @pytest.mark.parametrize(

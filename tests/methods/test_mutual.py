@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from small_text import small_bert, small_rows, small_task
 from tiny_networks import TinyText, networks, networks_of, parity, run, sizes, text_batch
 
+from kd2deploy.methods.lmcl import lmcl
 from kd2deploy.methods.logit import softened_kl
 from kd2deploy.methods.mutual import (
     interactive,
@@ -174,9 +175,10 @@ def test_peers_are_run_once_for_all_terms():
     assert len(calls) == 2
 
 
-def test_what_is_deployed_is_the_student_alone():
+@pytest.mark.parametrize("method_of", [mutual, lmcl])
+def test_what_is_deployed_is_the_student_alone(method_of):
     student = small_bert(2, 16, seed=1)
-    method, task = mutual(), small_task()
+    method, task = method_of(), small_task()
     method.bind(described(task, student, None, task.reader.collate(small_rows(2)), rows=8, epochs=1.0, steps=2))
     whole = Distiller(task, student, method)
     alone = sum(weight.numel() for weight in small_bert(2, 16).parameters())
@@ -184,8 +186,9 @@ def test_what_is_deployed_is_the_student_alone():
     assert sum(weight.numel() for weight in whole.method.parameters()) > alone
 
 
-def test_its_rows_come_in_pairs_of_a_class():
-    assert mutual().rows_of_a_class == 2
+@pytest.mark.parametrize("method_of", [mutual, lmcl])
+def test_its_rows_come_in_pairs_of_a_class(method_of):
+    assert method_of().rows_of_a_class == 2
 
 
 def test_a_recipe_needs_no_teacher():

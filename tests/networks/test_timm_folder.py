@@ -9,7 +9,7 @@ import torch
 from tiny_models import save_image_net
 
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.configuration import extras_of, read_config
 from kd2deploy.networks.image_processor import processor_of as read_processor
 from kd2deploy.networks.labels import answers_in, fields_of, labels_of
 from kd2deploy.networks.timm_folder import is_timm, processor_of
@@ -78,6 +78,12 @@ def test_a_new_heads_labels_are_named_in_timms_words_where_a_configuration_has_t
     answers = fields_of(["x", "y", "z"], "single_label_classification")
     assert answers_in(Config(), answers)["label_names"] == ["x", "y", "z"]
     assert answers_in(object(), answers) == answers
+
+
+def test_the_extra_that_a_network_is_opened_with_is_known_from_its_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "timm_wrapper", "architecture": "resnet10t"}))
+    assert extras_of(tmp_path) == {"timm"}
+    assert extras_of(save_image_net(tmp_path / "other", "resnet")) == set()
 
 
 @pytest.mark.skipif(not WHY_NOT, reason="timm imports here")

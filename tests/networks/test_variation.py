@@ -1,6 +1,7 @@
 """A pipeline of diffusers that varies pictures: a tiny one of random weights, saved and loaded as any other."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,21 +13,24 @@ from kd2deploy.networks.variation import Variation, drawn, read
 diffusers = pytest.importorskip("diffusers", reason="the extra diffusion is not installed")
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Super-resolution: the smallest pipeline that takes a picture, with noise of its own."""
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DModel(
+def tiny_unet(**channels: int) -> Any:
+    return diffusers.UNet2DModel(
         sample_size=16,
-        in_channels=6,
-        out_channels=3,
         block_out_channels=(8, 8),
         layers_per_block=1,
         norm_num_groups=4,
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
         add_attention=False,
+        **channels,
     )
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Super-resolution: the smallest pipeline that takes a picture, with noise of its own."""
+    torch.manual_seed(0)
+    unet = tiny_unet(in_channels=6, out_channels=3)
     decoder = diffusers.VQModel(
         block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=8, mid_block_add_attention=False
     )
@@ -62,16 +66,7 @@ def test_it_says_which_pipeline_it_is(pipeline: Path) -> None:
 
 
 def test_a_pipeline_that_takes_no_picture_is_refused(tmp_path: Path) -> None:
-    unet = diffusers.UNet2DModel(
-        sample_size=16,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        add_attention=False,
-    )
-    diffusers.DDPMPipeline(unet=unet, scheduler=diffusers.DDPMScheduler()).save_pretrained(tmp_path)
+    diffusers.DDPMPipeline(unet=tiny_unet(), scheduler=diffusers.DDPMScheduler()).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="a DDPMPipeline takes no picture; name a pipeline of image variation"):
         Variation(tmp_path, "cpu")
 

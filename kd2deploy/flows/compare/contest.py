@@ -19,7 +19,6 @@ from kd2deploy.report.formats import seconds as in_words
 from kd2deploy.run import Done, Stage
 from kd2deploy.stages.distill import Distilled, collected, described_by
 from kd2deploy.stages.job import Job, Live, Model, encoded
-from kd2deploy.stages.measure import LAYOUT
 
 Plans = dict[str, list[Distill]]
 """Trainings by method."""
@@ -152,7 +151,7 @@ def scored(job: Job, name: str, model: Model) -> tuple[Scores, float]:
     """A network's scores on the evaluation set as PyTorch runs it, and the machine's load when it was trained."""
     stage = Stage(
         f"score-{name}",
-        spec={"layout": LAYOUT, "task": model.task.spec()},
+        spec={"task": model.task.spec()},
         parents={"data": job.splits.sha256, "model": model.sha256},
         work=f"{__name__}.score",
         inputs={"model": model.to_json(), "data": str(job.place_of(job.splits))},
