@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from other_processes import PATIENCE_S
 
 from kd2deploy.core.fingerprint import LAYOUT
 from kd2deploy.core.watcher import Silent, Watcher
@@ -275,7 +276,7 @@ def test_a_stage_that_somebody_works_on_is_waited_for_and_not_done_twice(
 
     def slow(*given: Any) -> Values:
         working.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         return count(*given)
 
     monkeypatch.setattr(f"{__name__}.told", slow)
@@ -286,12 +287,12 @@ def test_a_stage_that_somebody_works_on_is_waited_for_and_not_done_twice(
 
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(done, Run(tmp_path), work="told")
-        assert working.wait(30)
+        assert working.wait(PATIENCE_S)
         other = pool.submit(done, Run(tmp_path, heard), work="told")
         another = done(Run(tmp_path), "another")
-        assert waiting.wait(30)
+        assert waiting.wait(PATIENCE_S)
         go_on.set()
-        found = [one.result(30), other.result(30)]
+        found = [one.result(PATIENCE_S), other.result(PATIENCE_S)]
     assert [stage.reused for stage in (*found, another)] == [False, True, False]
     assert found[0].sha256 == found[1].sha256
     assert found[1].result["times"] == 1

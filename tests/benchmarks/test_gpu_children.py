@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from _gpu_children import Attempt, attempt, left_out, write
+from other_processes import PATIENCE_S
 
 
 def finishes(out: Path, *, value: int) -> None:
@@ -14,7 +15,7 @@ def finishes(out: Path, *, value: int) -> None:
 
 
 def lingers(out: Path) -> None:
-    time.sleep(600)
+    time.sleep(10 * PATIENCE_S)
 
 
 def dies(out: Path) -> None:
@@ -26,7 +27,7 @@ def fails(out: Path) -> None:
     raise ValueError("a reason")
 
 
-def attempted(part: object, folder: Path, limit_s: float = 60.0, **arguments: int) -> Attempt:
+def attempted(part: object, folder: Path, limit_s: float = PATIENCE_S, **arguments: int) -> Attempt:
     return attempt("one part", part, folder, limit_s, "spawn", arguments)  # type: ignore[arg-type]
 
 
@@ -38,7 +39,7 @@ def test_what_a_part_found_comes_back(tmp_path: Path) -> None:
 def test_a_part_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     done = attempted(lingers, tmp_path, limit_s=0.2)
     assert done.reason == "stopped after 0.2 s"
-    assert done.seconds < 60
+    assert done.seconds < 10 * PATIENCE_S
 
 
 def test_a_part_that_is_killed_says_by_what_and_keeps_what_it_found(tmp_path: Path) -> None:

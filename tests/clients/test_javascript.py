@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.served import FILES, Answers, Served, check
+from tests.other_processes import PATIENCE_S
 from tests.report.browser import Browser, chromium
 
 ONNXRUNTIME_NODE = """\
@@ -46,7 +47,6 @@ PAGE = """\
 </script>
 <script type="module" src="/page.mjs"></script>
 """
-PATIENCE_S = 240.0
 pytestmark = pytest.mark.clients
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from other_processes import PATIENCE_S
 from PIL import Image
 from several import save_pair
 from tiny_models import save_encoder, save_image_net
@@ -44,7 +45,9 @@ def bundle(folder: Path, student: Path, task: Task) -> Path:
 def asked(folder: Path, given: str) -> tuple[dict[str, object], list[str]]:
     """The command's answer, and what it imported of what takes seconds."""
     code = ASK.format(heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", code, str(folder), given], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), given], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), json.loads(done.stderr.splitlines()[-1].replace("'", '"'))
 

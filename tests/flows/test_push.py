@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from other_processes import PATIENCE_S
 
 from kd2deploy.errors import RunError, SessionError
 from kd2deploy.exporters.bundle import write_sums
@@ -57,7 +58,7 @@ def test_what_is_no_bundle_or_a_changed_one_is_not_sent(bundle: Path, tmp_path: 
 def test_without_a_network_there_is_one_line(bundle: Path) -> None:
     """The hub's own offline mode, which the tests run under."""
     command = [sys.executable, "-m", "kd2deploy", "push", str(bundle), "ann/student"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert done.stderr.startswith("error: the hub cannot be reached (Cannot reach")
     assert done.stderr.count("\n") == 1

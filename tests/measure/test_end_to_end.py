@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from measured_sessions import CPU, Parity, numbered_rows, sum_artifact
+from other_processes import PATIENCE_S
 from PIL import Image
 from test_latency import SHORT, requests
 from test_planted_faults import FEEDS, Simulation, Worker, quiet
@@ -192,7 +193,7 @@ def test_rows_are_read_and_answered_without_pytorch_and_transformers(kind: str, 
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     shapes, answer, heavy = done.stdout.splitlines()

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from measured_sessions import CPU, HERE, Parity, numbered_rows, sum_artifact
+from other_processes import PATIENCE_S
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import MeasureError, SessionError
@@ -37,27 +38,40 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 def worker(artifact: Artifact, forks: Forks, **options: Any) -> WorkerProcess:
-    return WorkerProcess(Contender("sum", artifact, options), Parity().spec(), CPU, 60.0, forks)
+    return WorkerProcess(Contender("sum", artifact, options), Parity().spec(), CPU, PATIENCE_S, forks)
 
 
 def test_each_is_a_process_of_its_own_and_sees_what_is_around_who_asks(
     artifact: Artifact, forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = set(RUNNING)
+    assert forks.serving(artifact, CPU) is not None
+    running = set(RUNNING)
     with worker(artifact, forks) as one:
         before = one.open()["describe"]
         monkeypatch.setenv("SAID", "since")
         monkeypatch.chdir(tmp_path)
         with worker(artifact, forks) as other:
             after = other.open()["describe"]
-            assert len(RUNNING - others) == 3, "two, and the one that they are forked from"
+            assert running < RUNNING
+            assert len(RUNNING - running) == 2
     assert before["parent"] == after["parent"] != str(os.getpid())
     assert before["pid"] != after["pid"]
     assert (before["said"], after["said"]) == ("", "since")
     assert after["in"] == str(tmp_path)
     assert after["omp"] == "1"
-    assert len(RUNNING - others) == 1
+    assert running == RUNNING
     assert not any(psutil.pid_exists(int(each["pid"])) for each in (before, after))
+
+
+def test_a_server_runs_from_when_it_is_asked_for_until_its_forks_end(artifact: Artifact) -> None:
+    before = set(RUNNING)
+    with Forks() as forks:
+        first = forks.serving(artifact, CPU)
+        assert forks.serving(artifact, CPU) is first is not None
+        assert len(RUNNING - before) == 1
+        assert first.serves()
+    assert before == RUNNING
+    assert not first.serves()
 
 
 def test_it_scores_as_one_from_nothing_does(artifact: Artifact, tmp_path: Path) -> None:

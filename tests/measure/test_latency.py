@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from measured_sessions import CPU, HERE, Parity, numbered_rows, onnx_artifact, sum_artifact
+from other_processes import PATIENCE_S
 
 from kd2deploy.errors import MeasureError
 from kd2deploy.measure.accuracy import timing_feeds
@@ -30,7 +31,7 @@ SHORT = Protocol(
     throughput_s=0.001,
     least_rounds=3,
     stop=StopRule(min_s=0.0, relative=10.0),
-    timeout_s=60.0,
+    timeout_s=PATIENCE_S,
 )
 
 
@@ -100,7 +101,7 @@ def test_throughput_with_one_request_in_flight_is_the_latency_turned_round(raced
     rate = throughput(teacher)
     assert rate is not None
     assert 0 < rate.low <= rate.estimate <= rate.high
-    assert 0.1 < rate.estimate * np.mean(teacher.samples_ms) / 1e3 < 10
+    assert 0.01 < rate.estimate * np.mean(teacher.samples_ms) / 1e3 < 100
 
 
 def test_threads_are_fixed_in_the_environment_and_recorded(raced: dict[str, Timing]) -> None:

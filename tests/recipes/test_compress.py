@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from other_processes import PATIENCE_S, all_end, wait_until
 from recipes.fields import EMPTY_HERE, empty
 from recipes.small_run import recipe, written
 
@@ -67,7 +67,7 @@ def planned(folder: Path) -> Result:
 
 
 def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=PATIENCE_S)
 
 
 def test_the_report_says_what_was_measured_of_which_bytes(result: Result) -> None:
@@ -134,7 +134,8 @@ def test_the_cards_own_snippet_answers_as_the_torch_student(result: Result) -> N
     code = card.split("```python")[1].split("```")[0]
     assert "transformers" not in code
     code += f"\nprint(logits({texts!r}).tolist())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=result.bundle, timeout=120)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=result.bundle, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     read = AutoTokenizer.from_pretrained(result.bundle)(
         texts, padding=True, truncation=True, max_length=16, return_tensors="pt"
@@ -250,7 +251,7 @@ for instant in sys.argv.pop(1).split():
 def killed_in(instants: list[str], *arguments: str) -> None:
     command = [sys.executable, "-c", KILLED, " ".join(instants), *arguments]
     with tempfile.TemporaryFile("w+") as said:  # not a pipe, which what the dead leave behind would hold open
-        done = subprocess.run(command, stdout=said, stderr=said, timeout=300)
+        done = subprocess.run(command, stdout=said, stderr=said, timeout=2 * PATIENCE_S)
         said.seek(0)
         assert done.returncode == 0, said.read()
 
@@ -276,13 +277,11 @@ def ended_when(appears: Callable[[], object], number: int, *arguments: str, **en
     command = [*COMMAND, *arguments]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, **environment})
-        while not appears() and process.poll() is None:
-            time.sleep(0.02)
+        wait_until(appears, process)
         workers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        code = process.wait(60)
-        _, alive = psutil.wait_procs(workers, timeout=20)
-        assert not alive
+        code = process.wait(PATIENCE_S)
+        assert all_end(workers)
         said.seek(0)
         return code, said.read()
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from other_processes import PATIENCE_S
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "examples" / "compress.ipynb"
 
@@ -27,8 +28,9 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    patience = {"timeout": int(PATIENCE_S), "startup_timeout": int(PATIENCE_S)}
     nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, **patience
     ).execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (shown,) = [output for output in code[1].outputs if output.output_type == "execute_result"]

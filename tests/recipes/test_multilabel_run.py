@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from other_processes import PATIENCE_S
 from recipes.fields import filled
 from recipes.small_run import recipe
 from tiny_models import WORDS
@@ -90,7 +91,7 @@ def test_the_bundle_answers_by_the_threshold_it_was_judged_at(result: Result) ->
         [sys.executable, "-m", "kd2deploy", "predict", str(result.bundle), *texts],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     read = AutoTokenizer.from_pretrained(result.bundle)

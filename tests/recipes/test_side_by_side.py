@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from other_processes import at_work
 from recipes.small_run import recipe
 
 from kd2deploy.core.artifact import sha256_of
@@ -30,14 +30,14 @@ def runs(folder: Path) -> tuple[Path, Path]:
     wanted = Recipe.parse(recipe(folder, variants=VARIANTS, control=False))
     compress(wanted, folder / "trained", until="distill")
     shutil.copytree(folder / "trained", folder / "beside")
-    beside: list[int] = []
+    beside: list[set[Any]] = []
     race = export.race
 
     def watched(*given: Any) -> Any:
-        beside.append(len(psutil.Process().children(recursive=True)))
+        beside.append(at_work())
         return race(*given)
 
-    before = len(psutil.Process().children(recursive=True))
+    before = at_work()
     with pytest.MonkeyPatch.context() as moment:
         moment.setattr(export, "race", watched)
         compress(wanted, folder / "trained", until="export")

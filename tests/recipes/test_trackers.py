@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from other_processes import PATIENCE_S
 from recipes.small_run import recipe, written
 
 from kd2deploy.errors import RecipeError
@@ -27,7 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "kd2deploy", "compress", str(file), "--out", str(folder / "mine")]
     # whatever the machine's owner is logged in to stays out of it
     owned = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "MLFLOW_"))}
-    done = subprocess.run(command, capture_output=True, text=True, env={**owned, "WANDB_MODE": "offline"}, check=False)
+    own = {"WANDB_MODE": "offline", "WANDB__SERVICE_WAIT": str(int(PATIENCE_S))}
+    done = subprocess.run(command, capture_output=True, text=True, env={**owned, **own}, check=False)
     assert done.returncode in (0, 1, 3), done.stderr
     assert "Traceback" not in done.stderr
     assert "mlflow" not in done.stderr, "trackers' own lines stay off the terminal"

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from other_processes import ELSEWHERE, all_end, at_work, wait_until
 from recipes.small_run import recipe, written
 
 from kd2deploy.core.watcher import Silent, Watcher
@@ -37,19 +37,14 @@ def failing(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, te
     raise TrainError("the loss is not finite; lower learning_rate")
 
 
-ELSEWHERE = "kd2deploy.stages.elsewhere"
-
-
 def dying(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
 def measuring(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
-    """Says how many others do stages; a test before may have left a compiler's processes, which come and go."""
-    lines = [each.as_dict(["cmdline"])["cmdline"] or () for each in psutil.Process().children(recursive=True)]
-    others = [line for line in lines if ELSEWHERE in line]
-    return {"process": os.getpid(), "others": len(others)}
+    """Says how many others do stages."""
+    return {"process": os.getpid(), "others": len(at_work(ELSEWHERE))}
 
 
 def device(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
@@ -119,11 +114,11 @@ def test_an_error_that_is_spared_stands_in_its_stages_place_and_the_others_go_on
 
 @pytest.mark.recipe
 def test_leaving_what_is_half_done_ends_its_processes(run: Run) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = at_work()
     each = Processes(2).each(run, [stage(name, "told") for name in "abcd"], Silent())
     next(each)
     each.close()
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert at_work() <= before
 
 
 @pytest.mark.recipe
@@ -131,10 +126,10 @@ def test_leaving_what_is_half_done_ends_its_processes(run: Run) -> None:
     ("work", "kind", "words"), [("failing", TrainError, "lower learning_rate"), ("dying", RunError, "fewer --jobs")]
 )
 def test_an_error_elsewhere_is_raised_here(run: Run, work: str, kind: type[Exception], words: str) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = at_work()
     with pytest.raises(kind, match=words):
         Processes(2).map(run, [stage("good", "told"), stage("bad", work)], Silent())
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert at_work() <= before
 
 
 def test_a_stage_is_plain_values(run: Run) -> None:
@@ -176,14 +171,13 @@ def test_two_jobs_train_the_same_students_to_the_bit_also_where_they_were_killed
     command = [sys.executable, "-m", "kd2deploy", "distill", str(file), "--jobs", "2", "--out", str(tmp_path / "two")]
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL)
-    while not list((tmp_path / "two" / "stages").glob(".student-seed*/training-0/checkpoint-*/whole.json")):
-        assert killed.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
+    checkpoints = ".student-seed*/training-0/checkpoint-*/whole.json"
+    wait_until(lambda: list((tmp_path / "two" / "stages").glob(checkpoints)), killed)
     workers = psutil.Process(killed.pid).children(recursive=True)
     killed.kill()
     killed.wait()
-    _, alive = psutil.wait_procs(workers, timeout=20)
-    assert not alive, "what it started ends with it"
+    assert workers
+    assert all_end(workers), "what it started ends with it"
     compress(Recipe.parse(recipe(tmp_path, seeds=[0, 1])), tmp_path / "two", until="distill", jobs=2)
     assert students(tmp_path / "two") == students(tmp_path / "one")
     assert len(students(tmp_path / "one")) == 4

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from other_processes import PATIENCE_S
 from tiny_models import SEVERAL, save_encoder
 from tiny_models import save_several as save
 
@@ -185,7 +186,7 @@ def test_the_cards_code_answers_from_the_threshold_on(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     answered = task.metric.answer({"logits": logits_of(task, task.networks.load(tmp_path), tmp_path, texts)})

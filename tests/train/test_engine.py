@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from child_training import training
+from other_processes import PATIENCE_S, wait_until
 from small_text import small_bert, small_rows, small_task
 from torch import nn
 from transformers import AutoModelForSequenceClassification
@@ -221,7 +222,7 @@ def stop_at(last):
 
 def test_a_process_killed_in_the_middle_is_continued_to_the_same_bit(tmp_path):
     first = subprocess.Popen([sys.executable, str(CHILD), str(tmp_path / "cut")], env=child_environment())
-    wait_for(lambda: last_whole(tmp_path / "cut") is not None, first)
+    wait_until(lambda: last_whole(tmp_path / "cut") is not None, first)
     os.kill(first.pid, signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     assert not (tmp_path / "cut" / "trained.json").exists()
@@ -232,14 +233,6 @@ def child_environment():
     tests = Path(__file__).parents[1]
     paths = os.pathsep.join([str(tests.parent), str(tests)])  # this package, wherever another one is installed from
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-
-
-def wait_for(holds, process):
-    import time
-
-    while not holds():
-        assert process.poll() is None, "the training ended before it could be killed"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(("value", "said"), [(float("nan"), "nan"), (float("inf"), "inf|nan")])
@@ -435,25 +428,16 @@ def test_unused_parameters_are_looked_for_only_where_there_can_be_any():
 
 @pytest.mark.recipe
 def test_two_processes_train_one_student(tmp_path):
-    port = free_port()
-    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]  # on a free port
     done = subprocess.run(
         [*launched, str(CHILD), str(tmp_path / "run"), "0", "rail_kd"],
         env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     trained = Trained.from_json(json.loads((tmp_path / "run" / "trained.json").read_text())["trained"])
     assert trained.steps == 6
     sums = (tmp_path / "run.0.txt").read_text(), (tmp_path / "run.1.txt").read_text()
     assert sums[0] == sums[1]
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
