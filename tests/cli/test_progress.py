@@ -5,27 +5,32 @@ import os
 import pty
 import re
 import sys
-from collections.abc import Iterator
+import time
 
 import pytest
+from other_processes import PATIENCE_S
 
 from kd2deploy.cli.progress import Lines, Warnings, beating, in_time, on_terminal
 from kd2deploy.cli.screen import Screen, logging_at, showing
 
 DRAWN = """
-import fcntl, struct, sys, termios, time
+import fcntl, os, struct, sys, termios, time, tty
 fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
+tty.setcbreak(0)
 from kd2deploy.cli.progress import on_terminal
 with on_terminal() as watcher:
-    time.sleep(0.3)
+    os.read(0, 1)
     watcher.stage("student-seed0", "running")
-    time.sleep(0.3)
+    os.read(0, 1)
     for step in range(1, 9):
         watcher.advance("training", step, 400, f"loss {1 / step:.3f}")
         time.sleep(0.15)
+    os.read(0, 1)
     watcher.warn("data.csv [tensorrt] holds one row twice")
     watcher.stage("student-seed0", "done")
 """
+"""Goes on whenever it is told that what it draws was seen."""
+STARTING, MOVING, COUNTING = "starting", r"student-seed0 +\S*[━╺╸]", r"student-seed0: training .* left"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -37,29 +42,42 @@ def drawn() -> list[str]:
         os.environ["TERM"] = "xterm-256color"
         os.environ.pop("COLUMNS", None)
         os.execv(sys.executable, [sys.executable, "-c", DRAWN])
-    return re.split(r"[\r\n]+", CONTROL.sub("", "".join(read(master))))
+    said, deadline = bytearray(), time.monotonic() + PATIENCE_S
+    for awaited in (STARTING, MOVING, COUNTING):
+        while not any(re.search(awaited, line) for line in lines_of(said)):
+            assert time.monotonic() < deadline, f"{awaited} was not drawn"
+            assert read(master, said), f"it ended before {awaited} was drawn"
+        os.write(master, b".")
+    while read(master, said):
+        pass
+    os.close(master)
+    assert os.waitpid(child, 0)[1] == 0
+    return lines_of(said)
 
 
-def read(master: int) -> Iterator[str]:
-    while True:
-        try:
-            found = os.read(master, 1 << 16)
-        except OSError:  # how Linux says that the other end is closed
-            return
-        if not found:
-            return
-        yield found.decode(errors="replace")
+def lines_of(said: bytes | bytearray) -> list[str]:
+    return re.split(r"[\r\n]+", CONTROL.sub("", said.decode(errors="replace")))
+
+
+def read(master: int, said: bytearray) -> bool:
+    """Add what comes to what was said; whether something came."""
+    try:
+        found = os.read(master, 1 << 16)
+    except OSError:  # how Linux says that the other end is closed
+        return False
+    said += found
+    return bool(found)
 
 
 def test_a_bar_moves_before_anything_is_known(drawn: list[str]) -> None:
-    assert any("starting" in line for line in drawn)
-    assert any(re.search(r"student-seed0 +\S*[━╺╸]", line) for line in drawn)
+    assert any(STARTING in line for line in drawn)
+    assert any(re.search(MOVING, line) for line in drawn)
 
 
 def test_a_bar_has_amount_rate_loss_time_and_what_is_left_within_80_columns(drawn: list[str]) -> None:
     bars = [line for line in drawn if "student-seed0: training" in line and "left" in line]
     assert bars
-    assert re.search(r"━.* \d/400 .*\d/s +loss 0\.\d{3} +\d s, .* left", bars[-1]), bars[-1]
+    assert re.search(r"━.* \d/400 .*\d/s +loss 0\.\d{3} +\d+ s, .* left", bars[-1]), bars[-1]
     assert all(len(line) <= 80 for line in drawn)
 
 
@@ -106,7 +124,7 @@ def test_a_line_comes_also_while_nothing_is_heard() -> None:
 
     heard = threading.Event()
     with beating(heard.set, every_s=0.01):
-        assert heard.wait(30)
+        assert heard.wait(PATIENCE_S)
 
 
 def test_silence_leaves_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
