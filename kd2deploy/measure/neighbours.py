@@ -26,10 +26,14 @@ class Used:
     """The clock's time of this reading."""
 
     def others_since(self, before: "Used") -> tuple[float, float]:
-        """Cores on average that others used since then, and that were stolen."""
-        passed = max(1e-9, self.at_s - before.at_s)
+        """Cores on average that others used since then, and that were stolen: no more than there are.
+
+        Counters go in steps, and the clock is read after them: on a busy machine a little later.
+        """
+        passed, there_are = max(1e-9, self.at_s - before.at_s), float(os.cpu_count() or 1)
         others = (self.by_all_s - before.by_all_s) - (self.by_us_s - before.by_us_s)
-        return max(0.0, others) / passed, max(0.0, self.stolen_s - before.stolen_s) / passed
+        stolen = self.stolen_s - before.stolen_s
+        return min(there_are, max(0.0, others) / passed), min(there_are, max(0.0, stolen) / passed)
 
 
 def in_use() -> Used:

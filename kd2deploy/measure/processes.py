@@ -127,8 +127,8 @@ class WorkerProcess:
             while b"\n" not in self._read:
                 if not ready.select(max(0.0, deadline - time.monotonic())):
                     raise MeasureError(
-                        f"{self.contender.name} did not answer {do!r} within {self.timeout_s:.0f} s; "
-                        "give it fewer inputs or a longer timeout"
+                        f"{self.contender.name} did not answer {do!r} within {self.timeout_s:g} s; leave it more of "
+                        "the machine, or give the target's `workload` fewer `inputs` or a smaller `batch`"
                     )
                 found = os.read(self._process.stdout.fileno(), 1 << 20)
                 if not found:

@@ -158,6 +158,13 @@ def test_what_others_used_meanwhile_is_told_by_how_much_and_by_whom() -> None:
     assert "the hypervisor gave" in changed(before, stolen)[0]
 
 
+def test_no_more_cores_are_used_than_there_are() -> None:
+    """Of a machine that is busy throughout counters and clock, read one after the other, tell a little more."""
+    cores = os.cpu_count() or 1
+    before, later = Used(1.0, 0.0, 0.0, at_s=0.0), Used(1.0 + 0.5 * cores + 0.02, 0.0, 0.5 * cores + 0.02, at_s=0.49)
+    assert later.others_since(before) == (cores, cores)
+
+
 def test_the_counters_are_not_written_down() -> None:
     assert "used" not in state().to_json()
 
