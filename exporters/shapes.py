@@ -34,7 +34,8 @@ def axis_ranges(
 ) -> dict[str, tuple[int, int, int]]:
     """Smallest, usual and largest size of each dynamic axis.
 
-    The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch. Another axis goes from 1 to the
+    The batch goes from 1 over `batch` to the larger of `batch` and the scoring batch, which is 1 where rows are scored
+    alone. Another axis goes from 1 to the
     reader's own limit or, where it has none, from half the smallest to twice the largest size
     that `requests` and `also` show; usual is the median of the requests alone.
     """
@@ -43,7 +44,7 @@ def axis_ranges(
     found = {}
     for axis in sorted({axis for port in task.inputs for axis in port.axes if isinstance(axis, str)}):
         if any(port.axes[0] == axis for port in task.inputs):
-            found[axis] = (1, batch, max(batch, SCORING_BATCH))
+            found[axis] = (1, batch, max(batch, 1 if task.reader.scored_alone else SCORING_BATCH))
         else:
             asked = _sizes(task.inputs, axis, requests)
             seen = asked + _sizes(task.inputs, axis, also)

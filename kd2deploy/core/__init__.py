@@ -11,7 +11,7 @@ from kd2deploy.core.trust import trust, trusted  # at once: the module has the f
 
 if TYPE_CHECKING:
     from kd2deploy.core.artifact import Artifact, made, sha256_of
-    from kd2deploy.core.augment import augmentation, augmentation_of
+    from kd2deploy.core.augment import augmentation, augmentation_of, augments
     from kd2deploy.core.convert import Converter, Traits, converter, traits_of
     from kd2deploy.core.cores import Quota, cpu_quota, usable_cores
     from kd2deploy.core.driver import driver_version, nvml
@@ -109,6 +109,7 @@ __all__ = [
     "Workload",
     "augmentation",
     "augmentation_of",
+    "augments",
     "build_task",
     "clean_look",
     "compose",

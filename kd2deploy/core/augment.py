@@ -25,10 +25,16 @@ def augmentation_of(reads: "type[Reader]", given: Any, path: str = "augment") ->
         return None, [Fault(path, one_line(error))]
 
 
+def augments(reads: "type[Reader]", given: Mapping[str, Any] | None) -> bool:
+    """Whether a training with this `augment` draws its rows anew in every epoch."""
+    return given is not None or reads.drawn_always
+
+
 def augmentation(reads: "type[Reader]", given: Mapping[str, Any] | None) -> Any:
-    """The same where it was checked before; None for None. Raises ValueError."""
-    if given is None:
+    """The same where it was checked before; None where rows are read as they stand. Raises ValueError."""
+    if not augments(reads, given):
         return None
+    given = given or {}
     found, faults = augmentation_of(reads, given)
     if faults:
         raise ValueError("; ".join(map(str, faults)))

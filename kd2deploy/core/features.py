@@ -59,6 +59,9 @@ class Drawing(Lazy):
     def label(self, place: int) -> Any:
         """The label of the row at a place, which is not read for it."""
 
+    def check(self, augmentation: Any, places: Sequence[int] | None = None) -> None:
+        """Raise DataError where a row (one at `places`, or any) cannot be drawn so: asked before a training."""
+
 
 def drawn(rows: Sequence[Features], place: int, augmentation: Any, draw: Draw) -> Features:
     """A row of any sequence, augmented. Raises ValueError where rows are kept as a network reads them."""
@@ -144,6 +147,12 @@ class Selection(Drawing):
 
     def label(self, place: int) -> Any:
         return label_of(self.rows, int(self.places[place]))
+
+    def check(self, augmentation: Any, places: Sequence[int] | None = None) -> None:
+        own = [int(self.places[place]) for place in (range(len(self)) if places is None else places)]
+        for rows in (self.rows, self.teacher):
+            if isinstance(rows, Drawing):
+                rows.check(augmentation, own)
 
 
 def beside(own: Features, teacher: Features | None, place: int) -> Features:

@@ -2,6 +2,7 @@
 
     {"model_type": "kd2deploy_static", "vocab_size": 30522, "dim": 256, ...}
     {"model_type": "kd2deploy_thin_resnet", "widths": [16, 32, 64], "depths": [9, 9, 9], ...}
+    {"model_type": "kd2deploy_restorer", "channels": 32, "blocks": 6, "upscale": 2, ...}
 
 A folder of one is like any other network's: configuration, safetensors, tokenizer. `networks/own.py` holds the code.
 """
@@ -15,6 +16,8 @@ STATIC = "kd2deploy_static"
 """One table of word vectors, their mean over a text, and a small head."""
 THIN_RESNET = "kd2deploy_thin_resnet"
 """A residual network for small pictures: a stem without strides, and three stages."""
+RESTORER = "kd2deploy_restorer"
+"""Residual convolutions at the size of a picture, enlarged at their end."""
 
 
 def architecture_of(folder: Path) -> str:

@@ -137,6 +137,9 @@ class Part(nn.Module, ABC):
     """So many rows of one class stand side by side in a training's batches, for a part that compares a row with others
     of its class; `batch` must be a multiple of it. 1: rows come as they may."""
 
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was made ready, once it is bound; told among a report's doubts."""
+
     def bind(self, nets: Networks) -> None:
         """Build heads from the networks' sizes. Called once, before the optimizer is made. Raises ValueError with the
         remedy where the networks cannot be distilled this way."""

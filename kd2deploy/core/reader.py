@@ -49,11 +49,22 @@ class Reader(ABC):
     counted_in: ClassVar[str] = "elements"
     """What `length` counts, as people call it."""
 
+    unit_of_size: ClassVar[tuple[str, float] | None] = None
+    """What latency is also told by, and how many of what `length` counts are one: ("megapixel", 3e6). None where nobody
+    asks for that."""
+
     named: ClassVar[tuple[str, ...]] = ()
     """Those of the fields whose values may name a file, as text; rows then hold them as paths."""
 
     augments: ClassVar[type | None] = None
     """The dataclass of what a recipe may say under `augment`; None where rows are never augmented."""
+
+    drawn_always: ClassVar[bool] = False
+    """Whether a training reads a part of each row, drawn anew in every epoch: where a recipe names no `augment`, by the
+    defaults of `augments`."""
+
+    scored_alone: ClassVar[bool] = False
+    """Whether rows are scored one by one, because padding one to the size of another changes its answer."""
 
     @classmethod
     def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from kd2deploy.core.metric import Metric
 from kd2deploy.core.port import Array, Port, Row
 from kd2deploy.core.ports import Ports
 from kd2deploy.core.reader import Reader
+from kd2deploy.core.shown import Shown
 from kd2deploy.core.trust import HOMES, files_of, named_in_file, short
 from kd2deploy.errors import Fault, ModelError, TrustError
 
@@ -75,6 +76,12 @@ class Task(ABC):
         Fitted on `train`, labelled rows, in seconds; a network's `folder` says how inputs are read, where they must be.
         """
         return {}
+
+    def shown(self, rows: Sequence[Row], answers: Mapping[str, Sequence[Mapping[str, Array]]]) -> Sequence[Shown]:
+        """What a person may want to look at of a few evaluation rows: what was given, what each network answered and
+        what is right. `answers` are the outputs for each row, a batch of one, by who gave them. Most show nothing.
+        """
+        return ()
 
     def tuned(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Task:
         """The same task with what its metric chooses for one network by its outputs on the validation rows."""

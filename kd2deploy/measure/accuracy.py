@@ -98,7 +98,9 @@ def timing_places(examples: int, batch: int, inputs: int, seed: int = 0) -> list
 
 
 def by_length(task: Task, features: Sequence[Features], batch: int) -> list[list[int]]:
-    """Places of the examples in batches of like length, longest first, so that too large a batch fails at once."""
+    """Places of the examples in batches of like length, longest first, so that too large a batch fails at once; one by
+    one where the reader says so."""
+    batch = 1 if task.reader.scored_alone else batch
     lengths = [task.reader.length(each) for each in features]
     order = sorted(range(len(features)), key=lambda place: (-lengths[place], place))
     return [order[start : start + batch] for start in range(0, len(order), batch)]

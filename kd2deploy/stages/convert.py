@@ -21,7 +21,7 @@ from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import bind
 from kd2deploy.recipe.steps import name_of, traits
 from kd2deploy.run import Needs
-from kd2deploy.stages.job import Model, encoded, sampled
+from kd2deploy.stages.job import Model, encoded, parts_of, sampled
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def clear(folder: Path) -> None:
 
 def calibration(model: Model, rows: Sequence[Row]) -> list[Feed]:
     """Inputs of training rows: what calibrates and checks a conversion."""
-    features = encoded(model.task, sampled(rows, CALIBRATION_ROWS), model.folder)
+    features = parts_of(model.task, encoded(model.task, sampled(rows, CALIBRATION_ROWS), model.folder))
     return timing_feeds(model.task, features, 8, CALIBRATION_ROWS // 8)
 
 

@@ -246,6 +246,7 @@ class Opened:
                 )
         except ValueError as error:
             raise RecipeError([Fault(path, str(error))]) from error
+        found = [*found, *(note for part in method.parts for note in part.notes)]
         generators = dict(written.given) if written is not None else {}
         return Part(trained, maps_of(method), generators, cache.seconds if cache is not None else None, tuple(found))
 

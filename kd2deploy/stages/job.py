@@ -10,10 +10,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from kd2deploy.core import Artifact, Features, Method, Row, Selection, Target, Task, build_task, made
+from kd2deploy.core import (
+    Artifact,
+    Draw,
+    Drawing,
+    Features,
+    Method,
+    Row,
+    Selection,
+    Target,
+    Task,
+    augmentation,
+    augments,
+    build_task,
+    made,
+)
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.splits import Splits, remember, write_splits
 from kd2deploy.data.tables import Made
+from kd2deploy.errors import DataError
 from kd2deploy.measure.accuracy import outputs_of, score_open
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.recipe import Block, Recipe
@@ -99,7 +114,9 @@ class Job:
         """The task as a report names it."""
         metric, labels = self.task.metric, tuple(self.splits.labels)
         counted, better = self.task.reader.counted_in, metric.higher_is_better
-        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted)
+        unit = self.task.reader.unit_of_size
+        per = unit[0] if unit is not None else ""
+        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted, per)
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,22 @@ def trained_on(
     task: Task, rows: Sequence[Row], method: Method, settings: Settings, student: Path, teacher: Path | None = None
 ) -> Sequence[Features]:
     """The rows of a training: so that they can be augmented where it does so, or a view of its method."""
-    return encoded(task, rows, student, teacher, anew=settings.augment is not None or "redraw" in method.needs)
+    anew = augments(type(task.reader), settings.augment) or "redraw" in method.needs
+    return encoded(task, rows, student, teacher, anew=anew)
+
+
+def parts_of(task: Task, features: Sequence[Features]) -> Sequence[Features]:
+    """Of rows that trainings read a part of, such a part each: whole ones may be too large to read many of. Where some
+    are smaller than a part all stay whole, as do rows of other tasks."""
+    reads = type(task.reader)
+    if not reads.drawn_always or not isinstance(features, Drawing):
+        return features
+    how = augmentation(reads, None)
+    try:
+        features.check(how)
+    except DataError:
+        return features
+    return [features.drawn(place, how, Draw(SEED, 0, place)) for place in range(len(features))]
 
 
 def sampled(rows: Sequence[AnyRow], count: int) -> list[AnyRow]:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kd2deploy.core import Features, Method, Task
+from kd2deploy.core import Features, Method, Task, augments
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Fault
 from kd2deploy.recipe import Distill, build_method
@@ -56,7 +56,9 @@ def cache_for(
     of one shape for each row and more than one epoch is run."""
     if kept.choice == "off" or (kept.choice == "auto" and settings.epochs <= 1):
         return None
-    reason = unfit(method, settings.augment is not None) or unfit_answers(kept.task, net, features)
+    reason = unfit(method, augments(type(kept.task.reader), settings.augment)) or unfit_answers(
+        kept.task, net, features
+    )
     if reason is not None:
         assert kept.choice == "auto", reason  # `cache_fault` refused it before
         log.info("the teacher's answers are not kept: %s", reason)
@@ -79,7 +81,7 @@ def cache_fault(job: Job, entry: Distill, at: int, net: nn.Module | None, probe:
     """
     if job.recipe.teacher_cache != "on":
         return None
-    reason = unfit(build_method(entry.method), entry.settings.augment is not None)
+    reason = unfit(build_method(entry.method), augments(type(job.task.reader), entry.settings.augment))
     reason = reason or (unfit_answers(job.task, net, probe) if net is not None and probe else None)
     if reason is None:
         return None

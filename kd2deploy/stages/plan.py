@@ -27,7 +27,7 @@ from kd2deploy.recipe import Plan, Shrink
 from kd2deploy.report import Candidate, Plain
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, convert, missing
-from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, sampled
+from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, parts_of, sampled
 from kd2deploy.stages.teacher import Taught
 from kd2deploy.stages.training import remove
 from kd2deploy.train.shapes import Shape, candidates, shape_label
@@ -110,7 +110,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
             ]
         )
     feeds = timing_feeds(origin.task, features, target.workload.batch, FEEDS)
-    samples = timing_feeds(origin.task, features, 8, 8)
+    samples = timing_feeds(origin.task, parts_of(origin.task, features), 8, 8)
     parameters: dict[str, int] = {}
     models: dict[str, Model] = {}
     failed: dict[str, str] = {}

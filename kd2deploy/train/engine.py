@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from kd2deploy.core import Progress
+from kd2deploy.core import Progress, augments
 from kd2deploy.errors import TrainError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.train.arguments import refuse_misfits, training_arguments
@@ -92,7 +92,7 @@ def distill(
         if finished.exists():
             return reopened(finished, run, student)
         if training.cache is not None:
-            training.cache.require(method, augmented=settings.augment is not None)
+            training.cache.require(method, augmented=augments(type(training.task.reader), settings.augment))
             training.cache.require_rows(training.features)
         if training.teacher is not None:
             training.teacher.to(arguments.device)
@@ -141,7 +141,7 @@ class Engine(Trainer):
     ) -> None:
         settings, features = training.settings, training.features
         self.distiller, self.settings, self.ledger, self.ears = training.distiller(), settings, ledger, ears
-        lengths = [training.task.reader.length(row) for row in features] if settings.group_by_length else None
+        lengths = [training.task.reader.length(row) for row in features] if training.by_length else None
         self.order = Order(lengths, len(features), settings.batch, arguments.seed, training.alike)
         self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []

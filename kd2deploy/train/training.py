@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from kd2deploy.core import Features, MaskedLm, Method, Redraw, Task, augmentation
+from kd2deploy.core import Drawing, Features, MaskedLm, Method, Redraw, Task, augmentation
 from kd2deploy.train.classes import classes_of
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.length import counts
@@ -19,6 +19,9 @@ from kd2deploy.train.own_batches import OwnBatches
 from kd2deploy.train.redrawn import Redrawn
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.teacher_cache import TeacherCache
+
+PROBE = 2
+"""Rows that tell the networks' sizes."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,31 @@ class Training:
         return Numbered(self.features, augmentation(reads, self.settings.augment), self.seed)
 
     @property
+    def by_length(self) -> bool:
+        """Whether batches hold rows of like length; of parts of rows, which are of one size, there is no need."""
+        return self.settings.group_by_length and not type(self.task.reader).drawn_always
+
+    @property
     def alike(self) -> Alike | None:
         """Which rows stand side by side, where a part of the method asks for rows of one class."""
         together = self.method.rows_of_a_class
         return Alike(classes_of(self.features).tolist(), together) if together > 1 else None
 
+    @property
+    def probe(self) -> Sequence[Features]:
+        """Two rows for the networks to be shown: parts of rows where a training reads nothing else."""
+        first = min(PROBE, len(self.features))
+        if type(self.task.reader).drawn_always:
+            return [self.numbered[0, place] for place in range(first)]
+        return self.features[:first]
+
     def bind(self, arguments: TrainingArguments) -> None:
         """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
         epochs = float(self.settings.epochs)
         forwards, _ = counts(self.settings, self.size, arguments.world_size)
-        batch = self.task.reader.collate(self.features[: min(2, len(self.features))])
+        if isinstance(self.features, Drawing) and self.numbered.augmentation is not None:
+            self.features.check(self.numbered.augmentation)
+        batch = self.task.reader.collate(self.probe)
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
         own, redraw = self.own_batches(arguments.device), self.redraw(arguments.device)
@@ -76,7 +94,7 @@ class Training:
             self.features,
             batch=of.batch,
             seed=self.seed,
-            by_length=of.group_by_length,
+            by_length=self.by_length,
             device=device,
             augmentation=self.numbered.augmentation,
         )
