@@ -4,8 +4,7 @@ import json
 
 from kd2deploy.core import Artifact
 from kd2deploy.core.members import Members, members_in, networks_in
-from kd2deploy.core.own import STATIC as STATIC_EMBEDDINGS
-from kd2deploy.core.own import THIN_RESNET, architecture_of
+from kd2deploy.core.own import RESTORER, STATIC, THIN_RESNET, architecture_of
 
 ONE = """\
 import torch
@@ -40,7 +39,7 @@ def run(feed):
     found = torch.stack([net(**given(net, feed)).logits for net in nets])
     return {"logits": {combined}.numpy()}
 """
-STATIC = """\
+STATIC_CODE = """\
 import torch
 from safetensors.torch import load_file
 
@@ -66,8 +65,50 @@ net = auto("{auto}").from_pretrained({file}).eval()
 def run(feed):
     return {"logits": net(**{name: torch.from_numpy(value) for name, value in feed.items()}).logits.numpy()}
 """
-OF = {STATIC_EMBEDDINGS: STATIC, THIN_RESNET: OURS}
-"""Of networks that transformers does not know, by their architecture."""
+RESTORER_CODE = """\
+import json
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+weights = load_file({file} + "/model.safetensors")
+with open({file} + "/config.json", encoding="utf-8") as stream:
+    config = json.load(stream)
+
+
+def convolved(name, state):
+    return F.conv2d(state, weights[name + ".weight"], weights[name + ".bias"], padding=1)
+
+
+@torch.inference_mode()
+def run(feed):
+    pixels, times = torch.from_numpy(feed["pixel_values"]), config["upscale"]
+    first = state = convolved("stem", pixels)
+    for block in range(config["blocks"]):
+        state = state + convolved(f"body.{block}.second", convolved(f"body.{block}.first", state).relu())
+    found = F.pixel_shuffle(convolved("tail", convolved("merge", state) + first), times)
+    base = F.interpolate(pixels, scale_factor=float(times), mode="bicubic") if times > 1 else pixels
+    return {"reconstruction": (base + found).clamp(0, 1).numpy()}
+"""
+WINDOWS_CODE = """\
+import torch
+from transformers import {auto}
+
+net = {auto}.from_pretrained({file}).eval()
+
+
+@torch.inference_mode()
+def run(feed):
+    pixels, window, times = torch.from_numpy(feed["pixel_values"]), net.config.window_size, net.config.upscale
+    height, width = pixels.shape[-2:]
+    whole = [(size + window - 1) // window * window for size in (height, width)]
+    down, across = (torch.arange(one).clamp(max=size - 1) for one, size in zip(whole, (height, width)))
+    found = net(pixels[:, :, down][:, :, :, across]).reconstruction  # filled up to whole windows
+    return {"reconstruction": found[..., : height * times, : width * times].clamp(0, 1).numpy()}
+"""
+CODES = {STATIC: STATIC_CODE, THIN_RESNET: OURS, RESTORER: RESTORER_CODE, "swin2sr": WINDOWS_CODE}
+"""By architecture; all others are opened in one way."""
 LOGITS = "(weights * found).sum(0)"
 CLASSES = "(weights * found.softmax(-1)).sum(0).log()"
 LABELS = "torch.logit((weights * found.sigmoid()).sum(0))"
@@ -78,7 +119,7 @@ def code_of(artifact: Artifact) -> str:
     """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder."""
     how = members_in(artifact.path)
     if how is None:
-        return OF.get(architecture_of(artifact.path), ONE)
+        return CODES.get(architecture_of(artifact.path), ONE)
     filled = {
         "{names}": repr(list(how.names)),
         "{weights}": repr(list(how.shares)),

@@ -15,8 +15,14 @@ def auto(name: str) -> Any:
 @cache
 def register() -> None:
     """Make ours known, once in a process. A folder names one of them by `model_type` and never a class."""
-    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+    from transformers import (
+        AutoConfig,
+        AutoModelForImageClassification,
+        AutoModelForImageToImage,
+        AutoModelForSequenceClassification,
+    )
 
+    from kd2deploy.networks.restorer import RestorerConfig, RestorerForImageToImage
     from kd2deploy.networks.static import StaticConfig, StaticForSequenceClassification
     from kd2deploy.networks.thin_resnet import ThinResNetConfig, ThinResNetForImageClassification
 
@@ -24,3 +30,5 @@ def register() -> None:
     AutoModelForSequenceClassification.register(StaticConfig, StaticForSequenceClassification)
     AutoConfig.register(ThinResNetConfig.model_type, ThinResNetConfig)
     AutoModelForImageClassification.register(ThinResNetConfig, ThinResNetForImageClassification)
+    AutoConfig.register(RestorerConfig.model_type, RestorerConfig)
+    AutoModelForImageToImage.register(RestorerConfig, RestorerForImageToImage)
