@@ -1,6 +1,7 @@
 """The sizes that a student may have: a smaller configuration of the teacher's family, its parameters and its work."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import config_in, quiet
 from kd2deploy.networks.image_processor import processor
 from kd2deploy.train.narrow import Heads
+from kd2deploy.train.windowed import WINDOWED, heads_for, smaller_windows
 
 INTERMEDIATE = {"distilbert": "hidden_dim"}
 """Where a configuration keeps the feed-forward width under another name than `intermediate_size`."""
@@ -92,8 +94,12 @@ def smaller(
             stages = len(config.depths)
             raise ModelError(f"a {family} has {stages} stages; give depths and hidden_sizes, {stages} numbers each")
         return smaller_stages(config, layers, hidden)
+    if family in WINDOWED:
+        if intermediate is not None:
+            raise ModelError(f"a {family}'s intermediate follows its width; leave it out")
+        return smaller_windows(config, layers, hidden, heads)
     if family not in ENCODERS:
-        known = ", ".join(sorted(ENCODERS | CONVOLUTIONAL))
+        known = ", ".join(sorted(ENCODERS | CONVOLUTIONAL | WINDOWED))
         wanted = f"{family}, ...}}}}`, with {MULTIPLIED[family]}," if family in MULTIPLIED else "...}}`"
         raise ModelError(
             f"a {family} cannot be shrunk: its layers are not known by name ({known} are); train another student with "
@@ -195,16 +201,25 @@ def flops(config: Any, length: int) -> float:
     """Floating-point operations (two for a multiply-add) of one row: an encoder's blocks at `length` positions.
 
     A ViT reads as many positions as its picture has patches; of a network in stages, convolutions and linear maps on a
-    square picture of `length` pixels a side. Embeddings, norms and the head are left out.
+    square picture of `length` pixels a side, and of a network of windows of about `length` values. Embeddings,
+    norms, the head, and in windows the attention itself are left out.
     """
     if config.model_type in CONVOLUTIONAL:
         return convolution_flops(config, length)
+    if config.model_type in WINDOWED:
+        return convolution_flops(config, side_of(config, length))
     if getattr(config, "patch_size", None) is not None:
         length = (config.image_size // config.patch_size) ** 2 + 1
     hidden, inner = config.hidden_size, intermediate_of(config)
     gates = 3 if config.model_type == "modernbert" else 2
     block = 2 * length * (4 * hidden**2 + gates * hidden * inner) + 4 * length**2 * hidden
     return float(config.num_hidden_layers * block)
+
+
+def side_of(config: Any, values: int) -> int:
+    """Pixels a side of a square picture of about so many values, in whole windows."""
+    side = math.sqrt(values / config.num_channels)
+    return int(max(1, round(side / config.window_size)) * config.window_size)
 
 
 def convolution_flops(config: Any, side: int) -> float:
@@ -219,7 +234,7 @@ def convolution_flops(config: Any, side: int) -> float:
         def count(layer: torch.nn.Module, _: Any, out: torch.Tensor) -> None:
             nonlocal total
             assert isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
-            total += 2.0 * out[0].numel() * layer.weight[0].numel()
+            total += 2.0 * out.numel() * layer.weight[0].numel()
 
         for layer in net.modules():
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
@@ -248,6 +263,8 @@ def candidates(
     if config.model_type in CONVOLUTIONAL:
         length = processor(teacher.resolve()).out[0]
         grid: Sequence[tuple[Any, Any]] = stage_grid(config, layers, hidden)
+    elif config.model_type in WINDOWED:
+        grid = window_grid(config, layers, hidden)
     else:
         grid = stack_grid(config, layers, hidden)
     found = [shape_of(smaller(config, layers=deep, hidden=wide), length) for deep, wide in grid]
@@ -262,6 +279,8 @@ def shape_of(config: Any, length: int) -> Shape:
     """The shape of a configuration."""
     if config.model_type in CONVOLUTIONAL:
         sizes: tuple[Any, Any, int, int] = (tuple(config.depths), tuple(config.hidden_sizes), 0, 0)
+    elif config.model_type in WINDOWED:
+        sizes = (tuple(config.depths), config.embed_dim, 0, 0)
     else:
         sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, intermediate_of(config))
     return Shape(*sizes, parameters=parameters(config), flops=flops(config, length))
@@ -283,6 +302,19 @@ def stack_grid(config: Any, layers: Sequence[int] | None, hidden: Sequence[int] 
         if config.model_type == "electra" and width != config.embedding_size:
             wide = [size for size in wide if size != config.embedding_size]
     return [(d, w) for d in deep for w in wide if (d, w) != (depth, width)]
+
+
+def window_grid(
+    config: Any, layers: Sequence[int] | None, hidden: Sequence[int] | None
+) -> list[tuple[tuple[int, ...], int]]:
+    """Blocks of all stages alike; `layers` means blocks in all."""
+    stages, deepest = len(config.depths), min(config.depths)
+    deep = layers or shares(stages * deepest, [(1, 1), (2, 3), (1, 2), (1, 3)])
+    depths = {tuple([max(1, min(deepest, round(blocks / stages)))] * stages) for blocks in deep}
+    wide = hidden or shares(config.embed_dim, [(1, 1), (3, 4), (2, 3), (1, 2), (1, 3)])
+    own = (tuple(config.depths), config.embed_dim)
+    fits = [width for width in wide if heads_for(config, width)]
+    return [(each, width) for each in sorted(depths, reverse=True) for width in fits if (each, width) != own]
 
 
 def stage_grid(

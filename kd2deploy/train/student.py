@@ -27,6 +27,7 @@ from kd2deploy.train.checkpoint import saved
 from kd2deploy.train.convnext import convnext_axes
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
 from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
+from kd2deploy.train.windowed import WINDOWED, blocks_of, flat_name, kept_windows, windowed_axes, windowed_name
 
 BLOCK = re.compile(r".*?\blayers?\.\d+(?=\.)")
 
@@ -109,6 +110,10 @@ def shrink(
 
 def block_maps(source: Any, config: Any, keep: Keep) -> list[list[int]]:
     """The teacher's blocks behind the student's: one list, or one for each stage. Raises ValueError."""
+    if source.model_type in WINDOWED:
+        if keep != "uniform":
+            raise ValueError(f"a {source.model_type} is cut evenly in each stage; leave `keep` at uniform")
+        return [blocks_of(source.depths, config.depths)]
     if source.model_type in CONVOLUTIONAL:
         if keep != "uniform":
             raise ValueError(f"a {source.model_type} is cut evenly in each stage; leave `keep` at uniform")
@@ -137,10 +142,9 @@ def copy_into(
     """Copies into every weight of the student what of the teacher's it has room for: the share copied, and notes."""
     given, target = teacher.state_dict(), student.state_dict()
     config: Any = teacher.config
-    convolutional = config.model_type in CONVOLUTIONAL
-    names = {name: staged_name(name, maps) if convolutional else teacher_name(name, maps[0]) for name in target}
+    names = {name: name_in_teacher(name, teacher, student, maps) for name in target}
     known = {name: own for name, own in names.items() if own in given}
-    choose = channel_plan if convolutional else encoder_plan
+    choose = PLANS.get(config.model_type, encoder_plan)
     axes, kept = choose(student, teacher, known, measured)
 
     copied, lost = 0, [name for name in target if name not in known]
@@ -160,6 +164,15 @@ def copy_into(
     if unread:
         notes.append(f"left out, for the student has no such weight: {', '.join(unread)}")
     return copied / sum(weight.numel() for weight in parameters.values()), notes
+
+
+def name_in_teacher(name: str, teacher: nn.Module, student: nn.Module, maps: Sequence[Sequence[int]]) -> str:
+    """The teacher's name of the student's weight `name`."""
+    source: Any = teacher.config
+    config: Any = student.config
+    if source.model_type in WINDOWED:
+        return windowed_name(name, source.depths, config.depths)
+    return staged_name(name, maps) if source.model_type in CONVOLUTIONAL else teacher_name(name, maps[0])
 
 
 def block_of(name: str) -> str:
@@ -204,6 +217,23 @@ def channel_plan(
     return axes, kept_channels(weights, sizes)
 
 
+def window_plan(
+    student: nn.Module, teacher: nn.Module, known: Mapping[str, str], measured: Tensor | None
+) -> tuple[dict[str, Axes], dict[str, Tensor]]:
+    """Axes of the student's weights, and the units that each keeps."""
+    source: Any = teacher.config
+    given, target = teacher.state_dict(), student.state_dict()
+    flat = {name: flat_name(own, source.depths) for name, own in known.items()}
+    axes = {name: windowed_axes(flat[name], given[own].shape, target[name].shape) for name, own in known.items()}
+    weights = {flat[name]: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
+    return axes, kept_windows(weights, source, student.config, measured)
+
+
+Planner = Callable[[nn.Module, nn.Module, Mapping[str, str], Tensor | None], tuple[dict[str, Axes], dict[str, Tensor]]]
+PLANS: Mapping[str, Planner] = dict.fromkeys(CONVOLUTIONAL, channel_plan) | dict.fromkeys(WINDOWED, window_plan)
+"""What chooses the units of a family that is no plain stack of blocks."""
+
+
 def axes_in_stages(config: Any, names: Iterable[str]) -> Callable[[str, Sequence[int]], Axes]:
     """What names the axes of a weight, by its name and shape, in a network of stages with these weights."""
     if config.model_type == "resnet":
@@ -214,7 +244,7 @@ def axes_in_stages(config: Any, names: Iterable[str]) -> Callable[[str, Sequence
 def query_scale(name: str, teacher: nn.Module, student: nn.Module) -> float:
     """What keeps q.k / sqrt(width) at its size when heads get narrower: sqrt of the widths' ratio, on queries alone."""
     config: Any = teacher.config
-    if config.model_type in CONVOLUTIONAL or role_of(name) != "query":
+    if config.model_type in CONVOLUTIONAL | WINDOWED or role_of(name) != "query":
         return 1.0
     heads = heads_of(config, student.config)
     return math.sqrt(heads.student_width / heads.teacher_width)
