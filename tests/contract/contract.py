@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from grounds import OF_PICTURES, PICTURES, TEXTS, Ground
 from small_masked_lm import SmallMaskedLm
-from small_text import small_bert, small_pair, small_rows, small_task
+from small_text import small_pair
 
 import kd2deploy.methods
-from kd2deploy.core import Method, Progress
+from kd2deploy.core import Method, Progress, augmentation
 from kd2deploy.train.classes import classes_of
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.own_batches import OwnBatches
@@ -31,6 +32,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "contrastive": {"in the batch": {}, "with a bank": {"bank": 8}},
     "crd": {"": {"negatives": 32}},
     "data_free": {"": {"made": 0}},  # for texts, which are not made of noise; pictures: its own file
+    "dckd": {"whole": {"codebook_steps": 2}, "one answer of the teacher": {"codebook_steps": 2, "consistent": 0.0}},
     "dcd": {"alone": {}, "with soft targets": {"soft": 1.0}},
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
@@ -73,6 +75,7 @@ EXCEPT: dict[str, dict[str, str]] = {
     "minimum": {
         "cr_ild": "the student's answers to mixed rows are compared with its answers to plain rows, which differ",
         "contrastive": OWN_MAPS,
+        "dckd-whole": "the teacher's answer to a changed input is not its answer to the input",
         "crd": OWN_MAPS,
         "data_free": OWN_MAPS,
         "dcd": OWN_MAPS,
@@ -85,10 +88,11 @@ EXCEPT: dict[str, dict[str, str]] = {
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
         "residual_kd": "the student is two networks, and the teacher is one",
     },
-    "padding": {},
+    "padding": {"dckd": "pictures of a training are of one size"},
     "order": {
         "cilda": DRAWN_BY_PLACE,
         "combined_kd": DRAWN_BY_PLACE,
+        "dckd": "the noise of the negatives is drawn by their place in the batch",
         "mate_kd": DRAWN_BY_PLACE,
         "crd": "the negatives are drawn at random, by the anchor's place in the batch",
         "mix_kd": MIXED_BY_PLACE,
@@ -114,11 +118,6 @@ class Case:
         return getattr(module, self.method)(**copy.deepcopy(self.arguments))
 
 
-def student_of(case: Case, dropout: float = 0.0) -> torch.nn.Module:
-    """A small BERT, or two of them where the method trains a pair."""
-    return small_pair(dropout) if case.method in PAIRS else small_bert(2, 16, seed=1, dropout=dropout)
-
-
 def method_names() -> list[str]:
     found = (module.name for module in pkgutil.iter_modules(kd2deploy.methods.__path__))
     return sorted(name for name in found if not name.startswith("_"))
@@ -137,16 +136,31 @@ def holds_for(test: str) -> list[Case]:
     return [case for case in all_cases() if not {case.method, str(case)} & EXCEPT[test].keys()]
 
 
-def bound(case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 24) -> Distiller:
-    """A distiller of two small BERTs (without dropout), its method bound with seeded heads."""
-    task, method = small_task(), case.build()
-    student = student_of(case) if student is None else student
-    teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
-    batch = task.reader.collate(small_rows(2))
+def ground_of(case: Case) -> Ground:
+    """The task and the networks that a method is held to: texts, but for methods of pictures."""
+    return PICTURES if case.method in OF_PICTURES else TEXTS
+
+
+def student_of(case: Case, dropout: float = 0.0) -> torch.nn.Module:
+    """A small network, or two of them where the method trains a pair."""
+    return small_pair(dropout) if case.method in PAIRS else ground_of(case).small(1, dropout=dropout)
+
+
+def bound(
+    case: Case, *, student=None, teacher=None, seed: int = 0, rows: int = 24, on: Ground | None = None
+) -> Distiller:
+    """A distiller of two small networks (without dropout), its method bound with seeded heads."""
+    ground, method = on or ground_of(case), case.build()
+    task = ground.task()
+    if student is None:
+        student = student_of(case) if on is None else on.small(1)
+    teacher = ground.large(2) if teacher is None else teacher
+    batch = task.reader.collate(list(ground.rows(2)))
     torch.manual_seed(seed)
     shown = networks(task, student, teacher, batch, rows=rows, epochs=2.0, steps=100)
-    own, classes = OwnBatches(task, small_rows(24), batch=8, seed=seed), partial(classes_of, small_rows(rows))
-    method.bind(replace(shown, batches=own, classes=classes))
+    drawn = augmentation(type(task.reader), ground.augment)
+    own = OwnBatches(task, ground.rows(24), batch=8, seed=seed, augmentation=drawn)
+    method.bind(replace(shown, batches=own, classes=partial(classes_of, ground.rows(rows))))
     distiller = Distiller(task, student, method, teacher)
     distiller.progress = halfway(0)
     return distiller

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from contract import EXCEPT, Case, all_cases, bound, halfway, holds_for, method_names, outcome_of, student_of
-from small_text import small_bert, small_rows, small_task
+from contract import EXCEPT, Case, all_cases, bound, ground_of, halfway, holds_for, method_names, outcome_of, student_of
 
 from kd2deploy.core import Method
 from kd2deploy.train.engine import Trained, Training, distill
@@ -38,7 +37,7 @@ def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_neve
     teacher = distiller.teacher
     assert teacher is not None
     before = copy.deepcopy(teacher.state_dict())
-    found = outcome_of(distiller.train(), small_task().reader.collate(small_rows(8)))
+    found = outcome_of(distiller.train(), ground_of(case).batch(8))
     assert found.loss.shape == ()
     assert found.loss.isfinite()
     assert all(value.isfinite() and not value.requires_grad for value in found.values.values())
@@ -55,7 +54,7 @@ def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_neve
 @every_method
 def test_every_batch_teaches_the_student_and_no_forward_moves_a_weight_of_its(case: Case):
     distiller = bound(case).train()
-    batch = small_task().reader.collate(small_rows(8))
+    batch = ground_of(case).batch(8)
     before = copy.deepcopy(distiller.student.state_dict())
     for step in range(6):
         distiller.progress = halfway(step)
@@ -66,8 +65,8 @@ def test_every_batch_teaches_the_student_and_no_forward_moves_a_weight_of_its(ca
 
 @pytest.mark.parametrize("case", holds_for("minimum"), ids=str)
 def test_what_reads_the_teacher_is_least_where_the_student_equals_it(case: Case):
-    teacher = small_bert(2, 16, seed=2)
-    batch = small_task().reader.collate(small_rows(8))
+    teacher = ground_of(case).small(2)
+    batch = ground_of(case).batch(8)
     least = imitation(case, copy.deepcopy(teacher), teacher, batch)
     for seed in range(3):
         other = copy.deepcopy(teacher)
@@ -90,7 +89,7 @@ def imitation(case, student, teacher, batch):
 
 @pytest.mark.parametrize("case", holds_for("padding"), ids=str)
 def test_padding_does_not_change_the_loss(case: Case):
-    batch = small_task().reader.collate(small_rows(8))
+    batch = ground_of(case).batch(8)
     padded = {
         name: torch.nn.functional.pad(value, (0, 3)) if value.dim() == 2 else value for name, value in batch.items()
     }
@@ -100,7 +99,7 @@ def test_padding_does_not_change_the_loss(case: Case):
 
 @pytest.mark.parametrize("case", holds_for("order"), ids=str)
 def test_the_order_of_the_rows_does_not_change_the_loss(case: Case):
-    batch = small_task().reader.collate(small_rows(8))
+    batch = ground_of(case).batch(8)
     turned = {name: value.flip(0) for name, value in batch.items()}
     plain = outcome_of(bound(case).eval(), batch).loss
     torch.testing.assert_close(outcome_of(bound(case).eval(), turned).loss, plain, rtol=1e-4, atol=1e-5)
@@ -109,7 +108,7 @@ def test_the_order_of_the_rows_does_not_change_the_loss(case: Case):
 @pytest.mark.parametrize("case", holds_for("falls"), ids=str)
 def test_the_loss_falls_in_thirty_small_steps(case: Case):
     distiller = bound(case).train()
-    batch = small_task().reader.collate(small_rows(16))
+    batch = ground_of(case).batch(16)
     optimizer = torch.optim.AdamW([weight for weight in distiller.parameters() if weight.requires_grad], lr=2e-3)
     losses = []
     for step in range(30):
@@ -126,7 +125,7 @@ class Killed(Exception):
     """Stands for a kill between two checkpoints."""
 
 
-SETTINGS = Settings(epochs=2, batch=4, learning_rate=1e-3, keep="last", score_every=3, checkpoint_every=2)
+SETTINGS = {"epochs": 2, "batch": 4, "learning_rate": 1e-3, "keep": "last", "score_every": 3, "checkpoint_every": 2}
 
 
 class Outcome(NamedTuple):
@@ -137,7 +136,9 @@ class Outcome(NamedTuple):
 
 def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> Outcome:
     """Eight steps with dropout; `killed_at` counts the scorings, at steps 3, 6 and 8."""
-    student, teacher = student_of(case, dropout=0.1), small_bert(4, 32, seed=2)
+    ground = ground_of(case)
+    student, teacher = student_of(case, dropout=0.1), ground.large(2)
+    settings = Settings(**SETTINGS, augment=ground.augment)
     scorings = 0
 
     def score(net: torch.nn.Module) -> float:
@@ -149,7 +150,7 @@ def trained_in(folder: Path, case: Case, killed_at: int | None = None) -> Outcom
         return float(next(net.parameters()).sum())
 
     found = distill(
-        Training(small_task(), student, case.build(), small_rows(16), SETTINGS, seed=3, teacher=teacher),
+        Training(ground.task(), student, case.build(), ground.rows(16), settings, seed=3, teacher=teacher),
         folder,
         score=score,
     )
@@ -183,7 +184,7 @@ def test_a_resumed_training_equals_one_without_interruption_to_the_bit(case: Cas
 @every_method
 def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupted):
     trained, student, _ = uninterrupted(str(case))
-    alone = small_task().networks.load(trained.student)
+    alone = ground_of(case).task().networks.load(trained.student)
     assert equal_weights(alone, student)
     plain = student_of(case)
     assert set(alone.state_dict()) == set(plain.state_dict())
@@ -194,7 +195,7 @@ def test_the_saved_student_loads_by_itself_without_heads(case: Case, uninterrupt
 def test_the_teacher_is_the_same_to_the_bit_after_a_whole_training(case: Case, uninterrupted):
     """With a generator that ascends through it, too."""
     teacher = uninterrupted(str(case)).teacher
-    assert equal_weights(teacher, small_bert(4, 32, seed=2))
+    assert equal_weights(teacher, ground_of(case).large(2))
     assert all(weight.grad is None for weight in teacher.parameters())
 
 

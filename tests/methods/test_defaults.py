@@ -21,6 +21,7 @@ WEIGHTS = {
     "cr_ild": {"attention": 1.0, "hidden": 1.0, "consistency": 0.05},
     "data_free": {"task": 1.0, "soft": 1.0, "alignment": 30.0},
     "dcd": {"task": 1.0, "consistent": 1.0},
+    "dckd": {"task": 1.0, "output": 1.0, "consistent": 1.0, "contrast": 0.1, "mapping": 0.001},
     "crd": {"task": 1.0, "contrast": 0.8},
     "dist": {"task": 1.0, "inter": 2.0, "intra": 2.0},
     "dkd": {"task": 1.0, "decoupled": 1.0},
@@ -44,7 +45,7 @@ WEIGHTS = {
 GIVEN = {"combined_kd": {"phase": 1}}
 COUNTS = (
     *("dim", "bank", "steps", "ascents", "descents", "t_max", "stage", "negatives", "networks"),
-    *("made", "every", "levels"),
+    *("made", "every", "levels", "codebook_steps"),
 )
 
 
