@@ -33,6 +33,7 @@ from kd2deploy.stages.made_data import with_made_data
 from kd2deploy.stages.measure import measure
 from kd2deploy.stages.plan import plan
 from kd2deploy.stages.prepare import begun
+from kd2deploy.stages.show import show
 from kd2deploy.stages.student import start
 from kd2deploy.stages.students import Trainings, train_all
 from kd2deploy.stages.teacher import Taught, teach
@@ -153,6 +154,7 @@ def deploy(
     exports = export(job, trainings.chosen.model, target)
     measured = measure(job, contenders(job, networks, trainings, exports, target), target)
     judged = decide(job, measured, target)
+    facts = replace(facts, shown=show(job, networks, trainings))
     report = signed(full_report(job, facts, measured, judged, exports, target))
     write_report(report, place)
     shipped = bundle(job, report, trainings.chosen, exports, target, place)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.lengths import LengthGroup, LengthMedian
 from kd2deploy.measure.intervals import Interval, shown
 from kd2deploy.measure.statistics import LEAST_PROCESSES, percentile, t_interval
@@ -49,6 +50,23 @@ def medians_by_length(timing: Timing, deployed: Timing) -> tuple[LengthMedian, .
         median = shown(percentile([[samples] for samples in taken], 0.5))
         found.append(LengthMedian(int(mine.min()), int(mine.max()), len(mine), median))
     return tuple(found)
+
+
+def median_per(timing: Timing, unit: float) -> Estimate:
+    """Median over the requests of milliseconds for every `unit` elements, padding included."""
+    sizes = np.array(timing.sizes, dtype=np.float64)
+    taken = [
+        np.array(
+            [
+                ns / 1e6 * unit / sizes[place]
+                for block in timing.blocks
+                if block.process == process
+                for ns, place in zip(block.ns, block.inputs, strict=True)
+            ]
+        )
+        for process in sorted({block.process for block in timing.blocks})
+    ]
+    return shown(percentile([[one] for one in taken], 0.5))
 
 
 def row_sizes(timing: Timing) -> Whole:

@@ -24,6 +24,8 @@ class TaskInfo:
     """Of the metric; a difference is positive where something got better, either way."""
     counted_in: str = "elements"
     """What the size of a row is counted in: tokens, for one."""
+    unit_of_size: str = ""
+    """What latency is also told by: megapixel, for one."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from kd2deploy.core.losses import ClassDrop, DropLink
+from kd2deploy.core.shown import Shown
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.core.written import write_text
@@ -46,6 +47,8 @@ class Report:
     class_drops: tuple[ClassDrop, ...] = ()
     """The largest first; those with too few rows last."""
     floors: tuple[Floor, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    """Examples for a person to look at, of tasks that have such."""
     distillation: Distillation | None = None
     curves: tuple[Curve, ...] = ()
     generator: str = ""

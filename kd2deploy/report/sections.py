@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kd2deploy.core.figures import count_of, percent
+from kd2deploy.core.shown import Shown
 from kd2deploy.report import tables
 from kd2deploy.report.formats import interval, metric_unit, moment, point, with_interval
 from kd2deploy.report.report import Report
@@ -36,12 +37,14 @@ class Section:
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     """Tables that most readers skip."""
+    pictures: tuple[Shown, ...] = ()
+    """A page that has no place for pictures leaves them out."""
     code: tuple[tuple[str, str], ...] = ()
     """(what it is, text), shown as it stands."""
 
     @property
     def holds_something(self) -> bool:
-        return bool(self.intro or self.notes or self.tables or self.folded or self.code)
+        return bool(self.intro or self.notes or self.tables or self.folded or self.pictures or self.code)
 
 
 def sections(report: Report) -> list[Section]:
@@ -54,6 +57,7 @@ def sections(report: Report) -> list[Section]:
         distilled(report),
         training(report),
         plan(report),
+        examples(report),
         Section("layers", "Layer map", tables=_there(tables.layers(report))),
         data(report),
         Section("lineage", "Lineage", tables=_there(tables.lineage(report))),
@@ -99,7 +103,11 @@ def latency(report: Report) -> Section:
         "Latency",
         figures=("latency",),
         tables=_there(
-            tables.medians_by_length(report), tables.end_to_end(report), tables.phases(report), tables.costs(report)
+            tables.medians_by_length(report),
+            tables.per_unit(report),
+            tables.end_to_end(report),
+            tables.phases(report),
+            tables.costs(report),
         ),
         folded=_there(tables.sessions(report)),
     )
@@ -145,6 +153,12 @@ def training(report: Report) -> Section:
 
 def plan(report: Report) -> Section:
     return Section("plan", "The plan's candidates", figures=("candidates",), tables=_there(tables.candidates(report)))
+
+
+def examples(report: Report) -> Section:
+    """What the networks made of a few rows."""
+    page = "What each network made of a few evaluation rows; pictures stand on the HTML page."
+    return Section("examples", "To look at", intro=page if report.shown else "", pictures=report.shown)
 
 
 def data(report: Report) -> Section:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd2deploy.measure.by_length import medians_by_length, speedup_by_length
+from kd2deploy.measure.by_length import median_per, medians_by_length, speedup_by_length
 from kd2deploy.measure.timing import Block, Timing
 
 SIZES = (8,) * 10 + (400,) * 10
@@ -37,6 +37,14 @@ def test_what_is_faster_for_short_inputs_and_slower_for_long_ones_is_shown() -> 
     assert long.ratio.high is not None
     assert long.ratio.high < 0.85
     assert (long.slow_ms, long.fast_ms) == (pytest.approx(20, rel=0.01), pytest.approx(25, rel=0.01))
+
+
+def test_a_median_is_told_for_a_unit_of_size_whatever_the_sizes_of_the_requests() -> None:
+    """400 elements take fifty times as long as 8: each thousand takes as long."""
+    found = median_per(timing(0.8, 40.0), 1000)
+    assert found.value == pytest.approx(100, rel=0.01)
+    assert found.low is not None
+    assert 99 < found.low <= found.value
 
 
 def test_each_third_of_the_requests_has_its_row() -> None:

@@ -14,13 +14,16 @@ EMPTY_HERE = {
     "contenders.note": "only where a contender failed",
     "contenders.timing.device": ON_A_DEVICE,
     "contenders.timing.peak_device_mb": ON_A_DEVICE,
+    "contenders.timing.per_unit": "only of tasks whose rows have a unit of size: see test_restoration_run",
     "contenders.timing.phases": "only of a session that answers in parts: see tests/measure/test_latency",
     "data.warnings": "only where the data is doubtful",
     "distillation.control_spread": "only over several seeds: see tests/stages/telling/test_brought",
     "distillation.student_spread": "only over several seeds: see tests/stages/telling/test_brought",
     "generator": "only where a method writes text: see tests/stages/telling/test_beginning",
     "left_out": "only where something could not be made",
+    "shown": "only of tasks that have pictures to show: see test_restoration_run",
     "task.metric_suffix": "only of a metric with a unit of its own, such as dB",
+    "task.unit_of_size": "only of tasks whose rows have one, such as a megapixel",
     "verdict.reasons": "only of an INVALID run",
 }
 """Fields that stay empty in the small runs on texts, and why that is right."""

@@ -5,7 +5,7 @@ from kd2deploy.report.tables.end_to_end import end_to_end
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
 from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
-from kd2deploy.report.tables.speed import lengths, medians_by_length, speedups
+from kd2deploy.report.tables.speed import lengths, medians_by_length, per_unit, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
 from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
 
@@ -32,6 +32,7 @@ __all__ = [
     "medians_by_length",
     "metrics",
     "pairs",
+    "per_unit",
     "phases",
     "seeds",
     "sessions",

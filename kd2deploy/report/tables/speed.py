@@ -56,6 +56,21 @@ def medians_by_length(report: Report) -> Table | None:
     )
 
 
+def per_unit(report: Report) -> Table | None:
+    """Each contender's median for one unit of size."""
+    timed = [(one, one.timing.per_unit) for one in report.contenders if one.timing and one.timing.per_unit]
+    if not timed or report.task is None:
+        return None
+    unit = report.task.unit_of_size
+    return Table(
+        caption=f"Median latency per {unit} of input",
+        head=("Contender", f"ms per {unit}"),
+        rows=tuple((Cell(one.name, tone=one.role), told(median, "ms")) for one, median in timed),
+        numbers=frozenset({1}),
+        strong=frozenset(place for place, (one, _) in enumerate(timed) if one.deployed),
+    )
+
+
 def counted_in(report: Report) -> str:
     return report.task.counted_in if report.task else "elements"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kd2deploy.core import Scores, Task
 from kd2deploy.core.estimate import Estimate
-from kd2deploy.measure.by_length import medians_by_length
+from kd2deploy.measure.by_length import median_per, medians_by_length
 from kd2deploy.measure.end_to_end import end_to_end, split
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
@@ -41,7 +41,7 @@ def contender(task: Task, entry: Entry, deployed: Timing | None) -> Measurement:
         classes=dict(scores.classes) if scores else {},
         f1=dict(scores.f1) if scores else {},
         worst_class=min(scores.classes, key=scores.classes.__getitem__) if scores and scores.classes else "",
-        timing=timing_shown(entry.timing, deployed) if entry.timing is not None else None,
+        timing=timing_shown(entry.timing, deployed, task.reader.unit_of_size) if entry.timing is not None else None,
         deployed=entry.deployed,
         session={key: str(value) for key, value in entry.described.items()},
         note=entry.failure,
@@ -55,8 +55,8 @@ def metric_of(task: Task, scores: Scores) -> Estimate:
     return shown(bootstrap(headline_at(task, scores), len(scores), np.random.default_rng(SEED), 500))
 
 
-def timing_shown(timing: Timing, deployed: Timing | None = None) -> Latency:
-    """What the report holds of a timing; by length where it is said what is `deployed`."""
+def timing_shown(timing: Timing, deployed: Timing | None = None, unit: tuple[str, float] | None = None) -> Latency:
+    """What the report holds of a timing; by length where it is said what is `deployed`, and by a `unit` of size."""
     samples = timing.samples_ms
     noisy = noise(samples, timing.inputs)
     per_s = throughput(timing)
@@ -84,6 +84,7 @@ def timing_shown(timing: Timing, deployed: Timing | None = None) -> Latency:
         decision=timing.decision,
         phases=tuple(phase(name, taken) for name, taken in timing.by_phase().items()),
         by_length=medians_by_length(timing, deployed) if deployed is not None else (),
+        per_unit=median_per(timing, unit[1]) if unit is not None else None,
         end_to_end=end_to_end_shown(timing),
     )
 
