@@ -22,6 +22,7 @@ from kd2deploy.recipe.resolve import known, load_target, locate, target_files
 from kd2deploy.stages.fallback import searched
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.shapes import CONVOLUTIONAL, ENCODERS
+from kd2deploy.train.windowed import WINDOWED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -286,4 +287,4 @@ def test_the_tasks_and_sources_that_the_readme_names_are_all_there_are() -> None
 def test_the_families_that_the_readme_names_are_those_that_students_are_cut_from() -> None:
     row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| Networks "))
     named = row.partition("Students cut out of the teacher: ")[2].partition(". ")[0]
-    assert {name.lower() for name in named.split(", ")} == ENCODERS | CONVOLUTIONAL
+    assert {name.lower() for name in named.split(", ")} == ENCODERS | CONVOLUTIONAL | WINDOWED

@@ -145,7 +145,11 @@ def compare(
         compared(who, files[0] if files else None, out, budget, jobs)
 
 
-DEMOS = {"text": ("demo", "demo_quick"), "images": ("demo_images", "digits")}
+DEMOS = {
+    "text": ("demo", "demo_quick"),
+    "images": ("demo_images", "digits"),
+    "restoration": ("demo_restoration", "restoration"),
+}
 """The recipes of the demos, whole and quick."""
 
 
@@ -159,8 +163,11 @@ def demo(
         typer.Option("--all-labels", help="The case in which distillation brings nothing: every row has its label."),
     ] = False,
     task: Annotated[
-        Literal["text", "images"],
-        typer.Option(help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits)."),
+        Literal["text", "images", "restoration"],
+        typer.Option(
+            help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits). `restoration`: "
+            "Debian's background photos, made twice as large (quick: scikit-learn's two photos)."
+        ),
     ] = "text",
     out: Out = None,
 ) -> None:
@@ -170,9 +177,7 @@ def demo(
     if quick and all_labels:
         raise typer.BadParameter("--quick and --all-labels are two demos: give one of them")
     if all_labels and task != "text":
-        raise typer.BadParameter(
-            "--all-labels is a demo on texts; in the one on pictures every row has its label anyway"
-        )
+        raise typer.BadParameter("--all-labels is a demo on texts; in those on pictures every row has its label anyway")
     name = "demo_all_labels" if all_labels else DEMOS[task][quick]
     file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
     carry_out(file, out or Path("runs") / name)

@@ -53,6 +53,8 @@ def run(*arguments: str, cwd: Path | None = None, given: str | None = None) -> S
         (("--all-labels",), "demo_all_labels"),
         (("--task", "images"), "demo_images"),
         (("--task", "images", "--quick"), "digits"),
+        (("--task", "restoration"), "demo_restoration"),
+        (("--task", "restoration", "--quick"), "restoration"),
     ],
 )
 def test_every_demo_is_a_recipe_that_comes_along(
