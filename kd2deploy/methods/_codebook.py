@@ -79,7 +79,8 @@ class ResidualBlock(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         found = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(state))))))
         kept: Tensor = state if self.nin_shortcut is None else self.nin_shortcut(state)
-        return kept + found
+        whole: Tensor = kept + found
+        return whole
 
 
 class Attention(nn.Module):

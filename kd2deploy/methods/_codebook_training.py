@@ -50,7 +50,7 @@ def restoring_loss(found: Codebook, decoder: Decoder, pictures: Float[Tensor, "B
     halvings = len(found.layout.channel_multiplier) - 1
     height, width = pictures.shape[-2] >> halvings, pictures.shape[-1] >> halvings
     through = (latents + (codes - latents).detach()).transpose(1, 2).unflatten(2, (height, width))
-    again = decoder(through)
+    again: Tensor = decoder(through)
     return (again - (pictures * 2 - 1)).abs().mean() + moved
 
 

@@ -167,7 +167,7 @@ class Guided(Term):
 
     def __init__(self, guide: Guide, owns: bool) -> None:
         super().__init__()
-        self.guided = lambda: guide  # a submodule of the term that owns it alone
+        self.guided: Callable[[], Guide] = lambda: guide  # a submodule of the term that owns it alone
         self.own = guide if owns else None
 
     def bind(self, nets: Networks) -> None:

@@ -119,5 +119,5 @@ def kept_windows(
     kept = kept_units(shared, (source.embed_dim, config.embed_dim), (inner[0], inner[1]), heads, measured)
     for block in range(sum(source.depths)):
         units = kept.get(f"qk.{block}", torch.arange(source.embed_dim))
-        kept[f"head.{block}"] = (units // heads.teacher_width).unique()
+        kept[f"head.{block}"] = torch.unique(units // heads.teacher_width)
     return kept

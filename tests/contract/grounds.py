@@ -34,7 +34,7 @@ def small_restorer(seed: int, dropout: float = 0.0) -> nn.Module:
 
 
 def picture_rows(count: int) -> Sequence[Features]:
-    return small_restoration.small_task().reader.encode(small_restoration.made_rows(count, 32, 32), None)  # type: ignore[arg-type]
+    return small_restoration.small_task().reader.encode(small_restoration.made_rows(count, 16, 16), None)  # type: ignore[arg-type]
 
 
 TEXTS = Ground(
@@ -48,5 +48,5 @@ PICTURES = Ground(
     small_restorer,
     lambda seed: small_restoration.restorer(12, 4, seed=seed),
     picture_rows,
-    {"patch": 16},
+    {"patch": 8},
 )

@@ -42,7 +42,7 @@ def test_networks_are_probed_with_parts_of_one_size_and_rows_are_not_grouped() -
 
 
 def test_a_training_whose_parts_do_not_fit_is_refused_before_it_begins(tmp_path: Path) -> None:
-    training = Training(small_task(), restorer(), task_only(), features(), Settings(epochs=1, batch=2))
+    training = Training(small_task(), restorer(), task_only(), features(), Settings(epochs=1, batch=2, keep="last"))
     with pytest.raises(DataError, match="6 inputs of a training smaller than a patch of 48"):
         distill(training, tmp_path)
 
