@@ -45,7 +45,7 @@ def restoring_loss(found: Codebook, decoder: Decoder, pictures: Float[Tensor, "B
     """Mean absolute error of the decoded picture, and the mean squared distances of codes and latents to each other."""
     _, latents = found(pictures)
     nearest = found.distances(latents).argmin(-1)
-    codes = found.quantize.embedding(nearest)
+    codes: Tensor = found.quantize.embedding(nearest)
     moved = (codes - latents.detach()).square().mean() + COMMITMENT * (codes.detach() - latents).square().mean()
     halvings = len(found.layout.channel_multiplier) - 1
     height, width = pictures.shape[-2] >> halvings, pictures.shape[-1] >> halvings
