@@ -39,6 +39,8 @@ class Task(ABC):
     own_target: ClassVar[bool] = False
     """Whether a row's `label` is something of the task's own (a transcript, boxes): it is then left as it was read.
     Else it is a class or a set of `labels`, or a number where there are none, and checked when data are prepared."""
+    floors_learn: ClassVar[bool] = True
+    """Whether what `floors` gives is fitted on labelled rows."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     reader: Reader

@@ -46,7 +46,7 @@ def restoring_loss(found: Codebook, decoder: Decoder, pictures: Float[Tensor, "B
     _, latents = found(pictures)
     nearest = found.distances(latents).argmin(-1)
     codes: Tensor = found.quantize.embedding(nearest)
-    moved = (codes - latents.detach()).square().mean() + COMMITMENT * (codes.detach() - latents).square().mean()
+    moved: Tensor = (codes - latents.detach()).square().mean() + COMMITMENT * (codes.detach() - latents).square().mean()
     halvings = len(found.layout.channel_multiplier) - 1
     height, width = pictures.shape[-2] >> halvings, pictures.shape[-1] >> halvings
     through = (latents + (codes - latents).detach()).transpose(1, 2).unflatten(2, (height, width))

@@ -149,4 +149,4 @@ class Floor:
     name: str
     metric: Estimate
     rows: int
-    """Labelled rows that it was fitted on."""
+    """Labelled rows that it was fitted on; 0 of what learns nothing."""

@@ -39,7 +39,9 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     train = splits.labelled
     asked = [*splits.validation, *splits.eval]
     answers = task.floors(train, asked, Path(inputs["network"])) if train else {}
-    found = [scored(task, name, outputs, splits, len(train)) for name, outputs in answers.items()]
+    found = [
+        scored(task, name, outputs, splits, len(train) if task.floors_learn else 0) for name, outputs in answers.items()
+    ]
     return {"floors": [asdict(one) for one in found]}
 
 

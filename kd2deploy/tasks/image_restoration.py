@@ -52,6 +52,7 @@ class ImageRestoration(Task):
     pipeline: ClassVar[str] = "image-to-image"
     reads = RestorationReader
     own_target: ClassVar[bool] = True
+    floors_learn: ClassVar[bool] = False
     reader: RestorationReader
 
     def __init__(self, scale: int = 2, noise: float = 0.0, metric: str = "psnr") -> None:

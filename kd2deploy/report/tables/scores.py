@@ -35,7 +35,10 @@ def floors(report: Report) -> Table | None:
     return Table(
         caption="Without any network, on the same evaluation rows: what teacher and student must beat",
         head=("Floor", report.task.metric if report.task else "Metric", "Fitted on labelled rows"),
-        rows=tuple((Cell(one.name), told(one.metric, unit, suffix), Cell(count(one.rows))) for one in report.floors),
+        rows=tuple(
+            (Cell(one.name), told(one.metric, unit, suffix), Cell(count(one.rows) if one.rows else "none"))
+            for one in report.floors
+        ),
         numbers=frozenset({1, 2}),
     )
 

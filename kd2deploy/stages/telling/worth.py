@@ -16,7 +16,7 @@ REMEDY = "fine-tune the teacher longer or at a higher learning rate, or give it 
 
 
 def worth_learning_from(facts: Report, field: Field, metric: Metric) -> list[Finding]:
-    """A teacher that knows too little, and a deployed file that a linear model beats."""
+    """A teacher that knows too little, and a deployed file that is beaten without a network."""
     unit, _, suffix = metric_unit(facts.task)
     teacher, control = field.scores("teacher"), field.scores("control")
     found = []
@@ -28,7 +28,7 @@ def worth_learning_from(facts: Report, field: Field, metric: Metric) -> list[Fin
             found.append(Finding(sentence, REMEDY, word=UNDER_TRAINED))
     found += still_falling(facts.curves)
     if field.deployed.scores is not None:
-        remedy = "where a linear model does, deploy that: it is smaller and faster than any network."
+        remedy = "where that does, deploy it: it is smaller and faster than any network."
         found += below_floor("The deployed file", field.deployed.scores, facts.floors, metric, (unit, suffix), remedy)
     return found
 
@@ -48,8 +48,8 @@ def below_floor(
     if best <= worth(scores, metric):
         return []
     own, other = (figure(value, told[0], suffix=told[1]) for value in (scores.metrics[metric.name], one.metric.value))
-    rows = count_of(one.rows, "labelled row")
-    return [Finding(f"{who} ({own}) is behind {one.name} ({other}, fitted on {rows}).", remedy, word="below the floor")]
+    fitted = f", fitted on {count_of(one.rows, 'labelled row')}" if one.rows else ""
+    return [Finding(f"{who} ({own}) is behind {one.name} ({other}{fitted}).", remedy, word="below the floor")]
 
 
 def still_falling(curves: Sequence[Curve]) -> list[Finding]:

@@ -29,6 +29,12 @@ def test_a_linear_model_that_beats_teacher_and_student(field: Field) -> None:
     ]
 
 
+def test_what_is_had_without_learning_is_said_to_be_fitted_on_nothing(field: Field) -> None:
+    facts = replace(FACTS, floors=(Floor("interpolation", Estimate(0.93), 0),))
+    behind = changed(changed(field, "teacher (eager)", scores=scores(0.92)), "onnx", scores=scores(0.95))
+    assert told(facts, behind) == ["The teacher (92.00 %) is behind interpolation (93.00 %)."]
+
+
 def test_a_teacher_behind_the_control(field: Field) -> None:
     facts = replace(FACTS, floors=())
     (said,) = told(facts, changed(field, "teacher (eager)", scores=scores(0.5)))
