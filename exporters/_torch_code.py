@@ -84,7 +84,7 @@ def convolved(name, state):
 @torch.inference_mode()
 def run(feed):
     pixels, times = torch.from_numpy(feed["pixel_values"]), config["upscale"]
-    first = state = convolved("stem", pixels)
+    first = state = convolved("stem", pixels - 0.5)
     for block in range(config["blocks"]):
         state = state + convolved(f"body.{block}.second", convolved(f"body.{block}.first", state).relu())
     found = F.pixel_shuffle(convolved("tail", convolved("merge", state) + first), times)

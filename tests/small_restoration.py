@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from kd2deploy.networks.restorer import RestorerConfig, RestorerForImageToImage
 from kd2deploy.tasks.image_restoration import ImageRestoration
@@ -37,7 +38,7 @@ def restorer(channels: int = 8, blocks: int = 2, *, upscale: int = 2, seed: int 
         torch.manual_seed(seed)
         net = RestorerForImageToImage(RestorerConfig(channels=channels, blocks=blocks, upscale=upscale))
         with torch.no_grad():
-            net.tail.weight.mul_(5)
+            nn.init.normal_(net.tail.weight, std=0.05)
     return net.eval()
 
 

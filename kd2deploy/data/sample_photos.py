@@ -5,20 +5,25 @@ from kd2deploy.data._tiled_photos import tiles
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
+JUDGED = 3
+"""Every so manieth tile is judged by."""
+
 
 def sample_photos(tile: int = 104) -> Tables:
-    """Tiles of a temple to train on, and of a flower to be judged by. Raises DataError where Pillow is missing."""
+    """Tiles of a temple and of a flower: two thirds to train on, the others to be judged by. Raises DataError where
+    Pillow is missing."""
     if not 32 <= tile <= 208:
         raise DataError(f"tile is 32 to 208 pixels, got {tile}")
     from sklearn.datasets import load_sample_images
 
     try:
-        temple, flower = load_sample_images().images
+        photos = load_sample_images().images
     except ImportError as error:
         raise DataError("pictures are read with Pillow; pip install 'kd2deploy[vision]'") from error
+    rows = tiles(photos, tile)
     return Tables(
-        train=tiles([temple], tile),
-        eval=tiles([flower], tile),
+        train=[row for at, row in enumerate(rows) if at % JUDGED],
+        eval=rows[::JUDGED],
         about=f"scikit-learn's two photos, in tiles of {tile} pixels",
-        names={"train": "scikit-learn's temple", "eval": "scikit-learn's flower"},
+        names={"train": "scikit-learn's photos, two thirds", "eval": "scikit-learn's photos, the other third"},
     )

@@ -15,8 +15,10 @@ from transformers.modeling_outputs import ImageSuperResolutionOutput
 
 from kd2deploy.core.own import RESTORER
 
+GREY = 0.5
+"""The middle of what pixels are: what the first convolution reads is about zero."""
 QUIET = 0.1
-"""Of the last convolution's usual weights at first: the first answer is nearly the interpolation's."""
+"""Of a block's usual weights at first: many blocks do not add up to much."""
 
 
 class RestorerConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
@@ -63,7 +65,9 @@ class RestorerForImageToImage(PreTrainedModel):  # type: ignore[no-untyped-call]
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=1)
             if module is self.tail:
-                nn.init.kaiming_normal_(module.weight, a=(2 / QUIET**2 - 1) ** 0.5)
+                nn.init.zeros_(module.weight)
+            elif any(module is block.second for block in self.body):
+                module.weight.data.mul_(QUIET)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
 
@@ -71,7 +75,7 @@ class RestorerForImageToImage(PreTrainedModel):  # type: ignore[no-untyped-call]
         self, pixel_values: Tensor, output_hidden_states: bool = False, return_dict: bool = True, **_: Any
     ) -> ImageSuperResolutionOutput:
         """`hidden_states` are the maps [B, channels, H, W] of the stem and after each block."""
-        state = self.stem(pixel_values)
+        state = self.stem(pixel_values - GREY)
         hidden = [state]
         for block in self.body:
             hidden.append(block(hidden[-1]))

@@ -116,7 +116,7 @@ def test_the_installed_photos_are_there() -> None:
 
 def test_scikit_learns_photos_are_two() -> None:
     found = sample_photos()
-    assert len(found.train) == len(found.eval) == 24
+    assert (len(found.train), len(found.eval)) == (32, 16)
     assert found.train[0]["image"].shape == (104, 104, 3)
     assert not np.array_equal(found.train[0]["image"], found.eval[0]["image"])
     with pytest.raises(DataError, match="tile is 32 to 208"):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ pytestmark = pytest.mark.recipe
 RECIPE = Path(__file__).parent.parent.parent / "kd2deploy" / "recipes" / "restoration.yaml"
 
 
-def small() -> dict[str, object]:
+def small() -> dict[str, Any]:
     spec = Recipe.read(RECIPE).spec()
     spec["variants"] = ["onnx", "onnx-qdq"]
     spec["measurement"] = {"processes": 3, "cap_s": 2, "block_s": 0.02}
     spec["gates"] = {"max_drop": 5.0}
     spec["limit_eval"] = 8
+    spec["teacher"]["fine_tune"]["steps"] = spec["distill"][0]["steps"] = 40
     return spec
 
 
@@ -59,7 +61,7 @@ def test_dckd_goes_the_whole_way_and_says_what_it_compared_by(tmp_path: Path) ->
     spec = small()
     distill = {"use": "dckd", "codebook_steps": 3}
     spec["distill"] = [{"method": distill, "steps": 6, "learning_rate": 1e-3, "batch": 4, "augment": {"patch": 16}}]
-    spec["teacher"]["fine_tune"]["steps"] = 6  # type: ignore[index]
+    spec["teacher"]["fine_tune"]["steps"] = 6
     spec["variants"], spec["control"] = ["onnx"], False
     (result,) = compress(Recipe.parse(spec), tmp_path / "run")
     assert any("small codebook that was trained for 3 steps" in said for said in result.report.warnings)
