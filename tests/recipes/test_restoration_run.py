@@ -31,7 +31,7 @@ def test_photos_are_restored_exported_quantized_measured_and_judged(tmp_path: Pa
     (result,) = compress(Recipe.parse(small()), tmp_path / "run")
     report = result.report
     assert report.task is not None
-    assert (report.task.metric, report.task.suffix, report.task.unit_of_size) == ("psnr", "dB", "megapixel")
+    assert (report.task.metric, report.task.metric_suffix, report.task.unit_of_size) == ("psnr", "dB", "megapixel")
     (floor,) = report.floors
     assert floor.name == "bicubic interpolation"
     scores = {one.role: one.metric.value for one in report.contenders if one.metric}
