@@ -43,7 +43,11 @@ def test_photos_are_restored_exported_quantized_measured_and_judged(tmp_path: Pa
     assert [one.caption for one in report.shown] == [
         f"Picture {place}, from left to right: input, without a teacher, student, teacher, clean" for place in (1, 2, 3)
     ]
-    assert all(one.timing.per_unit.value > one.timing.median.value for one in report.contenders if one.timing)
+    timed = [(one.timing.per_unit, one.timing.median) for one in report.contenders if one.timing]
+    assert timed
+    assert all(unit is not None for unit, _ in timed)
+    # where a busy machine gave too few times to tell a median, neither is told
+    assert all(unit.value > median.value for unit, median in timed if None not in (unit.value, median.value))
     page = (result.folder / "report.html").read_text()
     assert all(f"data:image/png;base64,{one.picture}" in page for one in report.shown)
     assert result.bundle is not None
