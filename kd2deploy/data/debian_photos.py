@@ -17,8 +17,12 @@ PLACES = ("backgrounds/mate", "wallpapers")
 """Where the two packages put their pictures, below Debian's /usr/share."""
 ENDINGS = frozenset({".jpg", ".jpeg"})
 """The photos' own; what is drawn comes as PNG."""
-BY_SIZE = re.compile(r"^(\d+)x(\d+)$")
-"""How files are called that hold one photo in several sizes, side by side."""
+BY_SIZE = re.compile(r"(?:^|_)(\d+)x(\d+)$")
+"""How names end of files that hold one photo in several sizes."""
+PREVIEW = "screenshot"
+"""A wallpaper's own, far smaller."""
+INSIDE = "contents"
+"""Where a wallpaper's folder holds its one photo, in sizes and sometimes by day and by night."""
 LEAST_PHOTOS = 9
 SPLITS = ("train", "validation", "eval")
 
@@ -37,7 +41,7 @@ def debian_photos(
     if len(files) < LEAST_PHOTOS:
         raise DataError(
             f"{folder} holds {len(files)} of Debian's background photos; `apt-get install mate-backgrounds "
-            "plasma-workspace-wallpapers` brings 25 (or `apt-get download` them, unpack with `dpkg -x`, and name the "
+            "plasma-workspace-wallpapers` brings 32 (or `apt-get download` them, unpack with `dpkg -x`, and name the "
             "folder: `data: {use: debian_photos, folder: .../usr/share}`)"
         )
     split = {at: "eval" if at % 3 == 1 else "validation" if at % 9 == 0 else "train" for at in range(len(files))}
@@ -59,19 +63,26 @@ def photos_in(folder: Path) -> list[Path]:
         file.resolve()
         for place in PLACES
         for file in sorted((folder / place).rglob("*"))
-        if file.suffix.lower() in ENDINGS and file.is_file()
+        if file.suffix.lower() in ENDINGS and file.stem != PREVIEW and file.is_file()
     }
     largest: dict[Path, Path] = {}
     for file in sorted(found):
-        one = file.parent if BY_SIZE.match(file.stem) else file
+        one = photo_of(file)
         if one not in largest or pixels_by_name(file) > pixels_by_name(largest[one]):
             largest[one] = file
     return sorted(largest.values())
 
 
+def photo_of(file: Path) -> Path:
+    """What all files of one photo have in common: a wallpaper's folder, or their name without a size."""
+    if INSIDE in file.parts:
+        return Path(*file.parts[: file.parts.index(INSIDE)])
+    return file.with_name(BY_SIZE.sub("", file.stem))
+
+
 def pixels_by_name(file: Path) -> int:
     """How many pixels a file has by its name; 0 where that says nothing."""
-    said = BY_SIZE.match(file.stem)
+    said = BY_SIZE.search(file.stem)
     return int(said[1]) * int(said[2]) if said else 0
 
 

@@ -85,8 +85,10 @@ def installed_so(folder: Path) -> Path:
     write(folder, *names, height=80, width=96)
     for place in range(3):
         inside = f"wallpapers/Set{place}/contents"
-        write(folder, f"{inside}/images/1920x1080.jpg", f"{inside}/screenshot.png")
+        write(folder, f"{inside}/images/1920x1080.jpg", f"{inside}/images_dark/1920x1080.jpg")
+        write(folder, f"{inside}/screenshot.png", f"{inside}/screenshot.jpg")
         Image.fromarray(drawn_picture(120, 160, 50 + place)).save(folder / inside / "images" / "3840x2160.jpg")
+    write(folder, "backgrounds/mate/nature/photo0_96x80.jpg", height=80, width=96)
     (folder / "wallpapers" / "Default").symlink_to(folder / "wallpapers" / "Set1")
     (folder / "backgrounds" / "mate" / "link.jpg").symlink_to(folder / names[0])
     return folder
@@ -97,6 +99,7 @@ def test_debians_photos_are_read_once_each_and_halved(tmp_path: Path) -> None:
     found = photos_in(folder)
     assert len(found) == 10
     assert [file.name for file in found if "Set" in str(file)] == ["3840x2160.jpg"] * 3
+    assert sum("photo0" in file.name for file in found) == 1
     tables = debian_photos(str(folder), tile=32, height=32, width=32)
     assert (len(tables.eval), len(tables.validation or [])) == (3, 2)
     assert all(row["image"].shape == (32, 32, 3) for row in tables.train)
