@@ -264,6 +264,10 @@ FIELDS = frozenset(
         "text_pair",
         "pair",
         "max_length",
+        "audio",
+        "input_values",
+        "input_features",
+        "sampling_rate",
     }
 )
 """What one modality alone has: fields of its rows, inputs of its networks, arguments of its reader."""

@@ -149,6 +149,7 @@ DEMOS = {
     "text": ("demo", "demo_quick"),
     "images": ("demo_images", "digits"),
     "restoration": ("demo_restoration", "restoration"),
+    "speech": ("demo_speech", "demo_speech_quick"),
 }
 """The recipes of the demos, whole and quick."""
 
@@ -163,10 +164,11 @@ def demo(
         typer.Option("--all-labels", help="The case in which distillation brings nothing: every row has its label."),
     ] = False,
     task: Annotated[
-        Literal["text", "images", "restoration"],
+        Literal["text", "images", "restoration", "speech"],
         typer.Option(
             help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits). `restoration`: "
-            "Debian's background photos, made twice as large (quick: scikit-learn's two photos)."
+            "Debian's background photos, made twice as large (quick: scikit-learn's two photos). "
+            "`speech`: spoken digits."
         ),
     ] = "text",
     out: Out = None,
@@ -177,7 +179,7 @@ def demo(
     if quick and all_labels:
         raise typer.BadParameter("--quick and --all-labels are two demos: give one of them")
     if all_labels and task != "text":
-        raise typer.BadParameter("--all-labels is a demo on texts; in those on pictures every row has its label anyway")
+        raise typer.BadParameter("--all-labels is a demo on texts; in the others every row has its label anyway")
     name = "demo_all_labels" if all_labels else DEMOS[task][quick]
     file = Path(str(resources.files("kd2deploy").joinpath(f"recipes/{name}.yaml")))
     carry_out(file, out or Path("runs") / name)

@@ -96,7 +96,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Texts, or image files; `-` reads lines of standard input, `--` goes before a text such as -v."
+            help="Texts, or files (pictures, audio); `-` reads lines of standard input, `--` goes before a text as -v."
         ),
     ],
     pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs.")] = None,

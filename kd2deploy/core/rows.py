@@ -18,7 +18,7 @@ REMEDY = "copy or write the folder again"
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], folder: Path, *, copies: bool = True) -> None:
-    """Rows as JSON lines; pictures and other arrays as files beside them."""
+    """Rows as JSON lines; pictures, encoded ones and recordings too, and other arrays as files beside them."""
     folder.mkdir(parents=True)
     together = stacked(rows, folder)
     with (folder / ROWS).open("w", encoding="utf-8") as stream:
@@ -70,6 +70,10 @@ def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> A
         return {"file": to}
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, int) for one in value)):
         return value
+    if isinstance(value, bytes):  # an encoded picture or recording
+        to = f"{place:06d}-{name}.bin"
+        (folder / to).write_bytes(value)
+        return {"file": to}
     if type(value).__module__.startswith("PIL."):
         from PIL import ImageOps
 

@@ -108,11 +108,11 @@ class Step:
 
         Only for terms with `logits` in their needs, or where `shows_classes`.
         """
-        return counted_logits(self.student(view)), counted_logits(self.teacher(view))
+        return of_equal_positions(counted_logits(self.student(view)), counted_logits(self.teacher(view)))
 
     def answers(self, view: str = "clean") -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
         """Student's and teacher's answers as [N, C] float32, whichever there are: what a squared error takes."""
-        return counted_answers(self.student(view)), counted_answers(self.teacher(view))
+        return of_equal_positions(counted_answers(self.student(view)), counted_answers(self.teacher(view)))
 
     def embeddings(self, view: str = "clean") -> tuple[Float[Tensor, "B S"], Float[Tensor, "B T"]]:
         """Student's and teacher's embeddings as float32. Only for terms with `embedding` in their needs."""
@@ -121,6 +121,19 @@ class Step:
     def shows_classes(self, view: str = "clean") -> bool:
         """Whether the answers are scores of classes, which may be softened, rather than values."""
         return self.student(view).logits is not None
+
+
+def of_equal_positions(
+    student: Float[Tensor, "N C"], teacher: Float[Tensor, "M C"]
+) -> tuple[Float[Tensor, "N C"], Float[Tensor, "M C"]]:
+    """Both, where they answer as many positions. Raises TrainError: one by one they could not be compared."""
+    if len(student) != len(teacher):
+        raise TrainError(
+            f"the student answers {len(student)} positions and the teacher {len(teacher)}, and this method compares "
+            "them one by one; use a method that brings the teacher's answers to the student's positions, or a student "
+            "that answers as many"
+        )
+    return student, teacher
 
 
 def embedding_of(seen: Observation) -> Float[Tensor, "B D"]:

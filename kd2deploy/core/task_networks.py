@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kd2deploy.errors import TrainError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -37,12 +39,25 @@ class TaskNetworks(ABC):
     def check_pair(self, teacher: Path, student: Path) -> None:  # noqa: B027 (where nothing says what is answered)
         """Raise ModelError with the remedy unless the networks in two folders answer the same, and as the task does."""
 
+    def differences(self, teacher: Path, student: Path) -> tuple[str, ...]:
+        """What a person should know of how the networks in two folders answer, where they differ and fit all the
+        same: a sentence each."""
+        return ()
+
     @abstractmethod
     def observe(self, net: nn.Module, batch: Batch, *, needs: frozenset[str] = frozenset()) -> Observation:
         """Run a network on a batch. Ignores the keys that are not the network's arguments.
 
         Where the batch has `labels`, with the task's own loss over the rows that have one: 0, in the graph, for none.
         """
+
+    def loss_of(self, logits: Tensor, seen: Observation, labels: Tensor) -> Tensor:
+        """The task's own loss on the labels, if `logits` were what the network answered where it showed `seen`: for
+        heads that a method puts on other layers. Raises TrainError where a task has no such loss."""
+        raise TrainError(
+            f"{type(self).__name__} has no loss of logits other than the network's own (`loss_of`), so heads on other "
+            "layers cannot learn the labels; use another method"
+        )
 
     @abstractmethod
     def head(self, net: nn.Module) -> nn.Module:

@@ -16,6 +16,8 @@ from kd2deploy.errors import DataError
 Row = dict[str, Any]
 SEPARATED, JSON, PARQUET = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json"), ".parquet"
 FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, or a folder with one folder of pictures per class"
+MEDIA = ("image", "audio")
+"""Fields whose values name files."""
 
 
 def files(
@@ -30,9 +32,9 @@ def files(
 ) -> Tables:
     """Tables of one file (or picture folder) per split; `columns` say which column a field is read from.
 
-    `files("train.csv", "dev.csv", text="sentence", label="class")`. A path in the column `image` is read from the
-    file's folder. `separator` and `quoting` are for csv and tsv files that say neither by their header nor their
-    ending. Raises DataError that names the file and row.
+    `files("train.csv", "dev.csv", text="sentence", label="class")`. A path in the column `image` or `audio` is read
+    from the file's folder. `separator` and `quoting` are for csv and tsv files that say neither by their header nor
+    their ending. Raises DataError that names the file and row.
     """
     paths = {"train": train, "eval": eval, "validation": validation, "unlabelled": unlabelled}
     given = {split: Path(path) for split, path in paths.items() if path is not None}
@@ -41,7 +43,7 @@ def files(
     for split, path in given.items():
         wanted = {f: c for f, c in columns.items() if f != "label"} if split == "unlabelled" else columns
         rows = read(path, notes, separator, quoting)
-        found[split] = with_pictures(renamed(rows, wanted, str(path)), path)
+        found[split] = with_media(renamed(rows, wanted, str(path)), path)
     return Tables(
         train=found["train"],
         eval=found["eval"],
@@ -134,10 +136,11 @@ def schema_of(path: Path) -> list[str]:
         raise DataError(f"{path} is not a parquet file that can be read: {error}") from error
 
 
-def with_pictures(rows: list[Row], path: Path) -> list[Row]:
-    """Relative picture paths become paths from the file's own folder."""
+def with_media(rows: list[Row], path: Path) -> list[Row]:
+    """Relative paths of pictures and audio become paths from the file's own folder."""
     if path.is_dir():
         return rows
     return [
-        {**row, "image": str(path.parent / row["image"])} if isinstance(row.get("image"), str) else row for row in rows
+        {**row, **{field: str(path.parent / row[field]) for field in MEDIA if isinstance(row.get(field), str)}}
+        for row in rows
     ]

@@ -17,7 +17,9 @@ def hub(
     unlabelled: str | None = None,
     **columns: str,
 ) -> Tables:
-    """Splits of a data set by name; `columns` say which column a field is read from. Pictures stay encoded until used.
+    """Splits of a data set by name; `columns` say which column a field is read from.
+
+    Pictures and audio stay encoded until they are used.
 
     Raises DataError for a name, configuration, split or column that is not there, and without a network.
     """
@@ -60,16 +62,18 @@ def class_names(split: Any, column: str) -> tuple[str, ...] | None:
 
 
 def plain(split: Any) -> list[dict[str, Any]]:
-    """Rows as dicts: pictures as their encoded bytes or path, the class -1 (hidden labels) as None."""
+    """Rows as dicts: pictures and audio as their encoded bytes or path, the class -1 (hidden labels) as None."""
     import datasets
 
-    pictures = [name for name, kind in split.features.items() if isinstance(kind, datasets.Image)]
+    media = {
+        name: type(kind) for name, kind in split.features.items() if isinstance(kind, datasets.Image | datasets.Audio)
+    }
     classes = [name for name, kind in split.features.items() if isinstance(kind, datasets.ClassLabel)]
-    for name in pictures:
-        split = split.cast_column(name, datasets.Image(decode=False))
+    for name, kind in media.items():
+        split = split.cast_column(name, kind(decode=False))
     rows: list[dict[str, Any]] = split.to_list()
     for row in rows:
-        for name in pictures:
+        for name in media:
             row[name] = row[name]["bytes"] or row[name]["path"]
         for name in classes:
             row[name] = None if row[name] == -1 else row[name]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kd2deploy.data._columns import renamed
-from kd2deploy.data.files import Row, read, with_pictures
+from kd2deploy.data.files import Row, read, with_media
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -29,4 +29,4 @@ def more(
 
 
 def rows_of(path: str, columns: dict[str, str], notes: list[str]) -> list[Row]:
-    return with_pictures(renamed(read(Path(path), notes), columns, path), Path(path))
+    return with_media(renamed(read(Path(path), notes), columns, path), Path(path))

@@ -140,6 +140,8 @@ def with_training_rows(
         check_values(rows, inputs, task, tables.name(name))
     if kept and several:
         kept = with_sets({"train": kept}, splits.labels, tables, warnings)[1]["train"]
+    elif kept and task.own_target:
+        check_targets(kept, task, tables.name("train"))
     elif kept and inputs and splits.labels:
         refuse_several(kept, tables.name("train"))
         kept = with_indices(kept, splits.labels, tables, tables.name("train"))

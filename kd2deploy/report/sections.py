@@ -93,7 +93,13 @@ def comparison(report: Report) -> Section:
         tables=_there(
             tables.contenders(report), tables.floors(report), tables.speedups(report), tables.lengths(report)
         ),
-        folded=_there(tables.class_drops(report), tables.metrics(report), tables.classes(report), tables.f1(report)),
+        folded=_there(
+            tables.class_drops(report),
+            tables.metrics(report),
+            tables.classes(report),
+            tables.f1(report),
+            tables.examples(report),
+        ),
     )
 
 

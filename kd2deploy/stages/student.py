@@ -63,7 +63,11 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     return Started(
         model_at(done.path("student"), job.task),
         tuple((one, other) for one, other in found["layer_map"]),
-        (*found["notes"], *whence(job, start_of(student, chosen))),
+        (
+            *found["notes"],
+            *whence(job, start_of(student, chosen)),
+            *differences(job, origin, done.path("student")),
+        ),
         found["parameters"],
         found["copied_share"],
     )
@@ -88,6 +92,12 @@ def whence(job: Job, start: Start | None) -> list[str]:
         f"student and control start from weights of the {whose}: what those know of the task, the control has without "
         "being taught; `initialise: pretrained` or `random` starts both from less"
     ]
+
+
+def differences(job: Job, origin: Model, student: Path) -> tuple[str, ...]:
+    """How the student's answers differ from those of a teacher that it learns from."""
+    taught = job.recipe.teacher is not None and bool(job.recipe.distill)
+    return job.task.networks.differences(origin.folder, student) if taught else ()
 
 
 def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:

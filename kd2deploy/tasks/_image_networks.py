@@ -73,6 +73,9 @@ class ImageNetworks(TaskNetworks):
             embedding=read[-1] if read else None,
         )
 
+    def loss_of(self, logits: Tensor, seen: Observation, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels)
+
     def head(self, net: nn.Module) -> nn.Module:
         return head_of(net, len(self.labels))
 

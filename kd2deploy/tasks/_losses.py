@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -34,3 +34,22 @@ def binary_cross_entropy(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B K"
     truth = labels.clamp(min=0).float()
     each = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
     return (each * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def ctc(
+    logits: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"], labels: Int[Tensor, "B U"], blank: int
+) -> Float[Tensor, ""]:
+    """Mean over the labelled rows of the negative log-likelihood in nats of the labels, divided by their number; 0, in
+    the graph, where there are none. `mask` says which frames count.
+
+    Labels are numbers from 0 on, with negative ones behind them; a row without any has no label. A row with fewer
+    frames than its labels need counts as 0: nothing can be learnt of it.
+    """
+    symbols = (labels >= 0).sum(-1)
+    scores = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)
+    with torch.backends.cudnn.flags(enabled=False):  # whose kernel takes no rows of zero frames
+        each = F.ctc_loss(
+            scores, labels.clamp(min=0), mask.sum(-1), symbols, blank=blank, reduction="none", zero_infinity=True
+        )
+    labelled = symbols > 0
+    return (each / symbols.clamp(min=1) * labelled).sum() / labelled.sum().clamp(min=1)

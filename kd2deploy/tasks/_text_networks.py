@@ -60,6 +60,9 @@ class TextNetworks(TaskNetworks):
             return replace(seen, logits=None, values=seen.logits, loss=loss)
         return replace(seen, loss=loss)
 
+    def loss_of(self, logits: Tensor, seen: Observation, labels: Tensor) -> Tensor:
+        return self.loss(logits, labels)
+
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Of logits and labels, over the labelled rows."""

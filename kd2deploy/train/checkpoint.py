@@ -22,7 +22,7 @@ from kd2deploy.networks.own import auto, register
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.networks.timm_folder import is_timm, opened_by_transformers
 from kd2deploy.networks.tokens import pad_of
-from kd2deploy.networks.weights import check_finite, wrapped_by
+from kd2deploy.networks.weights import IN_TRAINING_ALONE, check_finite, wrapped_by
 from kd2deploy.train.adapter import is_adapter, merged
 
 TIMM = "timm:"
@@ -132,7 +132,7 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
         kind = auto(task.networks.auto)
         with refused_as(f"{source} cannot carry a head for {task.name}"):
             config = config_in(source)
-            answers = task.networks.answers()
+            answers = task.at(source).networks.answers()
             same = config.id2label == answers.get("id2label")
             config.update(answers_in(config, answers))
             if getattr(config, "pad_token_id", None) is None:
@@ -150,13 +150,16 @@ def with_head(source: Path, out: Path, task: Task, seed: int = 0) -> Path:
             )
         body = f"{net.base_model_prefix}."
         # a body saved without its pooler (a sentence encoder, a masked language model) gets a new one with the head
-        lacking = [key for key in info["missing_keys"] if key.startswith(body) and ".pooler." not in key]
+        new = (".pooler.", IN_TRAINING_ALONE)
+        lacking = [key for key in info["missing_keys"] if key.startswith(body) and not any(part in key for part in new)]
         if lacking and (wrapped := wrapped_by(source, net)):
             raise ModelError(wrapped)
         if lacking:
             raise ModelError(f"{source} lacks weights of the body itself: {', '.join(sorted(lacking)[:3])} ...")
         check_finite(source, net)
-        return saved(net, out, inputs_from=source)
+        saved(net, out, inputs_from=source)
+    task.reader.write_inputs(out)
+    return out
 
 
 def as_it_is(source: Path, out: Path, task: Task) -> Path:
@@ -205,12 +208,13 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
         inherited = {name: source[name] for name in shared if source.get(name) is not None}
         inherited.setdefault("pad_token_id", pad_of(inputs_from))
         given = {name: value for name, value in inherited.items() if knows(empty, name)} | given
+    answers = (task if inputs_from is None else task.at(inputs_from)).networks.answers()
     for fault in faults_of({"model_type": model_type, **given}):
         raise ModelError(f"create {fault}")
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with refused_as(f"a {model_type} cannot be created so"):
-            built = transformers.AutoConfig.for_model(model_type, **given, **task.networks.answers())
+            built = transformers.AutoConfig.for_model(model_type, **{**given, **answers})
             built.architectures = built.architectures or []  # transformers looks through them where it knows several
             refuse_too_large(task.networks.auto, built)
             net = auto(task.networks.auto).from_config(built)

@@ -17,18 +17,31 @@ from torch import Tensor
 Axes = tuple[str | None, ...]
 Keep = Literal["uniform", "first", "last"] | Sequence[int]
 
-LAYER = re.compile(r"^(?P<before>.*?\blayers?\.)(?P<layer>\d+)(?P<after>\..*)$")
+LAYER = re.compile(r"^(?!.*\bsubsampling\b)(?P<before>.*?\blayers?\.)(?P<layer>\d+)(?P<after>\..*)$")
 ROLES: Mapping[str, tuple[re.Pattern[str], Axes]] = {
-    "query": (re.compile(r"\b(?:pos_)?query(?:_proj)?$|\bq_(?:lin|proj)$"), ("qk", "hidden")),
-    "key": (re.compile(r"\b(?:pos_)?key(?:_proj)?$|\bk_(?:lin|proj)$"), ("qk", "hidden")),
-    "value": (re.compile(r"\bvalue(?:_proj)?$|\bv_(?:lin|proj)$"), ("vo", "hidden")),
+    "query": (re.compile(r"\b(?:pos_)?query(?:_proj)?$|\bq_(?:lin|proj)$|\blinear_q$"), ("qk", "hidden")),
+    "key": (re.compile(r"\b(?:pos_)?key(?:_proj)?$|\bk_(?:lin|proj)$|\blinear_k$"), ("qk", "hidden")),
+    "value": (re.compile(r"\bvalue(?:_proj)?$|\bv_(?:lin|proj)$|\blinear_v$"), ("vo", "hidden")),
     "fused": (re.compile(r"\bWqkv$"), ("qkv", "hidden")),
-    "mixed": (re.compile(r"\battention\.output\.dense$|\b(?:out_lin|o_proj)$|\battn\.Wo$"), ("hidden", "vo")),
-    "up": (re.compile(r"\bintermediate\.dense$|\b(?:lin1|fc1)$"), ("ffn", "hidden")),
+    "mixed": (
+        re.compile(r"\battention\.output\.dense$|\b(?:out_lin|o_proj|out_proj|linear_out)$|\battn\.Wo$"),
+        ("hidden", "vo"),
+    ),
+    "up": (
+        re.compile(r"\bintermediate\.dense$|\b(?:lin1|fc1|intermediate_dense)$|\bfeed_forward\d\.linear1$"),
+        ("ffn", "hidden"),
+    ),
     "gated": (re.compile(r"\bmlp\.Wi$"), ("gated", "hidden")),
-    "down": (re.compile(r"(?<!attention\.)\boutput\.dense$|\b(?:lin2|fc2)$|\bmlp\.Wo$"), ("hidden", "ffn")),
+    "down": (
+        re.compile(
+            r"(?<!attention\.)\boutput\.dense$|\b(?:lin2|fc2|output_dense)$|\bfeed_forward\d\.linear2$|\bmlp\.Wo$"
+        ),
+        ("hidden", "ffn"),
+    ),
 }
 """The linear layers of an encoder's block by the end of their name, with the axes (out, in) of their weight."""
+GROUPED = re.compile(r"\bpos_conv_embed\.conv\.(?:weight|weight_v|parametrizations\.weight\.original1)$")
+"""The convolution in groups that tells a speech network its positions: [D, D / groups, kernel]."""
 
 
 def layer_map(teacher: int, student: int, keep: Keep) -> list[int]:
@@ -67,6 +80,8 @@ def role_of(name: str) -> str | None:
 
 def encoder_axes(name: str, teacher: Sequence[int], student: Sequence[int]) -> Axes:
     """The axes of an encoder's weight, by its name in the teacher and both shapes."""
+    if GROUPED.search(name):
+        return ("hidden", "grouped", None) if teacher[0] != student[0] else (None, None, None)
     found, role = LAYER.match(name), role_of(name)
     if found and role:
         out, into = ROLES[role][1]
@@ -111,6 +126,21 @@ def expected_activity(weights: Mapping[str, tuple[Tensor, Axes]]) -> Float[Tenso
     return torch.stack(found).sum(0)
 
 
+def strongest_in_groups(scores: Float[Tensor, " N"], count: int, groups: int) -> Int[Tensor, " K"]:
+    """`strongest` of each of so many groups of neighbours, as many of each."""
+    width = len(scores) // groups
+    kept = [strongest(part, count // groups) + place * width for place, part in enumerate(torch.split(scores, width))]
+    return torch.cat(kept)
+
+
+def cut_in_groups(weight: Float[Tensor, "D I K"], kept: Int[Tensor, " U"]) -> Float[Tensor, "U J K"]:
+    """A convolution's weight reduced to the kept units of every group, equally many in each, in and out."""
+    width = weight.shape[1]
+    inside = (kept % width).reshape(weight.shape[0] // width, -1)
+    own = inside.repeat_interleave(inside.shape[1], dim=0)[..., None].expand(-1, -1, weight.shape[2])
+    return weight[kept].gather(1, own)
+
+
 @dataclass(frozen=True)
 class Heads:
     """Attention heads before and after."""
@@ -144,6 +174,8 @@ def kept_heads(
 
 def cut(weight: Tensor, axes: Axes, kept: Mapping[str, Tensor]) -> Tensor:
     """A weight with each named axis reduced to its kept units."""
+    if "grouped" in axes and "hidden" in kept:
+        return cut_in_groups(weight, kept["hidden"])
     for axis, name in enumerate(axes):
         if name is not None and name in kept:
             weight = weight.index_select(axis, kept[name])
@@ -156,15 +188,18 @@ def kept_units(
     intermediate: tuple[int, int],
     heads: Heads,
     activity: Float[Tensor, " D"] | None = None,
+    groups: int = 1,
 ) -> dict[str, Tensor]:
     """The kept units of every named axis of an encoder; sizes are (teacher's, student's).
 
     `weights` are the teacher's by name with their axes. The residual stream is chosen first, by `activity` where it was
-    measured, else by `expected_activity`; blocks are then judged by what they exchange with the units that are kept.
+    measured, else by `expected_activity`, as many units of each of its `groups`; blocks are then judged by
+    what they exchange with the units that are kept.
     """
     kept: dict[str, Tensor] = {}
     if hidden[0] != hidden[1]:
-        kept["hidden"] = strongest(expected_activity(weights) if activity is None else activity, hidden[1])
+        scores = expected_activity(weights) if activity is None else activity
+        kept["hidden"] = strongest_in_groups(scores, hidden[1], groups)
     for layer in sorted({found["layer"] for name in weights if (found := LAYER.match(name))}, key=int):
         votes = block_votes(weights, layer, kept)
         if not heads.same:

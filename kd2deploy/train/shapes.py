@@ -11,7 +11,9 @@ import torch
 
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import config_in, quiet
+from kd2deploy.networks.frames import SPECTRA, WAVES, body_of, frames, front_end
 from kd2deploy.networks.image_processor import processor
+from kd2deploy.train.front import thinner
 from kd2deploy.train.narrow import Heads
 from kd2deploy.train.windowed import WINDOWED, heads_for, smaller_windows
 
@@ -19,10 +21,17 @@ INTERMEDIATE = {"distilbert": "hidden_dim"}
 """Where a configuration keeps the feed-forward width under another name than `intermediate_size`."""
 ENCODERS = frozenset(
     {"bert", "camembert", "deberta-v2", "deit", "distilbert", "electra", "modernbert", "roberta", "vit", "xlm-roberta"}
+    | WAVES
+    | SPECTRA
 )
 """Families with one stack of blocks whose layers are known by name."""
 ROTARY = frozenset({"modernbert"})
 """Families whose heads turn by position: a head's width fixes the frequencies, so it must stay."""
+KEPT_WIDTH = SPECTRA | {"wav2vec2-conformer", "wavlm"}
+"""Families whose width and heads stay: their convolutions, or a bias that the first block makes for all heads of all
+blocks, would have to be cut with them."""
+TWICE = SPECTRA | {"wav2vec2-conformer"}
+"""Families with two feed-forward layers in a block."""
 CONVOLUTIONAL = frozenset({"convnext", "convnextv2", "resnet"})
 """Families in stages, each with a depth and channels of its own."""
 MULTIPLIED = {
@@ -60,11 +69,12 @@ class Shape:
 
 
 def intermediate_of(config: Any) -> int:
-    return int(getattr(config, INTERMEDIATE.get(config.model_type, "intermediate_size")))
+    return int(getattr(body_of(config), INTERMEDIATE.get(config.model_type, "intermediate_size")))
 
 
 def heads_of(teacher: Any, student: Any) -> Heads:
     """Attention heads of two configurations."""
+    teacher, student = body_of(teacher), body_of(student)
     return Heads(
         teacher.num_attention_heads,
         teacher.hidden_size // teacher.num_attention_heads,
@@ -80,12 +90,15 @@ def smaller(
     hidden: int | Sequence[int] | None = None,
     heads: int | None = None,
     intermediate: int | None = None,
+    front: Sequence[int] | None = None,
 ) -> Any:
     """The student's configuration; what is not named keeps the teacher's size, or its proportion to the width.
 
-    In stages `layers` and `hidden` are one number for each. Raises ModelError for a family that cannot be
-    shrunk, an argument that the family does not have, and a size that the teacher cannot give.
+    In stages `layers` and `hidden` are one number for each, and so is `front`, the channels of a speech network's
+    convolutions. Raises ModelError for a family that cannot be shrunk, an argument that the family does not have, and a
+    size that the teacher cannot give.
     """
+    channels = thinner(config, front)
     family = config.model_type
     if family in CONVOLUTIONAL:
         if heads is not None or intermediate is not None:
@@ -107,31 +120,38 @@ def smaller(
         )
     if not (layers is None or isinstance(layers, int)) or not (hidden is None or isinstance(hidden, int)):
         raise ModelError(f"a {family} has one stack of blocks; give layers and hidden, one number each")
-    return smaller_stack(config, layers, hidden, heads, intermediate)
+    found = smaller_stack(config, layers, hidden, heads, intermediate)
+    if channels is not None:
+        found.conv_dim = channels
+    return found
 
 
 def smaller_stack(
     config: Any, layers: int | None, hidden: int | None, heads: int | None, intermediate: int | None
 ) -> Any:
     found = copy.deepcopy(config)
-    width = config.hidden_size if hidden is None else hidden
+    own, cut = body_of(config), body_of(found)
+    width = own.hidden_size if hidden is None else hidden
     if intermediate is None:
-        intermediate = max(1, round(intermediate_of(config) * width / config.hidden_size))
+        intermediate = max(1, round(intermediate_of(config) * width / own.hidden_size))
     wanted = {
-        "layers": (config.num_hidden_layers if layers is None else layers, config.num_hidden_layers),
-        "hidden": (width, config.hidden_size),
-        "heads": (valid_heads(config, width) if heads is None else heads, config.num_attention_heads),
+        "layers": (own.num_hidden_layers if layers is None else layers, own.num_hidden_layers),
+        "hidden": (width, own.hidden_size),
+        "heads": (valid_heads(config, width) if heads is None else heads, own.num_attention_heads),
         "intermediate": (intermediate, intermediate_of(config)),
     }
+    check_width(config, width, wanted["heads"][0])
     for name, (size, limit) in wanted.items():
         if not 1 <= size <= limit:
             raise ModelError(f"{name} must be 1 to the teacher's {limit}, got {size}")
-    found.num_hidden_layers = wanted["layers"][0]
-    found.hidden_size = width
-    found.num_attention_heads = wanted["heads"][0]
-    setattr(found, INTERMEDIATE.get(config.model_type, "intermediate_size"), intermediate)
+    cut.num_hidden_layers = wanted["layers"][0]
+    cut.hidden_size = width
+    cut.num_attention_heads = wanted["heads"][0]
+    setattr(cut, INTERMEDIATE.get(config.model_type, "intermediate_size"), intermediate)
     if getattr(config, "pooler_hidden_size", None) is not None:
         found.pooler_hidden_size = width
+    if config.model_type in WAVES and getattr(config, "output_hidden_size", None) is not None:
+        found.output_hidden_size = width
     if vars(config).get("layer_types") is not None:
         found.layer_types = list(config.layer_types[: found.num_hidden_layers])  # shrink sets those of the kept blocks
     check_heads(config, found)
@@ -145,10 +165,13 @@ def smaller_stack(
 
 def valid_heads(config: Any, hidden: int) -> int:
     """Heads of the teacher's width where they divide `hidden`, else the fewest that are narrower. 0 where none fit."""
-    width = config.hidden_size // config.num_attention_heads
+    own = body_of(config)
+    if hidden % groups_of(config) or (config.model_type in KEPT_WIDTH and hidden != own.hidden_size):
+        return 0
+    width = own.hidden_size // own.num_attention_heads
     able = [
         heads
-        for heads in range(1, config.num_attention_heads + 1)
+        for heads in range(1, own.num_attention_heads + 1)
         if hidden % heads == 0
         and hidden // heads <= width
         and (config.model_type not in ROTARY or hidden // heads == width)
@@ -156,14 +179,35 @@ def valid_heads(config: Any, hidden: int) -> int:
     return able[0] if able else 0
 
 
+def groups_of(config: Any) -> int:
+    """Groups of the convolution that tells a speech network its positions: each keeps as many units; 1 elsewhere."""
+    return int(config.num_conv_pos_embedding_groups) if config.model_type in WAVES else 1
+
+
+def check_width(config: Any, hidden: int, heads: int) -> None:
+    """Raises ModelError for a width, or a number of heads, that a speech network cannot be cut to."""
+    own, family = body_of(config), config.model_type
+    if family in KEPT_WIDTH and (hidden, heads) != (own.hidden_size, own.num_attention_heads):
+        raise ModelError(
+            f"a {family} keeps its width and heads ({own.hidden_size}, {own.num_attention_heads}) where it is shrunk; "
+            "cut `layers` and `intermediate`, or train another student by `create`"
+        )
+    if hidden % groups_of(config):
+        raise ModelError(
+            f"a {family} convolves its positions in {groups_of(config)} groups, so hidden must be a multiple of that, "
+            f"got {hidden}"
+        )
+
+
 def check_heads(teacher: Any, student: Any) -> None:
     heads = heads_of(teacher, student)
-    if heads.student * heads.student_width != student.hidden_size:
-        raise ModelError(f"hidden {student.hidden_size} is not a multiple of {heads.student} heads; change one of them")
+    width = body_of(student).hidden_size
+    if heads.student * heads.student_width != width:
+        raise ModelError(f"hidden {width} is not a multiple of {heads.student} heads; change one of them")
     if heads.student_width > heads.teacher_width:
-        least = -(-student.hidden_size // heads.teacher_width)
+        least = -(-width // heads.teacher_width)
         raise ModelError(
-            f"{heads.student} heads in hidden {student.hidden_size} would be {heads.student_width} wide, and the "
+            f"{heads.student} heads in hidden {width} would be {heads.student_width} wide, and the "
             f"teacher's are {heads.teacher_width}; give at least {least} heads"
         )
     if teacher.model_type in ROTARY and heads.student_width != heads.teacher_width:
@@ -200,9 +244,10 @@ def parameters(config: Any) -> int:
 def flops(config: Any, length: int) -> float:
     """Floating-point operations (two for a multiply-add) of one row: an encoder's blocks at `length` positions.
 
-    A ViT reads as many positions as its picture has patches; of a network in stages, convolutions and linear maps on a
-    square picture of `length` pixels a side, and of a network of windows of about `length` values. Embeddings,
-    norms, the head, and in windows the attention itself are left out.
+    A ViT reads as many positions as its picture has patches, a speech network as its front end, which is not counted,
+    leaves of `length` samples or spectra; of a network in stages, convolutions and linear maps on a square picture of
+    `length` pixels a side, and of a network of windows of about `length` values. Embeddings, norms, the head, and in
+    windows the attention itself are left out.
     """
     if config.model_type in CONVOLUTIONAL:
         return convolution_flops(config, length)
@@ -210,10 +255,13 @@ def flops(config: Any, length: int) -> float:
         return convolution_flops(config, side_of(config, length))
     if getattr(config, "patch_size", None) is not None:
         length = (config.image_size // config.patch_size) ** 2 + 1
-    hidden, inner = config.hidden_size, intermediate_of(config)
-    gates = 3 if config.model_type == "modernbert" else 2
+    if config.model_type in WAVES | SPECTRA:
+        length = max(1, frames(length, front_end(config.to_dict())))
+    own = body_of(config)
+    hidden, inner = own.hidden_size, intermediate_of(config)
+    gates = 4 if config.model_type in TWICE else 3 if config.model_type == "modernbert" else 2
     block = 2 * length * (4 * hidden**2 + gates * hidden * inner) + 4 * length**2 * hidden
-    return float(config.num_hidden_layers * block)
+    return float(own.num_hidden_layers * block)
 
 
 def side_of(config: Any, values: int) -> int:
@@ -282,7 +330,8 @@ def shape_of(config: Any, length: int) -> Shape:
     elif config.model_type in WINDOWED:
         sizes = (tuple(config.depths), config.embed_dim, 0, 0)
     else:
-        sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, intermediate_of(config))
+        own = body_of(config)
+        sizes = (own.num_hidden_layers, own.hidden_size, own.num_attention_heads, intermediate_of(config))
     return Shape(*sizes, parameters=parameters(config), flops=flops(config, length))
 
 
@@ -292,7 +341,7 @@ def shares(size: int, parts: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def stack_grid(config: Any, layers: Sequence[int] | None, hidden: Sequence[int] | None) -> list[tuple[int, int]]:
-    depth, width = config.num_hidden_layers, config.hidden_size
+    depth, width = body_of(config).num_hidden_layers, body_of(config).hidden_size
     deep = layers or shares(depth, [(1, 1), (3, 4), (2, 3), (1, 2), (1, 3), (1, 4), (1, 6), (1, 12)])
     wide = list(hidden or [])
     if hidden is None:

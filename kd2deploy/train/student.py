@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from kd2deploy.core import Batch, Task
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import quiet
+from kd2deploy.networks.frames import WAVES, body_of
 from kd2deploy.networks.size import refuse_too_large
 from kd2deploy.train.channels import kept_channels, resnet_axes, stage_maps, staged_name, streams
 from kd2deploy.train.checkpoint import saved
 from kd2deploy.train.convnext import convnext_axes
+from kd2deploy.train.front import front_axes, kept_in_front
 from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
-from kd2deploy.train.shapes import CONVOLUTIONAL, heads_of, intermediate_of, smaller
+from kd2deploy.train.shapes import CONVOLUTIONAL, groups_of, heads_of, intermediate_of, smaller
 from kd2deploy.train.windowed import WINDOWED, blocks_of, flat_name, kept_windows, windowed_axes, windowed_name
 
 BLOCK = re.compile(r".*?\blayers?\.\d+(?=\.)")
@@ -55,6 +57,8 @@ class Trim:
     hidden: int | Sequence[int] | None = None
     heads: int | None = None
     intermediate: int | None = None
+    front: Sequence[int] | None = None
+    """Channels of each convolution of a speech network's front end."""
     keep: Keep = "uniform"
     """Which blocks."""
     initialise: Literal["copy", "random"] = "copy"
@@ -80,10 +84,16 @@ def shrink(
     """
     import transformers
 
+    task = task.at(teacher)
     whole = task.networks.load(teacher)
     source: Any = whole.config
     config = smaller(
-        source, layers=wanted.layers, hidden=wanted.hidden, heads=wanted.heads, intermediate=wanted.intermediate
+        source,
+        layers=wanted.layers,
+        hidden=wanted.hidden,
+        heads=wanted.heads,
+        intermediate=wanted.intermediate,
+        front=wanted.front,
     )
     config.update(task.networks.answers())
     try:
@@ -118,7 +128,7 @@ def block_maps(source: Any, config: Any, keep: Keep) -> list[list[int]]:
         if keep != "uniform":
             raise ValueError(f"a {source.model_type} is cut evenly in each stage; leave `keep` at uniform")
         return stage_maps(source.depths, config.depths)
-    return [layer_map(source.num_hidden_layers, config.num_hidden_layers, keep)]
+    return [layer_map(body_of(source).num_hidden_layers, body_of(config).num_hidden_layers, keep)]
 
 
 def activity(task: Task, net: nn.Module, samples: Sequence[Batch] | None) -> Tensor | None:
@@ -189,14 +199,20 @@ def encoder_plan(
     config: Any = student.config
     given, target = teacher.state_dict(), student.state_dict()
     axes = {name: encoder_axes(own, given[own].shape, target[name].shape) for name, own in known.items()}
+    if source.model_type in WAVES:
+        last = len(source.conv_dim) - 1
+        axes = {name: front_axes(known[name], found, last) for name, found in axes.items()}
     weights = {own: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
     kept = kept_units(
         weights,
-        (source.hidden_size, config.hidden_size),
+        (body_of(source).hidden_size, body_of(config).hidden_size),
         (intermediate_of(source), intermediate_of(config)),
         heads_of(source, config),
         measured,
+        groups_of(source),
     )
+    if source.model_type in WAVES:
+        kept |= kept_in_front(weights, source.conv_dim, config.conv_dim)
     return axes, kept
 
 

@@ -52,6 +52,7 @@ def run(*arguments: str, cwd: Path | None = None, given: str | None = None) -> S
         (("--quick",), "demo_quick"),
         (("--all-labels",), "demo_all_labels"),
         (("--task", "images"), "demo_images"),
+        (("--task", "speech"), "demo_speech"),
         (("--task", "images", "--quick"), "digits"),
         (("--task", "restoration"), "demo_restoration"),
         (("--task", "restoration", "--quick"), "restoration"),

@@ -51,9 +51,11 @@ PAIRS = frozenset({"residual_kd"})
 """Methods whose student is two networks whose logits are summed."""
 
 OF_ONE_CLASS = {
+    "ctc_frame_kd",
     "dkd",
     "dist",
     "dynamic_temperature",
+    "inter_kd",
     "knowledge_adjustment",
     "lmcl",
     "logit_standardization",
@@ -80,6 +82,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "data_free": OWN_MAPS,
         "dcd": OWN_MAPS,
         "dual_augmentation": OWN_MAPS,
+        "inter_kd": "the heads on inner layers start at random, so an equal student is not the minimum",
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
         "lmcl": "it reads no teacher, and imagines steps, which copies of a frozen network cannot take",

@@ -79,3 +79,11 @@ def test_a_pack_cannot_name_a_file_outside_of_it(tmp_path: Path) -> None:
     (folder / "rows.jsonl").write_text(json.dumps({"image": {"path": "/etc/passwd"}}) + "\n")
     with pytest.raises((DataError, TrustError)):
         read_rows(folder, copies=True)
+
+
+def test_an_encoded_file_in_memory_comes_back_byte_by_byte(tmp_path: Path) -> None:
+    """Its last bytes may be zeros, which an array of bytes would lose."""
+    whole = b"RIFF\x00\x01" + bytes(8)
+    write_rows([{"audio": whole, "label": "a"}], tmp_path / "rows")
+    (row,) = read_rows(tmp_path / "rows")
+    assert row["audio"].read_bytes() == whole

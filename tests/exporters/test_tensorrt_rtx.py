@@ -12,6 +12,7 @@ import yaml
 from conftest import Case
 from published_api import RTX_ALONE
 from tiny_models import save_image_net
+from tiny_speech import noise, save_speech, speech_task
 
 from kd2deploy.core import Artifact, made
 from kd2deploy.errors import ConvertError
@@ -212,3 +213,21 @@ def test_every_engine_of_a_profile_is_built(
         given = {key: value for key, value in last.items() if key not in ("use", "builds")}
         engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=Engine(**given, **there))
         assert engine.details["place"]["compute_capability"] == CAPABILITIES[name]
+
+
+@pytest.mark.parametrize("precision", ["as_is", "fp16"])
+def test_a_speech_network_becomes_an_engine_for_the_lengths_of_real_rows(
+    image: Case, precision: Literal["as_is", "fp16"], tmp_path: Path
+) -> None:
+    folder = save_speech(tmp_path / "net")
+    task = speech_task().at(folder)
+    samples = [task.reader.feed([{"input_values": noise(length, seed)}]) for seed, length in enumerate((0.2, 0.3, 0.5))]
+    ranges = shape_ranges(task, samples, 1)
+    assert ranges["input_values"].smallest == (1, 800)
+    assert ranges["input_values"].largest[1] == 8000
+    for name in ("onnx", "engine"):
+        (tmp_path / name).mkdir()
+    graph = onnx_from_torch(made(folder, image.source.opened_by), task, image.target, tmp_path / "onnx", samples)
+    options = Engine(precision=precision, cache=str(tmp_path / "c"), **HERE)
+    engine = trt_from_onnx(graph, task, image.target, tmp_path / "engine", samples, options=options)
+    assert engine.precision == ("fp32" if precision == "as_is" else precision)

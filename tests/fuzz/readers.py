@@ -1,11 +1,13 @@
 """Every way in which the program reads a file, by the kind of file: what fuzzing feeds with mutated ones."""
 
+import importlib.util
 import io
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import yaml
 from safetensors.torch import save
 from small_bundle import small_bundle
 from tiny_models import save_encoder
+from tiny_speech import save_speech, spelt
 
 from kd2deploy.core import build_task
 from kd2deploy.core.rows import read_rows
@@ -23,8 +26,11 @@ from kd2deploy.errors import DataError
 from kd2deploy.exporters.bundle import read_bundle, verify_sums, write_sums
 from kd2deploy.flows.exported import EXPORTED, files_at, remember
 from kd2deploy.flows.pack import FORMAT, manifest_of
-from kd2deploy.networks.configuration import config_in
+from kd2deploy.networks.configuration import config_in, read_config
+from kd2deploy.networks.ctc_vocabulary import CHARACTERS, vocabulary
 from kd2deploy.networks.folder import check_folder
+from kd2deploy.networks.frames import front_end
+from kd2deploy.networks.hearing import FILE, hearing
 from kd2deploy.networks.image_processor import processor, save_processor
 from kd2deploy.networks.tokenizer import tokenizer
 from kd2deploy.networks.weights import check_weights, weight_files
@@ -35,6 +41,7 @@ from kd2deploy.report import Report
 from kd2deploy.run import Run, Stage
 from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.job import model_at
+from kd2deploy.tasks import _audio
 from kd2deploy.tasks._images import opened, unreadable
 from kd2deploy.train.checkpoint import locate
 
@@ -67,6 +74,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
         **of_networks(folder, network),
         **of_tables(folder),
         **of_pictures(folder),
+        **of_speech(folder),
     }
 
 
@@ -318,3 +326,49 @@ def work(spec: object, inputs: object, folder: Path, tell: object) -> dict[str, 
 def written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def of_speech(folder: Path) -> dict[str, Subject]:
+    """What a speech network's folder says of audio and symbols, and audio itself where its decoder is installed."""
+    found = {}
+    for family in ("wav2vec2", "parakeet_ctc"):
+        net = save_speech(folder / family, family)
+
+        def read_hearing(data: bytes, net: Path = net) -> object:
+            written(net / FILE, data)
+            return hearing.__wrapped__(net)
+
+        def read_symbols(data: bytes, net: Path = net) -> object:
+            written(net / CHARACTERS, data)
+            known = vocabulary.__wrapped__(net)
+            return known.spelt("ab c") if known else None
+
+        def read_front_end(data: bytes, net: Path = net) -> object:
+            written(net / "config.json", data)
+            return front_end(read_config(net))
+
+        sound = {name: (net / name).read_bytes() for name in (FILE, CHARACTERS, "config.json")}
+
+        def restored(read: Callable[[bytes], object], net: Path = net, sound: dict[str, bytes] = sound) -> Any:
+            def reads(data: bytes) -> object:
+                for name, content in sound.items():
+                    written(net / name, content)
+                return read(data)
+
+            return reads
+
+        found |= {
+            f"feature extractor of {family}": Subject(sound[FILE], "json", restored(read_hearing)),
+            f"vocabulary of {family}": Subject(sound[CHARACTERS], "json", restored(read_symbols)),
+            f"front end of {family}": Subject(sound["config.json"], "json", restored(read_front_end)),
+        }
+    if importlib.util.find_spec("soundfile"):
+        found["audio"] = Subject(spelt("ab c"), "bytes", said_of)
+    return found
+
+
+def said_of(data: bytes) -> object:
+    """What is wrong with the audio is said; nothing is raised."""
+    if why := _audio.unreadable(data):
+        raise DataError(why)
+    return _audio.decoded(data)

@@ -19,6 +19,7 @@ EMPTY_HERE = {
     "data.warnings": "only where the data is doubtful",
     "distillation.control_spread": "only over several seeds: see tests/stages/telling/test_brought",
     "distillation.student_spread": "only over several seeds: see tests/stages/telling/test_brought",
+    "examples": "only of a task whose answers are shown: see test_speech_run",
     "generator": "only where a method writes text: see tests/stages/telling/test_beginning",
     "left_out": "only where something could not be made",
     "shown": "only of tasks that have pictures to show: see test_restoration_run",

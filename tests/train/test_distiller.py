@@ -8,7 +8,7 @@ import torch
 from small_text import small_bert, small_rows, small_task
 from torch import nn
 
-from kd2deploy.core import Look, Method, Observation, Progress, TaskLoss, Term, View, Weighted
+from kd2deploy.core import Look, Method, Observation, Pair, Progress, Step, TaskLoss, Term, View, Weighted
 from kd2deploy.core.step import counted_answers, counted_logits
 from kd2deploy.errors import TrainError
 from kd2deploy.methods.logit import SoftTargets, logit
@@ -280,3 +280,11 @@ def test_the_probe_draws_no_random_numbers():
     before = torch.get_rng_state()
     networks(small_task(), small_bert(dropout=0.5).train(), None, batch_of(2), rows=6, epochs=1.0, steps=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_answers_of_other_positions_are_not_compared_one_by_one():
+    """A teacher of another frame rate: one line with the remedy, and no traceback out of a tensor's shape."""
+    student, teacher = (Observation(logits=torch.randn(2, length, 3)) for length in (6, 4))
+    step = Step({}, {"clean": Pair(student, teacher, Look({}, {}))}, Progress(0, 1, 0.0, 1.0))
+    with pytest.raises(TrainError, match="the student answers 12 positions and the teacher 8"):
+        SoftTargets()(step)

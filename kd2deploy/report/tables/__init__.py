@@ -2,6 +2,7 @@
 
 from kd2deploy.report.tables.contenders import contenders, costs, phases, sessions
 from kd2deploy.report.tables.end_to_end import end_to_end
+from kd2deploy.report.tables.examples import examples
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
 from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
@@ -21,6 +22,7 @@ __all__ = [
     "data",
     "drop_chain",
     "end_to_end",
+    "examples",
     "f1",
     "facts",
     "floors",

@@ -13,6 +13,7 @@ from kd2deploy.stages.judge import Judged
 from kd2deploy.stages.measure import Measured
 from kd2deploy.stages.telling.distillation import distillation
 from kd2deploy.stages.telling.drops import drop_chain, drop_sentence
+from kd2deploy.stages.telling.examples import examples
 from kd2deploy.stages.telling.figures import contenders
 from kd2deploy.stages.telling.findings import findings
 from kd2deploy.stages.telling.origin import lineage
@@ -35,6 +36,7 @@ def full_report(
         speedups=judged.speedups,
         drop_chain=chain,
         class_drops=judged.class_drops,
+        examples=examples(field),
         distillation=distillation(job, methods, field),
         lineage=(*job.records, *lineage(field)),
         findings=(

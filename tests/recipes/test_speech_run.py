@@ -1,0 +1,149 @@
+"""A whole compression of a speech network on a hundred tones that spell words: every stage is real."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recipes.fields import filled
+from tiny_speech import ALPHABET, RATE, SPECTRA, spelt, texts
+
+from kd2deploy.flows.compress import Result, compress
+from kd2deploy.recipe import Recipe
+
+pytestmark = pytest.mark.recipe
+for package in ("soundfile", "soxr", "jiwer"):
+    pytest.importorskip(package, reason=f"{package} is not installed (extra speech)")
+
+
+def write_rows(folder: Path, split: str, count: int, seed: int) -> Path:
+    """A table of files beside it, and their transcripts."""
+    lines = []
+    for place, text in enumerate(texts(count, seed)):
+        name = f"{split}-{place}.wav"
+        (folder / name).write_bytes(spelt(text, seed + place))
+        lines.append(json.dumps({"path": name, "said": text}))
+    table = folder / f"{split}.jsonl"
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+def parakeet(hidden: int) -> dict[str, Any]:
+    return {"model_type": "parakeet_ctc", "encoder_config": {**SPECTRA, "hidden_size": hidden}}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("speech")
+    training = {"learning_rate": 5e-3, "batch": 4, "checkpoint_every": 100}
+    spec = {
+        "task": {"use": "speech_ctc", "alphabet": ALPHABET, "sampling_rate": RATE},
+        "data": {
+            "use": "files",
+            "train": str(write_rows(folder, "train", 96, seed=0)),
+            "eval": str(write_rows(folder, "eval", 40, seed=1000)),
+            "audio": "path",
+            "label": "said",
+        },
+        "teacher": {"create": parakeet(32), "fine_tune": {"epochs": 6, **training}},
+        "student": {"create": parakeet(16)},
+        "distill": [{"method": {"use": "inter_kd"}, "epochs": 1, **training}],
+        "control": False,
+        "targets": ["cpu"],
+        "variants": ["onnx", "onnx-int8"],
+        "measurement": {"processes": 3, "cap_s": 2, "block_s": 0.02},
+        "gates": {"max_drop": 2.0},
+    }
+    (found,) = compress(Recipe.parse(spec), folder / "run")
+    return found
+
+
+def test_speech_is_distilled_exported_measured_and_judged(result: Result) -> None:
+    report = result.report
+    assert report.verdict is not None
+    assert report.task is not None
+    assert (report.task.metric, report.task.higher_is_better) == ("wer", False)
+    deployed = report.deployed
+    assert deployed is not None
+    assert set(deployed.metrics) == {"wer", "cer", "exact"}
+    assert deployed.metric is not None
+    assert deployed.metric.low is not None
+    assert {floor.name for floor in report.floors} >= {"silence"}
+    assert {"onnx", "onnx-int8"} & {contender.name for contender in report.contenders}
+
+
+def test_a_teacher_learns_to_spell_tones(result: Result) -> None:
+    teacher = next(one for one in result.report.contenders if one.role == "teacher")
+    assert teacher.metrics["cer"] < 0.3, "what says nothing gets 1"
+
+
+def test_the_rows_that_changed_most_are_shown_with_their_errors(result: Result) -> None:
+    found = result.report.examples
+    assert found, "a student of one epoch says other words than its teacher"
+    assert all(one.before != one.after for one in found)
+    assert any(" > " in one.after for one in found)
+    assert "examples.after" in filled(result.report)
+    page = (result.folder / "report.html").read_text()
+    assert "whose answers changed most" in page
+
+
+def test_heads_are_not_deployed(result: Result) -> None:
+    from safetensors import safe_open
+
+    assert result.bundle is not None
+    with safe_open(result.bundle / "model.safetensors", framework="np") as weights:
+        names = list(weights.keys())
+    assert names
+    assert not [name for name in names if "branches" in name or name.startswith("heads")]
+
+
+def test_plain_onnxruntime_with_the_cards_own_code_gives_the_same_transcripts(result: Result, tmp_path: Path) -> None:
+    assert result.bundle is not None
+    card = (result.bundle / "README.md").read_text()
+    code = card.partition("```python\n")[2].partition("```")[0]
+    clips = []
+    for place, text in enumerate(texts(4, seed=77)):
+        clips.append(tmp_path / f"{place}.wav")
+        clips[-1].write_bytes(spelt(text, place))
+    program = code.replace(
+        'print(answer("speech.wav"))', "import sys\nfor path in sys.argv[1:]:\n    print(answer(path))"
+    )
+    assert program != code
+    by_card = subprocess.run(
+        [sys.executable, "-c", program, *map(str, clips)],
+        cwd=result.bundle,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert by_card.returncode == 0, by_card.stderr
+    by_us = subprocess.run(
+        [sys.executable, "-m", "kd2deploy", "predict", str(result.bundle), *map(str, clips)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert by_us.returncode == 0, by_us.stderr
+    assert by_card.stdout.splitlines() == [json.loads(line)["transcript"] for line in by_us.stdout.splitlines()]
+
+
+def test_the_score_of_the_deployed_file_is_the_reports(result: Result) -> None:
+    from kd2deploy.exporters.bundle import read_bundle
+    from kd2deploy.measure.accuracy import score_open
+
+    assert result.bundle is not None
+    bundle = read_bundle(result.bundle)
+    given = [
+        {"audio": spelt(text, 1000 + place), "label": text, "index": place}
+        for place, text in enumerate(texts(40, 1000))
+    ]
+    features = bundle.reader.encode(given, result.bundle)
+    with bundle.open() as session:
+        found = score_open(session, bundle.task, features, given)
+    deployed = result.report.deployed
+    assert deployed is not None
+    assert found.scores.metrics["wer"] == pytest.approx(deployed.metrics["wer"], abs=1e-6)
+    assert np.isfinite(found.scores.metrics["cer"])
