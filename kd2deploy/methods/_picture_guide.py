@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Networks
+from kd2deploy.core.figures import count_of
 from kd2deploy.methods._codebook import Codebook, Layout, codebook_in
 from kd2deploy.methods._codebook_training import fit
 
@@ -51,8 +52,8 @@ class Guide(nn.Module):
         if self.named is not None:
             return ""
         return (
-            f"dckd compares pictures by a small codebook that was trained for {self.steps} steps on the training's own "
-            "pictures, in place of a VQGAN's; name one as `codebook` for the source's own comparison"
+            f"dckd compares pictures by a small codebook that was trained for {count_of(self.steps, 'step')} on the "
+            "training's own pictures, in place of a VQGAN's; name one as `codebook` for the source's own comparison"
         )
 
     def prepare(self) -> None:

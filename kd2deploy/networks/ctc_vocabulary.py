@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.config_fields import MOST_CLASSES
@@ -81,8 +82,8 @@ def vocabulary(folder: Path) -> Vocabulary | None:
         raise ModelError(f"{folder} names no blank: set pad_token_id in config.json to the vocabulary's padding token")
     if [token for token in outside if token not in special]:
         raise ModelError(
-            f"the vocabulary in {folder} has {token_shown(outside)}, beyond the {size} classes of the network "
-            f"(vocab_size in config.json); {REMEDY}"
+            f"the vocabulary in {folder} has {token_shown(outside)}, beyond the network's "
+            f"{count_of(size, 'class', 'classes')} (vocab_size in config.json); {REMEDY}"
         )
     written = [""] * size
     for token, number in numbers.items():
