@@ -32,6 +32,8 @@ class Task(ABC):
     name: ClassVar[str]
     pipeline: ClassVar[str] = ""
     """What a model hub calls it: `text-classification`; empty where it has no name there."""
+    requires: ClassVar[str] = ""
+    """The extra of this program that its rows are read and scored with; empty where none is needed."""
     reads: ClassVar[type[Reader]]
     """The class of its reader: what is asked before a task can be built, because its labels are not known yet."""
     several_labels: ClassVar[bool] = False

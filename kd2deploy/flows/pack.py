@@ -161,8 +161,8 @@ def fill(folder: Path, job: Job, networks: Sequence[Network], chosen_seed: int, 
     (folder / "pack.json").write_text(json.dumps(manifest, indent=2, default=list) + "\n", encoding="utf-8")
     known = replace(facts, left_out={**facts.left_out, **left_out})
     (folder / "report.json").write_text(known.to_json(), encoding="utf-8")  # SHA256SUMS holds it, as all the rest
-    opened_with = {extra for one in packed for extra in extras_of(one.model.folder)}
-    needed = "".join(f"{line}\n" for line in requirements(target, opened_with))
+    extras = {job.task.requires}.union(*(extras_of(one.model.folder) for one in packed))
+    needed = "".join(f"{line}\n" for line in requirements(target, extras))
     (folder / "requirements.txt").write_text(needed, encoding="utf-8")
     (folder / "finish.py").write_text(SCRIPT, encoding="utf-8")
     program = Path(str(kd2deploy.__file__)).parent
@@ -281,10 +281,10 @@ def without(target: Target, names: Mapping[str, str]) -> Target:
     return replace(target, variants={name: one for name, one in target.variants.items() if name not in names})
 
 
-def requirements(target: Target, opened_with: Collection[str] = ()) -> list[str]:
-    """What to install on the device: what this program needs, the target's extras and those that its networks are
-    `opened_with`, in the versions that made the pack where a device has no builds of its own."""
-    extras = {variant.requires for variant in target.variants.values()} | {"", "vision", *opened_with}
+def requirements(target: Target, of_task: Collection[str] = ()) -> list[str]:
+    """What to install on the device: what this program needs, the target's extras and those `of_task` and networks, in
+    the versions that made the pack where a device has no builds of its own."""
+    extras = {variant.requires for variant in target.variants.values()} | {"", *of_task}
     extras |= {"cpu"} - ({"cpu"} if "gpu" in extras else set())
     try:
         lines = metadata.requires("kd2deploy") or []

@@ -25,6 +25,7 @@ class ImageClassification(Task):
 
     name: ClassVar[str] = "image_classification"
     pipeline: ClassVar[str] = "image-classification"
+    requires: ClassVar[str] = "vision"
     reads = ImageReader
     reader: ImageReader
 

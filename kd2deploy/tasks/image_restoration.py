@@ -50,6 +50,7 @@ class ImageRestoration(Task):
 
     name: ClassVar[str] = "image_restoration"
     pipeline: ClassVar[str] = "image-to-image"
+    requires: ClassVar[str] = "vision"
     reads = RestorationReader
     own_target: ClassVar[bool] = True
     floors_learn: ClassVar[bool] = False

@@ -34,6 +34,7 @@ class SpeechCtc(Task):
 
     name: ClassVar[str] = "speech_ctc"
     pipeline: ClassVar[str] = "automatic-speech-recognition"
+    requires: ClassVar[str] = "speech"
     reads = SpeechReader
     own_target: ClassVar[bool] = True
     reader: SpeechReader

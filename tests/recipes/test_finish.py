@@ -38,7 +38,7 @@ from kd2deploy.flows.pack import (
     write_pack,
 )
 from kd2deploy.recipe import Recipe
-from kd2deploy.recipe.resolve import load_target
+from kd2deploy.recipe.resolve import known, load_target, locate
 from kd2deploy.report import Report
 from kd2deploy.run import Run
 from kd2deploy.stages.convert import place_of
@@ -368,8 +368,8 @@ OTHER_TARGETS = {"openvino", "tensorrt_rtx"}
 """Modules that only the variants of another target import."""
 ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm"}
 """Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
-varying pictures. Each is asked
-for inside a function, which names the extra where it is missing; so is timm, for its networks."""
+varying pictures. Each is asked for inside a function, which names the extra where it is missing; so is timm, for its
+networks."""
 
 
 def test_requirements_can_be_installed_on_the_device() -> None:
@@ -386,8 +386,7 @@ def test_requirements_can_be_installed_on_the_device() -> None:
     names = {Requirement(line).name for line in requirements(only_engines)}
     assert {"onnxruntime", "tensorrt", "nvidia-ml-py"} <= names
     on_cpu, of_timm = (
-        {Requirement(line).name for line in requirements(load_target("cpu"), opened_with)}
-        for opened_with in ((), ("timm",))
+        {Requirement(line).name for line in requirements(load_target("cpu"), extras)} for extras in ((), ("timm",))
     )
     assert "nvidia-ml-py" not in on_cpu
     assert of_timm - on_cpu == {"timm"}
@@ -396,7 +395,8 @@ def test_requirements_can_be_installed_on_the_device() -> None:
 def test_requirements_cover_whatever_the_program_imports(pack: Path) -> None:
     modules = {name for file in (pack / "lib").rglob("*.py") for name in imported(file)}
     modules -= {*sys.stdlib_module_names, "kd2deploy", *OTHER_TARGETS, *ELSEWHERE}
-    brought = closure({Requirement(line).name for line in requirements(load_target("h100"))})
+    extras = {locate("task", name).requires for name in known("task")}
+    brought = closure({Requirement(line).name for line in requirements(load_target("h100"), extras)})
     distributions = metadata.packages_distributions()
     missing = {
         module
