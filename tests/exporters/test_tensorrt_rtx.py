@@ -22,6 +22,7 @@ from kd2deploy.exporters.shapes import ShapeRange, shape_ranges
 from kd2deploy.exporters.tensorrt import fp8_from_onnx, trt_from_onnx
 from kd2deploy.exporters.tensorrt.api import Settings, build, load
 from kd2deploy.exporters.tensorrt.engine import Engine
+from kd2deploy.networks.hearing import hearing
 
 pytestmark = pytest.mark.tensorrt
 Source = Literal["plain", "int8", "fp8"]
@@ -215,19 +216,39 @@ def test_every_engine_of_a_profile_is_built(
         assert engine.details["place"]["compute_capability"] == CAPABILITIES[name]
 
 
+def speech_graph(family: str, image: Case, folder: Path) -> tuple[Case, Artifact]:
+    """A tiny speech network and its ONNX file, for clips of 0.2 to 0.5 seconds."""
+    net = save_speech(folder / "net", family)
+    task = speech_task().at(net)
+    heard = [hearing(net).features(noise(length, seed)) for seed, length in enumerate((0.2, 0.3, 0.5))]
+    samples = [task.reader.feed([{task.reader.heard_as: one}]) for one in heard]
+    case = Case(made(net, image.source.opened_by), task, image.target, samples)
+    (folder / "onnx").mkdir()
+    return case, onnx_from_torch(case.source, task, case.target, folder / "onnx", samples)
+
+
+@pytest.fixture(scope="module")
+def parakeet(image: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Artifact]:
+    return speech_graph("parakeet_ctc", image, tmp_path_factory.mktemp("parakeet"))
+
+
 @pytest.mark.parametrize("precision", ["as_is", "fp16"])
 def test_a_speech_network_becomes_an_engine_for_the_lengths_of_real_rows(
-    image: Case, precision: Literal["as_is", "fp16"], tmp_path: Path
+    parakeet: tuple[Case, Artifact], precision: Literal["as_is", "fp16"], tmp_path: Path
 ) -> None:
-    folder = save_speech(tmp_path / "net")
-    task = speech_task().at(folder)
-    samples = [task.reader.feed([{"input_values": noise(length, seed)}]) for seed, length in enumerate((0.2, 0.3, 0.5))]
-    ranges = shape_ranges(task, samples, 1)
-    assert ranges["input_values"].smallest == (1, 800)
-    assert ranges["input_values"].largest[1] == 8000
-    for name in ("onnx", "engine"):
-        (tmp_path / name).mkdir()
-    graph = onnx_from_torch(made(folder, image.source.opened_by), task, image.target, tmp_path / "onnx", samples)
+    case, graph = parakeet
+    frames = [feed["input_features"].shape[1] for feed in case.samples]
+    ranges = shape_ranges(case.task, case.samples, 1)["input_features"]
+    assert ranges.smallest[1] < min(frames) < max(frames) <= ranges.largest[1]
     options = Engine(precision=precision, cache=str(tmp_path / "c"), **HERE)
-    engine = trt_from_onnx(graph, task, image.target, tmp_path / "engine", samples, options=options)
+    engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=options)
     assert engine.precision == ("fp32" if precision == "as_is" else precision)
+
+
+def test_a_speech_network_whose_mask_this_library_cannot_read_is_refused_by_the_operation(
+    image: Case, tmp_path: Path
+) -> None:
+    case, graph = speech_graph("wav2vec2", image, tmp_path)
+    options = Engine(precision="fp16", cache=str(tmp_path / "c"), **HERE)
+    with pytest.raises(ConvertError, match="cannot read the graph: NonZero"):
+        trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=options)
