@@ -44,7 +44,7 @@ def test_special_tokens_write_nothing_and_may_lie_beyond_the_network(folder: Pat
     (folder / SAID).write_text(json.dumps({**said, "bos_token": "<s>"}))
     assert read(folder).pieces == pieces_of(ALPHABET)
     (folder / CHARACTERS).write_text(json.dumps({**numbers, "z": len(numbers)}))
-    with pytest.raises(ModelError, match="has 'z', beyond the 7 classes"):
+    with pytest.raises(ModelError, match="has 'z', beyond the network's 7 classes"):
         read(folder)
 
 
