@@ -62,7 +62,8 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
         ordered = []
     kind = task_called(task_name)  # a class of one's own may be named here: whoever types its name trusts it
     try:
-        task = build_task({"use": task_name, "labels": ordered, **reading})
+        classes = {} if kind.own_target else {"labels": ordered}
+        task = build_task({"use": task_name, **classes, **reading})
     except ModelError as error:
         raise ModelError(f"{name} does not fit the task {kind.name!r}: {error}; choose another with --task") from error
     task.reader.check_inputs(folder)

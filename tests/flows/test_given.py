@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from small_restoration import restorer, saved
 from tiny_models import save_encoder
+from tiny_speech import save_speech
 from transcripts import Transcripts
 
 from kd2deploy.errors import DataError, ModelError, RecipeError
@@ -23,6 +25,11 @@ def test_pairs_and_the_length_are_what_the_flags_say(tmp_path: Path) -> None:
     spec = network(str(save_encoder(tmp_path)), "text_classification", reading).task.spec()
     assert (spec["pair"], spec["max_length"]) == (True, 24)
     assert reading_of("text_classification", {"text": "one", "text_pair": None}, None) == {}
+
+
+def test_a_task_with_a_target_of_its_own_is_given_no_classes(tmp_path: Path) -> None:
+    assert network(str(saved(restorer(), tmp_path / "net")), "image_restoration", {}).task.spec()["scale"] == 2
+    assert network(str(save_speech(tmp_path / "heard")), "speech_ctc", {}).task.spec()["pieces"]
 
 
 def test_rows_that_are_not_there_are_told_by_their_flag(tmp_path: Path) -> None:
