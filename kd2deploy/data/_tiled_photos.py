@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+NO_PILLOW = "pictures are read with Pillow; pip install 'kd2deploy[vision]'"
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
 

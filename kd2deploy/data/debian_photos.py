@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kd2deploy.data._tiled_photos import middles, tiles
+from kd2deploy.data._tiled_photos import NO_PILLOW, middles, tiles
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -91,7 +91,7 @@ def opened(file: Path, halvings: int) -> "np.ndarray[Any, Any]":
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise DataError("pictures are read with Pillow; pip install 'kd2deploy[vision]'") from error
+        raise DataError(NO_PILLOW) from error
     try:
         with Image.open(file) as picture:
             found = picture.convert("RGB")

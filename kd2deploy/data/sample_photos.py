@@ -1,7 +1,7 @@
 """The two photos that come with scikit-learn, to be restored: for smoke tests. Parts of one photo are no independent
 examples, so no interval over them means much."""
 
-from kd2deploy.data._tiled_photos import tiles
+from kd2deploy.data._tiled_photos import NO_PILLOW, tiles
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -19,7 +19,7 @@ def sample_photos(tile: int = 104) -> Tables:
     try:
         photos = load_sample_images().images
     except ImportError as error:
-        raise DataError("pictures are read with Pillow; pip install 'kd2deploy[vision]'") from error
+        raise DataError(NO_PILLOW) from error
     rows = tiles(photos, tile)
     return Tables(
         train=[row for at, row in enumerate(rows) if at % JUDGED],

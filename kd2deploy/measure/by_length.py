@@ -47,26 +47,14 @@ def medians_by_length(timing: Timing, deployed: Timing) -> tuple[LengthMedian, .
         taken, mine = by_process(timing, inside), sizes[inside]
         if min(map(len, taken)) < LEAST_SAMPLES:
             return ()
-        median = shown(percentile([[samples] for samples in taken], 0.5))
-        found.append(LengthMedian(int(mine.min()), int(mine.max()), len(mine), median))
+        found.append(LengthMedian(int(mine.min()), int(mine.max()), len(mine), median_of(taken)))
     return tuple(found)
 
 
 def median_per(timing: Timing, unit: float) -> Estimate:
     """Median over the requests of milliseconds for every `unit` elements, padding included."""
     sizes = np.array(timing.sizes, dtype=np.float64)
-    taken = [
-        np.array(
-            [
-                ns / 1e6 * unit / sizes[place]
-                for block in timing.blocks
-                if block.process == process
-                for ns, place in zip(block.ns, block.inputs, strict=True)
-            ]
-        )
-        for process in sorted({block.process for block in timing.blocks})
-    ]
-    return shown(percentile([[one] for one in taken], 0.5))
+    return median_of(by_process(timing, np.full(len(sizes), True), unit / sizes))
 
 
 def row_sizes(timing: Timing) -> Whole:
@@ -102,13 +90,19 @@ def group(slow: Timing, fast: Timing, sizes: Whole, inside: Inside) -> LengthGro
     )
 
 
-def by_process(timing: Timing, inside: Inside) -> Sequence[Doubles]:
-    """Milliseconds of the requests that are `inside` [places], process by process."""
+def median_of(taken: Sequence[Doubles]) -> Estimate:
+    """The median over processes of what requests took in each, as a report shows it."""
+    return shown(percentile([[samples] for samples in taken], 0.5))
+
+
+def by_process(timing: Timing, inside: Inside, times: Doubles | None = None) -> Sequence[Doubles]:
+    """Milliseconds of the requests that are `inside` [places], `times` the factor of each place, process by process."""
+    factors = np.ones(len(inside)) if times is None else times
     processes = sorted({block.process for block in timing.blocks})
     return [
         np.array(
             [
-                ns / 1e6
+                ns / 1e6 * factors[place]
                 for block in timing.blocks
                 if block.process == process
                 for ns, place in zip(block.ns, block.inputs, strict=True)
