@@ -17,7 +17,9 @@ from kd2deploy.core.step import Batch, Look, Progress, Step
 if TYPE_CHECKING:
     from kd2deploy.core.task import Task
 
-NEEDS = frozenset({"teacher", "hidden", "attentions", "embedding", "members", "labels", "logits", "values", "redraw"})
+NEEDS = frozenset(
+    {"teacher", "hidden", "attentions", "embedding", "features", "members", "labels", "logits", "values", "redraw"}
+)
 """All that a part may ask for. `teacher`: the teacher is run. `labels`: rows must be labelled. `logits`: the task must
 show scores of classes; `values`: numbers or pictures; a part that can compare either asks for neither. `members`: a
 student of several networks shows what each of them answers, with whatever else is asked for. `redraw`: rows are kept so
@@ -38,6 +40,8 @@ class Sizes:
     """Width of what the classification head reads."""
     heads: tuple[int, ...] = ()
     """Attention heads per block; empty for a network without attention."""
+    features: tuple[int, ...] = ()
+    """Channels of every feature map; empty for a network that shows none."""
     positions: int = 0
     """Positions of the last hidden state in the probe (equal where they can be compared one by one)."""
 

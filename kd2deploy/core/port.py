@@ -24,3 +24,7 @@ class Port:
     name: str
     dtype: str
     axes: tuple[str | int, ...]
+
+
+NO_OBJECT, UNKNOWN = -1, -100
+"""The classes, in a batch's labels of objects, of what only fills up a row, and throughout of a row without a label."""

@@ -13,7 +13,10 @@ from kd2deploy.errors import TrainError
 
 Batch = dict[str, Tensor]
 """The network's own argument names, plus `index` [B]: the row's place in the training set. Where teacher and student
-read different inputs (two tokenizers), the teacher's stand beside the student's under `teacher.<name>`."""
+read different inputs (two tokenizers), the teacher's stand beside the student's under `teacher.<name>`.
+
+`labels` of detection are [B, T, 5] float32: an object's class, and its box as cx cy w h in 0..1; where a row has fewer
+than T objects the class is -1, and throughout a row without a label -100 (`NO_OBJECT` and `UNKNOWN` in `port`)."""
 
 EMPTY: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -52,8 +55,15 @@ class Observation:
     members: "tuple[Observation, ...]" = ()
     """What each network answers, of several that answer as one; their `embedding`, `hidden` and `attentions` are shown
     here alone. Empty for a network by itself."""
+    features: tuple[Tensor, ...] = ()
+    """Feature maps, each [B, D, H, W], the finest first: of a detector, what its queries look at."""
+    background: bool = False
+    """True where the last of the logits' classes is that of a query that finds nothing, so that classes exclude each
+    other (softmax); else each class of each query is likely or not by itself (sigmoid). Of detectors alone."""
     extras: Mapping[str, Tensor] = field(default_factory=lambda: EMPTY)
-    """What one modality alone has; detection: `boxes` [B, Q, 4], cx cy w h in 0..1."""
+    """What one modality alone has. Detection, beside `logits` [B, Q, C] of Q queries: `boxes` [B, Q, 4], cx cy w h in
+    0..1 of the picture's width and height; and where the batch has labels `matched` [B, Q] int64, the place among the
+    row's own that the network's loss matches each query to, -1 for none."""
 
 
 class Look(NamedTuple):

@@ -30,7 +30,7 @@ from kd2deploy.errors import TrainError
 from kd2deploy.networks.several import Several, single
 from kd2deploy.train.teacher_cache import TeacherCache
 
-SEEN = frozenset({"hidden", "attentions", "embedding", "members"})
+SEEN = frozenset({"hidden", "attentions", "embedding", "features", "members"})
 """The needs that make a network show more of itself; the others say what must be run or given."""
 TERM = "term."
 
@@ -220,6 +220,7 @@ def sizes_seen(seen: Observation) -> Sizes:
         values=0 if seen.values is None else seen.values.shape[-1],
         embedding=0 if seen.embedding is None else seen.embedding.shape[-1],
         heads=tuple(attention.shape[1] for attention in seen.attentions),
+        features=tuple(one.shape[1] for one in seen.features),
         positions=seen.hidden[-1].shape[1] if seen.hidden else 0,
         per_label=seen.per_label,
         members=tuple(map(sizes_seen, seen.members)),

@@ -45,7 +45,7 @@ def unfit(method: Method, augmented: bool = False) -> str | None:
         term = weighted.term
         if "teacher" not in term.needs:
             continue
-        inner = sorted({"hidden", "attentions"} & term.needs)
+        inner = sorted({"hidden", "attentions", "features"} & term.needs)
         if inner:
             return f"term {name!r} reads the teacher's {' and '.join(inner)}, and only logits and embedding are kept"
         other = [view for view in term.views if view != "clean"]

@@ -15,7 +15,7 @@ from kd2deploy.methods.logit import SoftTargets, logit
 from kd2deploy.methods.task_only import task_only
 from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
-from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.distiller import Distiller, networks, sizes_seen
 
 
 class WatchedNetworks(TextNetworks):
@@ -274,6 +274,11 @@ def test_the_sizes_are_read_off_the_networks_which_stay_as_they_were():
     assert (found.rows, found.epochs, found.steps, found.shares_inputs) == (6, 2.0, 9, True)
     assert all(module.training for module in student.modules())
     assert student.config._attn_implementation == before != "eager"
+
+
+def test_the_widths_of_feature_maps_are_read_off_what_a_network_shows():
+    maps = (torch.zeros(2, 8, 4, 4), torch.zeros(2, 16, 2, 2))
+    assert sizes_seen(Observation(logits=torch.zeros(2, 5, 3), features=maps)).features == (8, 16)
 
 
 def test_the_probe_draws_no_random_numbers():
