@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
     from kd2deploy.core.ports import Ports
     from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader
+    from kd2deploy.core.regions import Regions
     from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session, slow_imports
     from kd2deploy.core.step import (
         Batch,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.task_networks import TaskNetworks
 
 LIGHT = (
-    *("artifact", "augment", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader"),
+    *("artifact", "augment", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader", "regions"),
     *("session", "target", "task", "task_networks"),
 )
 NEED_TORCH = ("step", "parts", "masked_lm")
@@ -87,6 +88,7 @@ __all__ = [
     "Reader",
     "Reading",
     "Redraw",
+    "Regions",
     "Resident",
     "Row",
     "Scores",

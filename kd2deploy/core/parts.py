@@ -40,8 +40,6 @@ class Sizes:
     """Width of what the classification head reads."""
     heads: tuple[int, ...] = ()
     """Attention heads per block; empty for a network without attention."""
-    features: tuple[int, ...] = ()
-    """Channels of every feature map; empty for a network that shows none."""
     positions: int = 0
     """Positions of the last hidden state in the probe (equal where they can be compared one by one)."""
 
@@ -53,6 +51,12 @@ class Sizes:
     """Those of each network, of several that answer as one; empty for a network by itself."""
     summed: bool = False
     """Whether the answer is the plain sum of the members'."""
+    features: tuple[int, ...] = ()
+    """Channels of every feature map; empty for a network that shows none."""
+    queries: int = 0
+    """Queries that answer a box each; 0 for a network that answers none."""
+    background: bool = False
+    """Whether the last class is that of a query that finds nothing."""
 
     @property
     def blocks(self) -> int:

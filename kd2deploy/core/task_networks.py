@@ -12,6 +12,7 @@ from kd2deploy.errors import TrainError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from kd2deploy.core.regions import Regions
     from kd2deploy.core.step import Batch, Observation
 
 
@@ -69,6 +70,16 @@ class TaskNetworks(ABC):
 
     def turned(self, batch: Batch, quarters: int) -> Batch | None:
         """What one network reads, every row turned by 1 to 3 quarters of a full turn; None where rows cannot be."""
+        return None
+
+    def regions(self, batch: Batch) -> Regions | None:
+        """Where in one network's inputs the things are that the labels of a batch tell of; None where labels tell of no
+        places."""
+        return None
+
+    def cropped(self, batch: Batch, windows: Tensor) -> Batch | None:
+        """What one network reads, of every row what lies in its window, as large as the row was, and of its label what
+        is left there. `windows` [B, 4]: left, top, right and bottom in 0..1. None where rows cannot be cropped."""
         return None
 
     def synthesizer(self, shape: Sequence[int], noise: int) -> nn.Module | None:

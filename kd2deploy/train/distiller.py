@@ -221,6 +221,8 @@ def sizes_seen(seen: Observation) -> Sizes:
         embedding=0 if seen.embedding is None else seen.embedding.shape[-1],
         heads=tuple(attention.shape[1] for attention in seen.attentions),
         features=tuple(one.shape[1] for one in seen.features),
+        background=seen.background,
+        queries=seen.extras["boxes"].shape[1] if "boxes" in seen.extras else 0,
         positions=seen.hidden[-1].shape[1] if seen.hidden else 0,
         per_label=seen.per_label,
         members=tuple(map(sizes_seen, seen.members)),
