@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from grounds import OF_PICTURES, PICTURES, TEXTS, Ground
+from grounds import OBJECTS, OF_OBJECTS, OF_PICTURES, PICTURES, TEXTS, Ground
 from small_masked_lm import SmallMaskedLm
 from small_text import small_pair
 
@@ -35,7 +35,9 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "dckd": {"whole": {"codebook_steps": 2}, "one answer of the teacher": {"codebook_steps": 2, "consistent": 0.0}},
     "dcd": {"alone": {}, "with soft targets": {"soft": 1.0}},
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
+    "detr_kd": {"": {"confident": 0.0}},  # small random networks are sure of nothing
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
+    "inconsistent_kd": {"on fgd": {}, "on mgd": {"base": "mgd"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
     "lmcl": {"": {"every": 5, "levels": 2}},
     "mate_kd": {"": GAME},
@@ -82,10 +84,12 @@ EXCEPT: dict[str, dict[str, str]] = {
         "data_free": OWN_MAPS,
         "dcd": OWN_MAPS,
         "dual_augmentation": OWN_MAPS,
+        "inconsistent_kd-on mgd": OWN_MAPS,
         "inter_kd": "the heads on inner layers start at random, so an equal student is not the minimum",
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
         "lmcl": "it reads no teacher, and imagines steps, which copies of a frozen network cannot take",
+        "mgd": "what is generated of the student's maps starts at random",
         "mlkd": OWN_MAPS,
         "pckd": OWN_MAPS,
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
@@ -96,7 +100,9 @@ EXCEPT: dict[str, dict[str, str]] = {
         "cilda": DRAWN_BY_PLACE,
         "combined_kd": DRAWN_BY_PLACE,
         "dckd": "the noise of the negatives is drawn by their place in the batch",
+        "inconsistent_kd": "rows are changed at random, by their place in the batch",
         "mate_kd": DRAWN_BY_PLACE,
+        "mgd": "the places that are masked are drawn at random, by the row's place in the batch",
         "crd": "the negatives are drawn at random, by the anchor's place in the batch",
         "mix_kd": MIXED_BY_PLACE,
         "mixup_kd": MIXED_BY_PLACE,
@@ -140,7 +146,9 @@ def holds_for(test: str) -> list[Case]:
 
 
 def ground_of(case: Case) -> Ground:
-    """The task and the networks that a method is held to: texts, but for methods of pictures."""
+    """The task and the networks that a method is held to: texts, but for methods of pictures and of objects in them."""
+    if case.method in OF_OBJECTS:
+        return OBJECTS
     return PICTURES if case.method in OF_PICTURES else TEXTS
 
 

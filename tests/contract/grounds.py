@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import small_objects
 import small_restoration
 import small_text
 from torch import nn
@@ -12,6 +13,8 @@ from kd2deploy.core import Batch, Features, Task
 
 OF_PICTURES = frozenset({"dckd"})
 """Methods that compare restored pictures, and refuse every other task."""
+OF_OBJECTS = frozenset({"detr_kd", "fgd", "inconsistent_kd", "mgd"})
+"""Methods of detectors, which refuse every other task."""
 
 
 @dataclass(frozen=True)
@@ -49,4 +52,10 @@ PICTURES = Ground(
     lambda seed: small_restoration.restorer(12, 4, seed=seed),
     picture_rows,
     {"patch": 8},
+)
+OBJECTS = Ground(
+    small_objects.Objects,
+    lambda seed, dropout=0.0: small_objects.grid(8, seed=seed),
+    lambda seed: small_objects.grid(12, seed=seed),
+    small_objects.object_rows,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from contract import PAIRS, Case, all_cases, halfway, outcome_of
-from grounds import OF_PICTURES
+from grounds import OF_OBJECTS, OF_PICTURES
 from several import write_members
 
 from kd2deploy.core import Batch, Task
@@ -48,8 +48,8 @@ def bound(
 
 def fitting() -> list[Case]:
     """All but those with the small masked language model, which speaks another vocabulary than these networks, and
-    those of pictures."""
-    found = [case for case in all_cases() if case.method not in OF_PICTURES]
+    those of pictures and of objects in them."""
+    found = [case for case in all_cases() if case.method not in OF_PICTURES | OF_OBJECTS]
     return [case for case in found if not case.arguments.get("generator") or case.name == "phase 2"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from contract import GROUPED, OF_ONE_CLASS, Case
-from grounds import OF_PICTURES
+from grounds import OF_OBJECTS, OF_PICTURES
 from on_folders import bound, fitting, learns, pair_in
 from tiny_models import save_encoder
 
@@ -44,6 +44,12 @@ def test_every_method_learns_the_number_or_is_refused_by_name(case: Case, folder
 def test_methods_of_pictures_are_refused_by_name(folders: Path) -> None:
     for name in OF_PICTURES:
         with pytest.raises(ValueError, match=f"{name} compares pictures, and this task answers"):
+            bound(Case(name, "", {}), TASK, folders, ROWS)
+
+
+def test_methods_of_objects_are_refused_by_name(folders: Path) -> None:
+    for name in OF_OBJECTS:
+        with pytest.raises(ValueError, match=f"{name}.* compares .*(feature maps|queries|scores of classes)"):
             bound(Case(name, "", {}), TASK, folders, ROWS)
 
 
