@@ -17,7 +17,7 @@ class Protocol:
     block_warm_s: float = 0.03
     """Warm-up of every later block: the other contenders have just used the caches and the cores."""
     block_warm_runs: int = 3
-    block_s: float = 0.1
+    block_s: float = 0.05
     least_runs: int = 9
     """Least runs of a block; odd, so that its median is a sample. Requests so slow that two rounds of such blocks do
     not fit below the cap get shorter ones."""

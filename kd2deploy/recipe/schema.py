@@ -159,7 +159,7 @@ class Measurement(pydantic.BaseModel):
     """Fresh processes per contender. With 3 a speedup that lies within 5 % of its limit is often left undecided."""
     cap_s: float = pydantic.Field(15.0, gt=0, lt=1e6)
     """Seconds of wall clock for the timed rounds, per contender and over all processes."""
-    block_s: float = pydantic.Field(0.1, gt=0, lt=60)
+    block_s: float = pydantic.Field(0.05, gt=0, lt=60)
     """Seconds that a contender runs before the next one's turn."""
     end_to_end: bool = True
     """Whether whole requests are timed too, from rows to answers; at most about a quarter longer."""

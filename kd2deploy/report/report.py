@@ -124,7 +124,7 @@ class Report:
         if version != SCHEMA_VERSION:
             raise RunError(
                 f"a report of schema {version}, this version reads {SCHEMA_VERSION}; run the same command again in its "
-                "folder, or render it with the version of kd2deploy named in its `versions`"
+                "folder, which keeps what is still valid and writes the report anew"
             )
         try:
             return _parser().validate_json(text)
