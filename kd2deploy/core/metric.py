@@ -119,13 +119,13 @@ class Metric(ABC):
     # comparing and telling ----------------------------------------------------------------------------------
 
     def wrong(self, statistics: Mapping[str, Array]) -> Array | None:
-        """[n] how wrong each answer is, in a unit of the metric's own; None where a report shows no single examples."""
+        """[n] how wrong each answer is, in a unit of the metric's own; None where a report tells no single answers."""
         return None
 
-    def shown(self, statistics: Mapping[str, Array], place: int) -> tuple[str, str]:
+    def told(self, statistics: Mapping[str, Array], place: int) -> tuple[str, str]:
         """What was right in one example, and what was answered with its errors marked: `[right > answered]`. Asked only
-        where `wrong` tells."""
-        raise NotImplementedError(f"{type(self).__name__} says which answers are wrong, and shows none")
+        where `wrong` tells. What words cannot tell is `Task.shown`."""
+        raise NotImplementedError(f"{type(self).__name__} says which answers are wrong, and tells none")
 
     def kept(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """What `agreement` reads of a batch's outputs: small, since it is kept of all examples."""

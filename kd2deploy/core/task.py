@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kd2deploy.core.arguments import bind_arguments, one_line
+from kd2deploy.core.examples import Shown
 from kd2deploy.core.metric import Metric
 from kd2deploy.core.port import Array, Port, Row
 from kd2deploy.core.ports import Ports
 from kd2deploy.core.reader import Reader
-from kd2deploy.core.shown import Shown
 from kd2deploy.core.trust import HOMES, files_of, named_in_file, short
 from kd2deploy.errors import Fault, ModelError, TrustError
 
@@ -82,8 +82,10 @@ class Task(ABC):
         return {}
 
     def shown(self, rows: Sequence[Row], answers: Mapping[str, Sequence[Mapping[str, Array]]]) -> Sequence[Shown]:
-        """What a person may want to look at of a few evaluation rows: what was given, what each network answered and
-        what is right. `answers` are the outputs for each row, a batch of one, by who gave them. Most show nothing.
+        """Pictures of a few evaluation rows: what was given, what each network answered and what is right.
+
+        `answers` are the outputs for each row, a batch of one, by who gave them. Most tasks show nothing; `Metric.told`
+        is what words can tell.
         """
         return ()
 

@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from kd2deploy.core.examples import Example
+from kd2deploy.core.examples import Example, Shown
 from kd2deploy.core.losses import ClassDrop, DropLink
-from kd2deploy.core.shown import Shown
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.core.written import write_text
@@ -48,10 +47,10 @@ class Report:
     class_drops: tuple[ClassDrop, ...] = ()
     """The largest first; those with too few rows last."""
     examples: tuple[Example, ...] = ()
-    """Rows whose answers changed most, where the task shows answers."""
+    """Rows whose answers changed most, where the task tells answers in words."""
     floors: tuple[Floor, ...] = ()
     shown: tuple[Shown, ...] = ()
-    """Examples for a person to look at, of tasks that have such."""
+    """Rows in pictures, where the task shows such."""
     distillation: Distillation | None = None
     curves: tuple[Curve, ...] = ()
     generator: str = ""

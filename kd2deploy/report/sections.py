@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kd2deploy.core.examples import Shown
 from kd2deploy.core.figures import count_of, percent
-from kd2deploy.core.shown import Shown
 from kd2deploy.report import tables
 from kd2deploy.report.formats import interval, metric_unit, moment, point, with_interval
 from kd2deploy.report.report import Report

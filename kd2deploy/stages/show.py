@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Task, build_task
-from kd2deploy.core.shown import Shown
+from kd2deploy.core.examples import Shown
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.splits import splits_in
 from kd2deploy.run import Stage
@@ -41,7 +41,7 @@ def show(job: Job, networks: Taught, trainings: Trainings) -> tuple[Shown, ...]:
         },
     )
     found = job.run.carry_out(stage, job.watcher).result["shown"]
-    return tuple(Shown(**one) for one in found)
+    return tuple(Shown(one["caption"], one["picture"]) for one in found)
 
 
 def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:

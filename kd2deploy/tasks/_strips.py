@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kd2deploy.core import Array
-from kd2deploy.core.shown import Shown
+from kd2deploy.core.examples import Shown
 
 SIDE = 160
 """Pixels of the part that is shown, at most."""

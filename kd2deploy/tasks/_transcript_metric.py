@@ -62,7 +62,7 @@ class TranscriptMetric(Metric):
     def wrong(self, statistics: Mapping[str, Array]) -> Array:
         return statistics["word_edits"]
 
-    def shown(self, statistics: Mapping[str, Array], place: int) -> tuple[str, str]:
+    def told(self, statistics: Mapping[str, Array], place: int) -> tuple[str, str]:
         right, said = (text_of(statistics[name][place]) for name in ("right", "said"))
         return right, marked(right, said)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kd2deploy.core import Array, Port, Row, Task
-from kd2deploy.core.shown import Shown
+from kd2deploy.core.examples import Shown
 from kd2deploy.tasks._degrading import Degradation
 from kd2deploy.tasks._patches import PictureRows
 from kd2deploy.tasks._picture_metric import PictureMetric, pixels_of

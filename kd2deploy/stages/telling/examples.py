@@ -10,7 +10,7 @@ LOST, WON = 8, 4
 
 
 def examples(field: Field) -> tuple[Example, ...]:
-    """The worst first; empty where the task shows no single answers, or nothing changed."""
+    """The worst first; empty where the task tells no single answers, or nothing changed."""
     before, after = field.scores(field.compared_with("eager")), field.deployed.scores
     metric = field.deployed.model.task.metric
     if before is None or after is None:
@@ -24,6 +24,6 @@ def examples(field: Field) -> tuple[Example, ...]:
     won = [int(place) for place in order[::-1] if rise[place] < 0][:WON]
     found = []
     for place in (*lost, *reversed(won)):
-        right, was = metric.shown(before.statistics, place)
-        found.append(Example(place, right, was, metric.shown(after.statistics, place)[1]))
+        right, was = metric.told(before.statistics, place)
+        found.append(Example(place, right, was, metric.told(after.statistics, place)[1]))
     return tuple(found)
