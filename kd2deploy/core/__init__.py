@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
     from kd2deploy.core.ports import Ports
-    from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader
+    from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader, SizeUnit
     from kd2deploy.core.regions import Regions
     from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session, slow_imports
     from kd2deploy.core.step import (
@@ -95,6 +95,7 @@ __all__ = [
     "Selection",
     "ServerReader",
     "Session",
+    "SizeUnit",
     "Sizes",
     "Step",
     "Table",

@@ -30,6 +30,19 @@ class ServerReader:
 
 
 @dataclass(frozen=True)
+class SizeUnit:
+    """What people measure the size of an input in, such as seconds of audio: latency is told per unit too."""
+
+    one: str
+    """As in "ms per megapixel"."""
+    many: str
+    elements: float
+    """So many elements of an input's largest array are one."""
+    lasts_ms: float = 0.0
+    """How long it lasts where it is a stretch of time: latency over that is the real-time factor. Else 0."""
+
+
+@dataclass(frozen=True)
 class Reading:
     """How much of some rows a network reads, for a person: figures by name, and a sentence for each that is too low."""
 
@@ -48,10 +61,6 @@ class Reader(ABC):
 
     counted_in: ClassVar[str] = "elements"
     """What `length` counts, as people call it."""
-
-    unit_of_size: ClassVar[tuple[str, float] | None] = None
-    """What latency is also told by, and how many of what `length` counts are one: ("megapixel", 3e6). None where nobody
-    asks for that."""
 
     named: ClassVar[tuple[str, ...]] = ()
     """Those of the fields whose values may name a file, as text; rows then hold them as paths."""
@@ -126,6 +135,10 @@ class Reader(ABC):
     @abstractmethod
     def length(self, features: Features) -> int:
         """What rows are grouped by so that little is padded; 1 where all are equal."""
+
+    def size_unit(self, folder: Path) -> SizeUnit | None:
+        """A unit of size for inputs of the network in `folder`; None where people know no other than `counted_in`."""
+        return None
 
     # batches ------------------------------------------------------------------------------------------------
 

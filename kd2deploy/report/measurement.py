@@ -97,7 +97,7 @@ class Latency:
     by_length: tuple[LengthMedian, ...] = ()
     """For short, middling and long requests apart; empty where all are alike."""
     per_unit: Estimate | None = None
-    """Median in ms for the task's `unit_of_size`; None where it has none."""
+    """Median in ms for one `unit_of_size` of the task's; None where it has none."""
     end_to_end: EndToEnd | None = None
     """None where it was not to be timed."""
 

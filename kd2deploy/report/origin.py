@@ -23,9 +23,13 @@ class TaskInfo:
     higher_is_better: bool = True
     """Of the metric; a difference is positive where something got better, either way."""
     counted_in: str = "elements"
-    """What the size of a row is counted in: tokens, for one."""
+    """What the size of a row is told in: tokens, for one."""
     unit_of_size: str = ""
-    """What latency is also told by: megapixel, for one."""
+    """One of what it is told in, where that is no element of the input and latency is told per unit too."""
+    unit_elements: float = 0.0
+    """How many elements of an input that is."""
+    unit_lasts_ms: float = 0.0
+    """How long it lasts, where it is a stretch of time: latency over it is the real-time factor."""
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,7 @@ class Job:
         """The task as a report names it."""
         metric, labels = self.task.metric, tuple(self.splits.labels)
         counted, better = self.task.reader.counted_in, metric.higher_is_better
-        unit = self.task.reader.unit_of_size
-        per = unit[0] if unit is not None else ""
-        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted, per)
+        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted)
 
 
 @dataclass(frozen=True)

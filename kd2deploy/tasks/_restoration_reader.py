@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kd2deploy.core import Array, Features, Reader, Row
+from kd2deploy.core import Array, Features, Reader, Row, SizeUnit
 from kd2deploy.core.reading import object_of
 from kd2deploy.errors import ModelError
 from kd2deploy.networks.configuration import read_config
@@ -27,6 +27,7 @@ from kd2deploy.tasks._picture_pairs import LEAST_SIDE, flaw_of, is_made
 if TYPE_CHECKING:
     from kd2deploy.core import Batch
 
+MEGAPIXEL = SizeUnit("megapixel of input", "megapixels of input", 3e6)
 LEAST_INPUT = 4
 """Pixels of an input's shorter side: a clean picture's, eight times smaller."""
 NOT_DONE = ("do_normalize", "do_resize", "do_center_crop")
@@ -37,7 +38,6 @@ class RestorationReader(Reader):
     """Inputs [3, h, w] in 0..1, and targets `scale` times as large."""
 
     counted_in: ClassVar[str] = "values"
-    unit_of_size: ClassVar[tuple[str, float] | None] = ("megapixel", 3e6)
     named: ClassVar[tuple[str, ...]] = ("image", "label")
     augments: ClassVar[type] = Patches
     drawn_always: ClassVar[bool] = True
@@ -68,6 +68,9 @@ class RestorationReader(Reader):
 
     def length(self, features: Features) -> int:
         return int(features["pixel_values"].size)
+
+    def size_unit(self, folder: Path) -> SizeUnit:
+        return MEGAPIXEL
 
     def floors(self, asked: Sequence[Row], folder: Path) -> dict[str, Mapping[str, Array]]:
         """What is had without a network: bicubic interpolation, or the picture as it is."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Reading, Row
+from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Reading, Row, SizeUnit
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.networks.configuration import read_config
 from kd2deploy.networks.ctc_vocabulary import Vocabulary, save_vocabulary, vocabulary
@@ -164,6 +164,11 @@ class SpeechReader(Reader):
 
     def length(self, features: Features) -> int:
         return len(features[heard_in(features)])
+
+    def size_unit(self, folder: Path) -> SizeUnit:
+        by = hearing(folder.resolve())
+        elements = by.per_second * (by.mel.bins if by.mel else 1)
+        return SizeUnit("second of audio", "seconds of audio", elements, lasts_ms=1000.0)
 
     # batches ------------------------------------------------------------------------------------------------
 

@@ -310,6 +310,27 @@ def test_a_speedup_of_no_clear_size_is_told_by_its_ends() -> None:
     assert fact.value == "at least 4.10x"
 
 
+def test_where_inputs_last_their_sizes_and_real_time_factors_are_told() -> None:
+    """25 ms for a second is a fortieth of the time; 24 elements are 3 s at 8 a second."""
+    task = TaskInfo("speech", "wer", counted_in="seconds of audio", unit_of_size="second of audio", unit_elements=8.0)
+    first, *rest = example().contenders
+    assert first.timing is not None
+    timed = replace(first, timing=replace(first.timing, per_unit=Estimate(25.0, 24.0, 27.0)))
+    report = replace(example(), task=replace(task, unit_lasts_ms=1000.0), contenders=(timed, *rest))
+    found, lengths = tables.per_unit(report), tables.medians_by_length(report)
+    assert found is not None
+    assert found.head == ("Contender", "ms per second of audio", "Real-time factor")
+    assert [(cell.text, cell.under) for cell in found.rows[0][1:]] == [
+        ("25.0 ms", "[24.0, 27.0]"),
+        ("0.02500", "[0.02400, 0.02700]"),
+    ]
+    assert lengths is not None
+    assert lengths.head == ("Contender", "1.12 to 3.00", "3.12 to 6.38", "6.50 to 16.0")
+    of_pixels = tables.per_unit(replace(report, task=task))
+    assert of_pixels is not None
+    assert of_pixels.head == ("Contender", "ms per second of audio")
+
+
 def test_whole_requests_and_lengths_have_their_tables() -> None:
     """What could not be asked end to end says so in its place."""
     whole, lengths = tables.end_to_end(example()), tables.medians_by_length(example())

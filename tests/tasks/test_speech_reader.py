@@ -10,6 +10,7 @@ from kd2deploy.core import build_task
 from kd2deploy.data.prepare import prepare, with_training_rows
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
+from kd2deploy.measure.latency import elements
 from kd2deploy.tasks._heard import aligned_in
 from kd2deploy.tasks.speech_ctc import SpeechCtc
 
@@ -46,6 +47,14 @@ def test_rows_become_padded_inputs_with_a_mask_and_labels(folder: Path) -> None:
     feed = task.reader.feed(features)
     assert list(feed) == [port.name for port in task.inputs]
     assert feed["attention_mask"].dtype == np.int64
+
+
+def test_a_second_of_audio_is_one_unit_of_size(folder: Path) -> None:
+    reader = speech_task().at(folder).reader
+    feed = reader.preparing(folder)([{"audio": wav(noise(1.0))}])
+    unit = reader.size_unit(folder)
+    assert unit.elements == elements(feed)
+    assert unit.lasts_ms == 1000
 
 
 def test_a_request_is_what_was_scored(folder: Path) -> None:

@@ -1,12 +1,9 @@
 """How much faster, in all and by the length of the request."""
 
-from kd2deploy.report.formats import (
-    MISSING,
-    count,
-    interval_or_why,
-    ms,
-    times,
-)
+from kd2deploy.core.estimate import Estimate
+from kd2deploy.core.figures import bare
+from kd2deploy.report.formats import MISSING, count, interval_or_why, ms, times
+from kd2deploy.report.origin import TaskInfo
 from kd2deploy.report.report import Report
 from kd2deploy.report.tables.table import Cell, Table, told, used
 
@@ -46,7 +43,7 @@ def medians_by_length(report: Report) -> Table | None:
         return None
     return Table(
         caption=f"Median latency by the size of a row in {counted_in(report)}, with 95 % intervals",
-        head=("Contender", *(f"{count(one.smallest)} to {count(one.largest)}" for one in timed[0][1])),
+        head=("Contender", *(sizes(one.smallest, one.largest, report.task) for one in timed[0][1])),
         rows=tuple(
             (Cell(one.name, tone=one.role), *(told(length.median, "ms") for length in lengths))
             for one, lengths in timed
@@ -57,22 +54,40 @@ def medians_by_length(report: Report) -> Table | None:
 
 
 def per_unit(report: Report) -> Table | None:
-    """Each contender's median for one unit of size."""
+    """Each contender's median for one unit of size; as a real-time factor too, where that unit is a stretch of time."""
     timed = [(one, one.timing.per_unit) for one in report.contenders if one.timing and one.timing.per_unit]
     if not timed or report.task is None:
         return None
-    unit = report.task.unit_of_size
+    unit, lasts_ms = report.task.unit_of_size, report.task.unit_lasts_ms
+    factors = [(told(of_time(median, lasts_ms), "number"),) if lasts_ms else () for _, median in timed]
+    explained = "; a real-time factor is seconds of computing per second" if lasts_ms else ""
     return Table(
-        caption=f"Median latency per {unit} of input",
-        head=("Contender", f"ms per {unit}"),
-        rows=tuple((Cell(one.name, tone=one.role), told(median, "ms")) for one, median in timed),
-        numbers=frozenset({1}),
+        caption=f"Median latency per {unit}{explained}",
+        head=("Contender", f"ms per {unit}", *(["Real-time factor"] if lasts_ms else [])),
+        rows=tuple(
+            (Cell(one.name, tone=one.role), told(median, "ms"), *factor)
+            for (one, median), factor in zip(timed, factors, strict=True)
+        ),
+        numbers=frozenset({1, 2} if lasts_ms else {1}),
         strong=frozenset(place for place, (one, _) in enumerate(timed) if one.deployed),
     )
 
 
+def of_time(median: Estimate, lasts_ms: float) -> Estimate:
+    """A latency in ms over the time that its input lasts."""
+    ends = (median.value, median.low, median.high)
+    value, low, high = (None if end is None else end / lasts_ms for end in ends)
+    return Estimate(value, low, high, median.note)
+
+
 def counted_in(report: Report) -> str:
     return report.task.counted_in if report.task else "elements"
+
+
+def sizes(smallest: int, largest: int, task: TaskInfo | None) -> str:
+    """`9 to 24` tokens, or `0.552 to 1.92` seconds."""
+    each = task.unit_elements if task else 0.0
+    return " to ".join(bare(size / each, "ms") if each else count(size) for size in (smallest, largest))
 
 
 def lengths(report: Report) -> Table | None:
@@ -80,7 +95,7 @@ def lengths(report: Report) -> Table | None:
     rows = tuple(
         (
             Cell(f"{report.compared_with}, {'eager' if one.baseline == 'eager' else 'same runtime'}"),
-            Cell(f"{count(group.smallest)} to {count(group.largest)}"),
+            Cell(sizes(group.smallest, group.largest, report.task)),
             Cell(count(group.requests)),
             Cell(ms(group.slow_ms)),
             Cell(ms(group.fast_ms)),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kd2deploy.core import Scores, Task
+from kd2deploy.core import Scores, SizeUnit, Task
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.by_length import median_per, medians_by_length
 from kd2deploy.measure.end_to_end import end_to_end, split
@@ -20,10 +20,16 @@ from kd2deploy.stages.gap import SEED
 
 
 def contenders(task: Task, field: Field) -> tuple[Measurement, ...]:
-    return tuple(contender(task, entry, field.deployed.timing) for entry in field.entries)
+    timing, unit = field.deployed.timing, size_unit(field.deployed)
+    return tuple(contender(task, entry, timing, unit) for entry in field.entries)
 
 
-def contender(task: Task, entry: Entry, deployed: Timing | None) -> Measurement:
+def size_unit(deployed: Entry) -> SizeUnit | None:
+    """What the size of requests is told in: it is counted as what is deployed reads them."""
+    return deployed.model.task.reader.size_unit(deployed.model.folder)
+
+
+def contender(task: Task, entry: Entry, deployed: Timing | None, unit: SizeUnit | None) -> Measurement:
     """One contender with all that is known of it; requests are as long as they are for what is `deployed`."""
     scores = entry.scores
     return Measurement(
@@ -41,7 +47,7 @@ def contender(task: Task, entry: Entry, deployed: Timing | None) -> Measurement:
         classes=dict(scores.classes) if scores else {},
         f1=dict(scores.f1) if scores else {},
         worst_class=min(scores.classes, key=scores.classes.__getitem__) if scores and scores.classes else "",
-        timing=timing_shown(entry.timing, deployed, task.reader.unit_of_size) if entry.timing is not None else None,
+        timing=timing_shown(entry.timing, deployed, unit) if entry.timing is not None else None,
         deployed=entry.deployed,
         session={key: str(value) for key, value in entry.described.items()},
         note=entry.failure,
@@ -55,7 +61,7 @@ def metric_of(task: Task, scores: Scores) -> Estimate:
     return shown(bootstrap(headline_at(task, scores), len(scores), np.random.default_rng(SEED), 500))
 
 
-def timing_shown(timing: Timing, deployed: Timing | None = None, unit: tuple[str, float] | None = None) -> Latency:
+def timing_shown(timing: Timing, deployed: Timing | None = None, unit: SizeUnit | None = None) -> Latency:
     """What the report holds of a timing; by length where it is said what is `deployed`, and by a `unit` of size."""
     samples = timing.samples_ms
     noisy = noise(samples, timing.inputs)
@@ -84,7 +90,7 @@ def timing_shown(timing: Timing, deployed: Timing | None = None, unit: tuple[str
         decision=timing.decision,
         phases=tuple(phase(name, taken) for name, taken in timing.by_phase().items()),
         by_length=medians_by_length(timing, deployed) if deployed is not None else (),
-        per_unit=median_per(timing, unit[1]) if unit is not None else None,
+        per_unit=median_per(timing, unit.elements) if unit is not None else None,
         end_to_end=end_to_end_shown(timing),
     )
 
