@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from recipes.cards import by_card
 from recipes.fields import filled
 from tiny_speech import ALPHABET, RATE, SPECTRA, spelt, texts
 
@@ -100,50 +100,30 @@ def test_heads_are_not_deployed(result: Result) -> None:
     assert not [name for name in names if "branches" in name or name.startswith("heads")]
 
 
-def test_plain_onnxruntime_with_the_cards_own_code_gives_the_same_transcripts(result: Result, tmp_path: Path) -> None:
-    assert result.bundle is not None
-    card = (result.bundle / "README.md").read_text()
-    code = card.partition("```python\n")[2].partition("```")[0]
-    clips = []
-    for place, text in enumerate(texts(4, seed=77)):
-        clips.append(tmp_path / f"{place}.wav")
-        clips[-1].write_bytes(spelt(text, place))
-    program = code.replace(
-        'print(answer("speech.wav"))', "import sys\nfor path in sys.argv[1:]:\n    print(answer(path))"
-    )
-    assert program != code
-    by_card = subprocess.run(
-        [sys.executable, "-c", program, *map(str, clips)],
-        cwd=result.bundle,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert by_card.returncode == 0, by_card.stderr
-    by_us = subprocess.run(
-        [sys.executable, "-m", "kd2deploy", "predict", str(result.bundle), *map(str, clips)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert by_us.returncode == 0, by_us.stderr
-    assert by_card.stdout.splitlines() == [json.loads(line)["transcript"] for line in by_us.stdout.splitlines()]
-
-
-def test_the_score_of_the_deployed_file_is_the_reports(result: Result) -> None:
-    from kd2deploy.exporters.bundle import read_bundle
-    from kd2deploy.measure.accuracy import score_open
+def test_plain_onnxruntime_with_the_cards_own_code_gives_the_reports_score(result: Result) -> None:
+    import jiwer
 
     assert result.bundle is not None
-    bundle = read_bundle(result.bundle)
-    given = [
-        {"audio": spelt(text, 1000 + place), "label": text, "index": place}
-        for place, text in enumerate(texts(40, 1000))
-    ]
-    features = bundle.reader.encode(given, result.bundle)
-    with bundle.open() as session:
-        found = score_open(session, bundle.task, features, given)
-    deployed = result.report.deployed
+    folder = result.folder.parent
+    rows = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()]
+    clips = [folder / row["path"] for row in rows]
+    each = "for path in sys.argv[1:]:\n    print(answer(path))"
+    heard = by_card(result.bundle, 'print(answer("speech.wav"))', each, *clips)
+    right, deployed = [row["said"] for row in rows], result.report.deployed
     assert deployed is not None
-    assert found.scores.metrics["wer"] == pytest.approx(deployed.metrics["wer"], abs=1e-6)
-    assert np.isfinite(found.scores.metrics["cer"])
+    assert jiwer.wer(right, heard) == pytest.approx(deployed.metrics["wer"], abs=1e-9)
+    assert jiwer.cer(right, heard) == pytest.approx(deployed.metrics["cer"], abs=1e-9)
+    asked = [sys.executable, "-m", "kd2deploy", "predict", str(result.bundle), *map(str, clips[:4])]
+    answered = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert answered.returncode == 0, answered.stderr
+    assert heard[:4] == [json.loads(line)["transcript"] for line in answered.stdout.splitlines()]
+
+
+def test_latency_is_told_per_second_of_audio(result: Result) -> None:
+    report = result.report
+    assert report.task is not None
+    assert (report.task.counted_in, report.task.unit_of_size) == ("seconds of audio", "second of audio")
+    timed = [one.timing for one in report.contenders if one.timing]
+    assert timed
+    assert all(timing.per_unit is not None for timing in timed)
+    assert "Real-time factor" in (result.folder / "report.html").read_text()
