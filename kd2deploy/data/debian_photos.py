@@ -40,9 +40,10 @@ def debian_photos(
     files = photos_in(Path(folder))
     if len(files) < LEAST_PHOTOS:
         raise DataError(
-            f"{folder} holds {len(files)} of Debian's background photos; `apt-get install mate-backgrounds "
-            "plasma-workspace-wallpapers` brings 32 (or `apt-get download` them, unpack with `dpkg -x`, and name the "
-            "folder: `data: {use: debian_photos, folder: .../usr/share}`)"
+            f"{folder} holds {len(files)} of Debian's background photos: run `apt-get install mate-backgrounds "
+            "plasma-workspace-wallpapers`, which brings 32; where you cannot, name in a recipe the folder that they "
+            "were unpacked into (`apt-get download`, `dpkg -x`: `data: {use: debian_photos, folder: .../usr/share}`), "
+            "or photos of your own (`data: {use: picture_pairs, train: FOLDER, eval: FOLDER}`)"
         )
     split = {at: "eval" if at % 3 == 1 else "validation" if at % 9 == 0 else "train" for at in range(len(files))}
     read = {name: [opened(file, halvings) for at, file in enumerate(files) if split[at] == name] for name in SPLITS}

@@ -68,7 +68,7 @@ class ShareRule:
     @property
     def cap(self) -> str:
         """The whole rule's cap, as the recipe has it, and this process's part of it."""
-        part = f" ({self.cap_s:g} s in each of {self.processes} processes)" if self.processes > 1 else ""
+        part = f" ({self.cap_s:.3g} s in each of {self.processes} processes)" if self.processes > 1 else ""
         return f"{self.cap_s * self.processes:g} s{part}"
 
 

@@ -98,7 +98,6 @@ def comparison(report: Report) -> Section:
             tables.metrics(report),
             tables.classes(report),
             tables.f1(report),
-            tables.examples(report),
         ),
     )
 
@@ -162,15 +161,22 @@ def plan(report: Report) -> Section:
 
 
 def examples(report: Report) -> Section:
-    """What the networks made of a few rows."""
+    """What the networks made of single rows."""
     page = "What each network made of a few evaluation rows; pictures stand on the HTML page."
-    return Section("examples", "To look at", intro=page if report.shown else "", pictures=report.shown)
+    return Section(
+        "examples",
+        "To look at",
+        intro=page if report.shown else "",
+        tables=_there(tables.examples(report)),
+        pictures=report.shown,
+    )
 
 
 def data(report: Report) -> Section:
     intro = ""
     if report.task:
-        intro = f"Task: {report.task.name}, judged by {report.task.metric}."
+        which = "" if report.task.higher_is_better else ", of which less is better"
+        intro = f"Task: {report.task.name}, judged by {report.task.metric}{which}."
     warnings = report.data.warnings if report.data else ()
     return Section("data", "Task and data", intro=intro, notes=_lines(warnings), tables=_there(tables.data(report)))
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from kd2deploy.report import (
     Report,
     thinned,
 )
+from kd2deploy.report.plots import accuracy_latency
 from tests.report.example import example
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -213,3 +215,14 @@ def test_the_deployed_contender_and_the_first_of_a_role_are_found() -> None:
     assert control is not None
     assert control.name == "control, ONNX int8"
     assert Report("x").deployed is None
+
+
+@pytest.mark.parametrize(("higher", "worst", "at"), [(True, "lowest", 91.43), (False, "highest", 93.43)])
+def test_the_limit_of_the_metric_lies_on_its_worse_side(higher: bool, worst: str, at: float) -> None:
+    """The teacher has 92.43 %, and a point may be lost."""
+    report = example()
+    assert report.task is not None
+    drawn = accuracy_latency(replace(report, task=replace(report.task, higher_is_better=higher)))
+    assert drawn is not None
+    limits = {text.text: text.y for text in drawn.layout.annotations}
+    assert limits[f"{worst} metric allowed"] == pytest.approx(at)

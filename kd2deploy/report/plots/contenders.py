@@ -84,11 +84,13 @@ def _symbols(shown: Sequence[Measurement]) -> list[str]:
 
 
 def _accuracy_speed_limits(drawing: Figure, report: Report, scale: float) -> None:
-    """The gates as lines: the lowest metric and the slowest median that may pass."""
+    """The gates as lines: the worst metric and the slowest median that may pass."""
     before = report.before
     drop, speed = gate_limit(report, "max_drop"), gate_limit(report, "min_speedup")
     if before and before.metric and before.metric.value is not None and drop is not None:
-        limit_line(drawing, "lowest metric allowed", y=(before.metric.value - drop) * scale)
+        higher = report.task is None or report.task.higher_is_better
+        worst, worse_by = ("lowest", -drop) if higher else ("highest", drop)
+        limit_line(drawing, f"{worst} metric allowed", y=(before.metric.value + worse_by) * scale)
     judged = next((one for one in report.speedups if one.gates), None)
     before = next((one for one in report.contenders if judged and one.name == judged.against), None)
     median = before.timing.median.value if before and before.timing else None

@@ -14,5 +14,4 @@ def examples(report: Report) -> Table | None:
         rows=tuple(
             (Cell(f"{one.row:,}"), Cell(one.right), Cell(one.before), Cell(one.after)) for one in report.examples
         ),
-        numbers=frozenset({0}),
     )

@@ -51,7 +51,7 @@ def lineage(report: Report) -> Table | None:
                     Cell(one.precision),
                     Cell(size(one.size_mb)),
                     Cell(short_hash(one.sha256), code=True),
-                    Cell(", ".join(f"{name}: {plain(value)}" for name, value in one.details.items())),
+                    Cell(", ".join(f"{name}: {plain(value)}" for name, value in one.details.items() if value != "")),
                 )
                 for one, depth in ((report.lineage[place], depth) for place, depth in ordered)
             ),
@@ -107,5 +107,4 @@ def machine_state(report: Report) -> Table | None:
             (Cell(name), Cell(plain(report.machine_before.get(name))), Cell(plain(report.machine_after.get(name))))
             for name in names
         ),
-        numbers=frozenset({1, 2}),
     )

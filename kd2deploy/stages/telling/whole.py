@@ -63,8 +63,13 @@ def in_unit(task: TaskInfo, unit: SizeUnit | None) -> TaskInfo:
     """The task whose sizes are told in a unit, where there is one."""
     if unit is None:
         return task
-    told = {"unit_of_size": unit.one, "unit_elements": unit.elements, "unit_lasts_ms": unit.lasts_ms}
-    return replace(task, counted_in=unit.many, **told)
+    return replace(
+        task,
+        counted_in=unit.many,
+        unit_of_size=unit.one,
+        unit_elements=unit.elements,
+        unit_lasts_ms=unit.lasts_ms,
+    )
 
 
 def networks_of(student: Artifact) -> dict[str, str]:
