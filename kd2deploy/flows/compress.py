@@ -119,8 +119,8 @@ def compress(
             write_report(report, place)
             if result.bundle is None and (place / "bundle").exists():
                 watcher.warn(
-                    f"{place / 'bundle'} is of an earlier run: its own report.json says how it was judged, and the report "
-                    "beside it is now this run's, which made no bundle"
+                    f"{place / 'bundle'} is of an earlier run: its own report.json says how it was judged, and the "
+                    "report beside it is now this run's, which made no bundle"
                 )
             tell_verdict(job.trackers, report, place)
             results.append(replace(result, report=report))

@@ -101,7 +101,7 @@ class AdversarialText(View):
         self.tell_of_a_generator_that_stands_still(nets.steps)
         self.generator = self.made_generator(nets)  # last, for deriving one takes a minute
         self.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(self.parameters(), lr=self.game.generator_rate, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.parameters(), lr=self.game.generator_rate, weight_decay=0.0, fused=True)
         # inside a tuple no network is registered as a submodule
         self.networks: tuple[TaskNetworks, nn.Module, nn.Module] = (nets.task.networks, nets.student, teacher)
 

@@ -166,8 +166,7 @@ class Engine(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.distiller))
-            on_gpu = self.args.device.type == "cuda"
-            self.optimizer = optimizer_of(self.distiller, decayed, self.settings, fused=on_gpu)
+            self.optimizer = optimizer_of(self.distiller, decayed, self.settings)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 

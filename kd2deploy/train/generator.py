@@ -198,6 +198,7 @@ def fit(generator: TiedMaskedLm, task: Task, features: Sequence[Features], steps
     optimizer = torch.optim.AdamW(
         [{"params": head, "lr": HEAD_RATE}, {"params": generator.encoder.parameters(), "lr": ENCODER_RATE}],
         weight_decay=0.01,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(1, steps))
     generator.train()

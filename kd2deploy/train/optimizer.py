@@ -9,12 +9,16 @@ from kd2deploy.train.distiller import Distiller
 from kd2deploy.train.settings import Settings
 
 
-def optimizer_of(distiller: Distiller, decayed: Collection[str], settings: Settings, fused: bool) -> Any:
-    """Of all that is trained; `decayed` names the parameters that weight decay applies to."""
+def optimizer_of(distiller: Distiller, decayed: Collection[str], settings: Settings) -> Any:
+    """Of all that is trained; `decayed` names the parameters that weight decay applies to.
+
+    Fused on the processor too: a small student is mostly its embedding table, of which each update then takes an eighth
+    of the time.
+    """
     groups = parameter_groups(distiller, decayed, settings)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def parameter_groups(distiller: Distiller, decayed: Collection[str], settings: Settings) -> list[dict[str, Any]]:
