@@ -111,8 +111,20 @@ def bootstrap_difference(
 def bootstrap_retention(
     one: Statistic, other: Statistic, examples: int, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:
-    """one / other, resampling examples in pairs."""
-    return bootstrap(lambda at: _over(one(at), other(at)), examples, rng, resamples)
+    """one / other, resampling examples in pairs.
+
+    Endless to both sides where the other is often worth nothing: a share of nothing is no figure.
+    """
+
+    def share(at: Array) -> float:
+        return _over(one(at), other(at))
+
+    try:
+        return bootstrap(share, examples, rng, resamples)
+    except MeasureError:
+        if bootstrap(other, examples, rng, resamples).low > 0:
+            raise
+        return Interval(share(np.arange(examples)), -math.inf, math.inf)
 
 
 def gap_closed(

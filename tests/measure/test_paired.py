@@ -152,3 +152,12 @@ def test_a_share_of_right_answers_is_no_point_where_all_are_right() -> None:
     assert found.low == pytest.approx(120 / (120 + 1.959964**2))
     half = share_of(np.array([0, 1] * 60))
     assert half.low == pytest.approx(1 - half.high)
+
+
+def test_a_share_of_nothing_is_no_figure() -> None:
+    """The one network finds nothing in most resamples: what the other keeps of that is not known."""
+    found = np.array([1.0] + [0.0] * 29)
+    kept = bootstrap_retention(lambda at: 0.5, lambda at: float(found[at].mean()), 30, np.random.default_rng(0))
+    assert (kept.low, kept.high) == (-math.inf, math.inf)
+    with pytest.raises(MeasureError, match="undefined"):
+        bootstrap_retention(lambda at: math.nan, lambda at: 1.0, 30, np.random.default_rng(0))
