@@ -45,7 +45,7 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
         found = [session.run(feed) for feed in samples]
     if source.precision != "int8":
         for expected, answer in zip(reference, found, strict=True):
-            name, distance = _parity.worst(expected, answer, source.precision)
+            name, distance = _parity.worst(expected, task.aligned(expected, answer), source.precision)
             if distance > 1:
                 raise ConvertError(
                     f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far"

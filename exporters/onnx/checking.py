@@ -30,7 +30,7 @@ def check_agreement(
 ) -> None:
     """Raise DisagreementError where the file at `path` answers otherwise than `reference` does to the same feeds."""
     for place, (expected, found) in enumerate(zip(reference, run_all(path, task, target, feeds), strict=True)):
-        name, distance = _parity.worst(expected, found, precision)
+        name, distance = _parity.worst(expected, task.aligned(expected, found), precision)
         if distance > 1:
             shape = "x".join(map(str, next(iter(feeds[place].values())).shape))
             raise DisagreementError(
@@ -70,7 +70,9 @@ def by_damage(
         path = Path(scratch) / "model.onnx"
         for name, model in rounded:
             save(model, path, {})
-            damages.append((name, damage(reference, run_all(path, task, target, samples))))
+            answers = run_all(path, task, target, samples)
+            aligned = [task.aligned(one, other) for one, other in zip(reference, answers, strict=True)]
+            damages.append((name, damage(reference, aligned)))
     return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
 
 

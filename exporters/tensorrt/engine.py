@@ -197,7 +197,7 @@ def _check(
     if artifact.precision in _parity.RELATIVE:
         limit = "bf16" if artifact.details["settings"]["tf32"] else artifact.precision
         for expected, answer in zip(reference, found, strict=True):
-            name, distance = _parity.worst(expected, answer, limit)
+            name, distance = _parity.worst(expected, task.aligned(expected, answer), limit)
             if distance > 1:
                 raise DisagreementError(
                     f"the engine disagrees with its graph: output {name!r} is {distance:.3g} times as far off as "

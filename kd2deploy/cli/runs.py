@@ -148,6 +148,7 @@ def compare(
 DEMOS = {
     "text": ("demo", "demo_quick"),
     "images": ("demo_images", "digits"),
+    "detection": ("demo_detection", "detection"),
     "restoration": ("demo_restoration", "restoration"),
     "speech": ("demo_speech", "demo_speech_quick"),
 }
@@ -164,9 +165,10 @@ def demo(
         typer.Option("--all-labels", help="The case in which distillation brings nothing: every row has its label."),
     ] = False,
     task: Annotated[
-        Literal["text", "images", "restoration", "speech"],
+        Literal["text", "images", "detection", "restoration", "speech"],
         typer.Option(
-            help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits). `restoration`: "
+            help="`images`: Fashion-MNIST, with a teacher that is trained from nothing (quick: digits). `detection`: "
+            "Tux Paint's stamps on Debian's photos (quick: drawn shapes). `restoration`: "
             "Debian's background photos, made twice as large (quick: scikit-learn's two photos). "
             "`speech`: spoken digits."
         ),

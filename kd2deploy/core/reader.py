@@ -96,6 +96,11 @@ class Reader(ABC):
         """Why a row's label cannot be learnt, for a task with a target of its own; empty for one that can."""
         return ""
 
+    @classmethod
+    def classes_in(cls, label: Any) -> tuple[str, ...]:
+        """The classes that a row's label names, for a task with `own_classes`."""
+        return ()
+
     @property
     def limits(self) -> Mapping[str, int]:
         """The largest size of each of the task's dynamic axes that the reader bounds."""

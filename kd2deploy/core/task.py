@@ -41,6 +41,8 @@ class Task(ABC):
     own_target: ClassVar[bool] = False
     """Whether a row's `label` is something of the task's own (a transcript, boxes): it is then left as it was read.
     Else it is a class or a set of `labels`, or a number where there are none, and checked when data are prepared."""
+    own_classes: ClassVar[bool] = False
+    """Whether a target of the task's own names classes (`Reader.classes_in`): the task is then made with `labels`."""
     floors_learn: ClassVar[bool] = True
     """Whether what `floors` gives is fitted on labelled rows."""
     inputs: tuple[Port, ...]
@@ -88,6 +90,11 @@ class Task(ABC):
         is what words can tell.
         """
         return ()
+
+    def aligned(self, reference: Mapping[str, Array], found: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What a converted file found, in the order of what its source found, where the order of answers says nothing:
+        before both are compared number by number."""
+        return found
 
     def tuned(self, outputs: Mapping[str, Array], rows: Sequence[Row]) -> Task:
         """The same task with what its metric chooses for one network by its outputs on the validation rows."""

@@ -85,6 +85,8 @@ def prepare(
     elif task.own_target:
         for split, rows in kept.items():
             check_targets(rows, task, tables.name(split))
+        if task.own_classes:
+            names = own_classes(kept, labels, task, tables, warnings)
     elif inputs and labels is not None and not labels:
         for split, rows in kept.items():
             kept[split] = with_numbers(rows, tables.name(split))
@@ -142,6 +144,8 @@ def with_training_rows(
         kept = with_sets({"train": kept}, splits.labels, tables, warnings)[1]["train"]
     elif kept and task.own_target:
         check_targets(kept, task, tables.name("train"))
+        if task.own_classes:
+            own_classes({"train": kept}, splits.labels, task, tables, warnings)
     elif kept and inputs and splits.labels:
         refuse_several(kept, tables.name("train"))
         kept = with_indices(kept, splits.labels, tables, tables.name("train"))
@@ -228,6 +232,36 @@ def check_targets(rows: Sequence[Row], task: type[Task], name: str) -> None:
     if flaws:
         first = next(iter(flaws.values()))
         raise DataError(f"{name}: {places(list(flaws))} a label that cannot be learnt: {first}; mend or remove it")
+
+
+def own_classes(
+    kept: Mapping[str, Sequence[Row]],
+    labels: Sequence[str] | None,
+    task: type[Task],
+    tables: Tables,
+    warnings: list[str],
+) -> tuple[str, ...]:
+    """The classes of a task whose own targets name them: `labels`, or the source's, or those of the training rows.
+
+    Raises DataError for a row that names another. One that no training row names is told.
+    """
+    seen = {split: [set(task.reads.classes_in(row.get("label"))) for row in rows] for split, rows in kept.items()}
+    trained = set().union(*seen["train"])
+    names = tuple(labels or tables.labels or sorted(trained))
+    if not names:
+        raise DataError(f"{tables.name('train')}: no row names a class, so there is nothing to learn; check the labels")
+    for split, found in seen.items():
+        unknown = {place: named - set(names) for place, named in enumerate(found) if named - set(names)}
+        if unknown:
+            first = min(next(iter(unknown.values())))
+            raise DataError(
+                f"{tables.name(split)}: {places(list(unknown))} a class that is not one of {', '.join(names)}: "
+                f"{first!r}; correct it, or name all classes as `labels` under `task`"
+            )
+    lacking = [name for name in names if name not in trained]
+    if lacking:
+        warnings.append(f"{tables.name('train')}: no row shows {', '.join(lacking)}, which is therefore not learnt")
+    return names
 
 
 def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:

@@ -58,11 +58,12 @@ def network(name: str, task_name: str, reading: Reading) -> Model:
     config = read_config(folder)
     labels = config.get("id2label") or {}
     ordered = [str(labels[key]) for key in sorted(labels, key=int)]
-    if config.get("problem_type") == "regression" or len(ordered) == 1:  # one output is a number, not a class
-        ordered = []
     kind = task_called(task_name)  # a class of one's own may be named here: whoever types its name trusts it
+    one_number = config.get("problem_type") == "regression" or len(ordered) == 1
+    if one_number and not kind.own_classes:  # one output is a number, not a class
+        ordered = []
     try:
-        classes = {} if kind.own_target else {"labels": ordered}
+        classes = {"labels": ordered} if kind.own_classes or not kind.own_target else {}
         task = build_task({"use": task_name, **classes, **reading})
     except ModelError as error:
         raise ModelError(f"{name} does not fit the task {kind.name!r}: {error}; choose another with --task") from error

@@ -47,12 +47,18 @@ class Kind:
 IMAGENET: Mapping[str, Any] = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 CLIP: Mapping[str, Any] = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD}
 CROPPED: Mapping[str, Any] = {"do_center_crop": True, "crop_size": 224}
+DETECTOR: Mapping[str, Any] = {"resample": BILINEAR, "do_pad": True, "do_convert_annotations": True}
+"""Annotations are not the processor's here, and where all pictures are of one size there is nothing to pad."""
+OF_DETECTORS = Kind({"shortest_edge": 800, "longest_edge": 1333}, {**IMAGENET, **DETECTOR})
 KINDS: Mapping[str, Kind] = {
     "BeitImageProcessor": Kind(224, {"crop_size": 224}),
     "BitImageProcessor": Kind(224, {**CLIP, **CROPPED}, square=False),
     "CLIPImageProcessor": Kind(224, {**CLIP, **CROPPED}, square=False),
+    "ConditionalDetrImageProcessor": OF_DETECTORS,
     "ConvNextImageProcessor": Kind(384, {"crop_pct": 224 / 256}, square=False),
+    "DeformableDetrImageProcessor": OF_DETECTORS,
     "DeiTImageProcessor": Kind(256, CROPPED),
+    "DetrImageProcessor": OF_DETECTORS,
     "EfficientNetImageProcessor": Kind(346, {"crop_size": 289, "rescale_offset": False, "include_top": True}),
     "LevitImageProcessor": Kind(224, {**IMAGENET, **CROPPED}, square=False),
     "MobileNetV1ImageProcessor": Kind(256, {**CROPPED, "resample": BILINEAR}, square=False),
@@ -65,21 +71,28 @@ KINDS: Mapping[str, Kind] = {
     ),
     "PoolFormerImageProcessor": Kind(224, {**IMAGENET, **CROPPED, "crop_pct": 0.9}, square=False),
     "PvtImageProcessor": Kind(224, IMAGENET),
+    "RTDetrImageProcessor": Kind(
+        {"height": 640, "width": 640}, {**IMAGENET, **DETECTOR, "do_normalize": False, "do_pad": False}
+    ),
     "SegformerImageProcessor": Kind(
         512, {**IMAGENET, "resample": BILINEAR}, ignores=frozenset({"do_center_crop", "crop_size"})
     ),
     "SiglipImageProcessor": Kind({"height": 224, "width": 224}, square=False),
     "ViTImageProcessor": Kind(224, {"resample": BILINEAR}),
+    "YolosImageProcessor": OF_DETECTORS,
 }
 OF_MODELS: Mapping[str, str] = {
     "beit": "Beit",
     "bit": "Bit",
     "clip": "CLIP",
+    "conditional_detr": "ConditionalDetr",
     "convnext": "ConvNext",
     "convnextv2": "ConvNext",
     "cvt": "ConvNext",
     "data2vec-vision": "Beit",
+    "deformable_detr": "DeformableDetr",
     "deit": "DeiT",
+    "detr": "Detr",
     "dinat": "ViT",
     "dinov2": "Bit",
     "efficientnet": "EfficientNet",
@@ -97,6 +110,7 @@ OF_MODELS: Mapping[str, str] = {
     "pvt_v2": "Pvt",
     "regnet": "ConvNext",
     "resnet": "ConvNext",
+    "rt_detr": "RTDetr",
     "segformer": "Segformer",
     "siglip": "Siglip",
     "swiftformer": "ViT",
@@ -104,5 +118,6 @@ OF_MODELS: Mapping[str, str] = {
     "swinv2": "ViT",
     "vit": "ViT",
     "vit_msn": "ViT",
+    "yolos": "Yolos",
 }
 """Which class transformers takes for a model type whose file names none."""

@@ -29,6 +29,8 @@ LEVIT_MARGIN = 256 / 224
 """LeViT resizes to so many times the size that it crops."""
 NO_MATTER = frozenset({"do_convert_rgb", "do_reduce_labels", "reduce_labels", "size", "default_to_square"})
 """Fields that may be true: pictures are always turned to RGB or grey, and label maps are not classified."""
+NEVER = frozenset({"pad_size"})
+"""Fields that change what comes out wherever they are set."""
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -126,7 +128,7 @@ def refuse_unknown(config: Mapping[str, Any], name: str, kind: Kind) -> None:
     special = frozenset().union(*(one.differs for one in KINDS.values())) - COMMON.keys()
     for key, value in config.items():
         idle = key in own or key in NO_MATTER or value is None or value is False
-        if not idle and (value is True or key in special):
+        if (not idle and (value is True or key in special)) or (key in NEVER and value):
             raise ModelError(
                 f"{FILE} sets {key}: {json.dumps(value)}, which {name} does not do and is not supported; prepare the "
                 f"pictures so beforehand and set it to {'false' if value is True else 'null'}, or use another network"
@@ -189,6 +191,12 @@ def sized(size: Any, key: str, square: bool = True) -> tuple[Size | None, int | 
         size = {name: value for name, value in size.items() if value is not None}
         if size.keys() == {"height", "width"}:
             return (whole(size["height"], f"{key}.height"), whole(size["width"], f"{key}.width")), None
+        if size.keys() == {"shortest_edge", "longest_edge"}:
+            raise ModelError(
+                f"{FILE} has {key} {shown(size)}, by which each picture keeps its own shape; {{height, width}} or "
+                "{shortest_edge} are understood. A detector's boxes are shares of the picture's sides, so give it the "
+                f"{key} that it is to be deployed with, such as {{height: 640, width: 640}}"
+            )
         if size.keys() == {"shortest_edge"}:
             return None, whole(size["shortest_edge"], f"{key}.shortest_edge")
     elif isinstance(size, list | tuple) and len(size) == 2:

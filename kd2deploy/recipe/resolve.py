@@ -149,7 +149,8 @@ def task_misfit(found: "type[Task]") -> str:
     if not (isinstance(reads, type) and issubclass(reads, Reader)):
         return "names as `reads` what is no subclass of kd2deploy.core.Reader"
     taken = inspect.signature(found).parameters.values()
-    if not found.own_target and not any(one.name == "labels" or one.kind is one.VAR_KEYWORD for one in taken):
+    takes = any(one.name == "labels" or one.kind is one.VAR_KEYWORD for one in taken)
+    if (found.own_classes or not found.own_target) and not takes:
         return (
             "takes no `labels`, which every task is made with: take them, or set `own_target = True` where a row's "
             "label is something of the task's own"

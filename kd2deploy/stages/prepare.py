@@ -47,10 +47,16 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
     )
     sizes = len(splits.train), len(splits.validation), len(splits.eval)
     log.info("%s: %d training, %d validation, %d evaluation rows", tables.about, *sizes)
-    task = made(kind, arguments if kind.own_target else {**arguments, "labels": list(splits.labels)})
-    if not splits.labels and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):
+    task = made(kind, arguments if not takes_labels(kind) else {**arguments, "labels": list(splits.labels)})
+    classes = splits.labels and not kind.own_target
+    if not classes and any(one.gates.max_class_drop is not None for one in recipe.resolved_targets().values()):
         raise RecipeError([Fault("gates.max_class_drop", "holds classes to their recall, and this task has none")])
     return task, splits, tables.about
+
+
+def takes_labels(kind: type[Task]) -> bool:
+    """Whether a task is made with the classes of its rows."""
+    return kind.own_classes or not kind.own_target
 
 
 def made(kind: type[Task], arguments: Mapping[str, Any]) -> Task:

@@ -45,7 +45,11 @@ Change = Callable[["Image"], "Image"]
 
 def pixels(row: Row, reader: Processor, channels: int, change: Change | None = None) -> Array:
     """A row's picture as bytes [C, H, W], changed before it is prepared. Raises DataError where it cannot be read."""
-    picture = opened(row, channels, change)
+    return prepared(opened(row, channels, change), reader, row)
+
+
+def prepared(picture: "Image", reader: Processor, row: Row) -> Array:
+    """An opened picture as bytes [C, H, W], as `reader` prepares it. Raises DataError that names `row`."""
     if reader.resize is not None:
         height, width = reader.resize
         if picture.size != (width, height):

@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 
 from kd2deploy.errors import ModelError
+from kd2deploy.networks.configuration import read_config
+from kd2deploy.networks.detectors import family_of
 from kd2deploy.networks.image_processor import FILE, Processor, processor
 
 PLAIN, CROPPING = "ViTImageProcessor", "CLIPImageProcessor"
@@ -52,6 +54,27 @@ def write_processor(folder: Path, channels: int) -> None:
     )
     if steps[0] != steps[1] or not alike:
         raise ModelError(f"{FILE} cannot say in plain words what was judged; use a ViT's or a CLIP's image processor")
+
+
+def write_detector_processor(folder: Path) -> None:
+    """The same for a detector, by its family's own class: clients ask that one what the answers mean."""
+    judged = processor.__wrapped__(folder.resolve())
+    assert judged.resize is not None, "which a detector's reader was checked for"
+    mean, std = judged.normalisation(3)
+    height, width = judged.resize
+    said = {
+        "image_processor_type": family_of(read_config(folder)).processor,
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "resample": judged.resample,
+        "do_pad": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [float(value) / 255 for value in mean.reshape(-1)],
+        "image_std": [float(value) / 255 for value in std.reshape(-1)],
+    }
+    (folder / FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
 def size_of(judged: Processor) -> dict[str, int] | None:

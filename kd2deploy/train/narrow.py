@@ -17,7 +17,9 @@ from torch import Tensor
 Axes = tuple[str | None, ...]
 Keep = Literal["uniform", "first", "last"] | Sequence[int]
 
-LAYER = re.compile(r"^(?!.*\bsubsampling\b)(?P<before>.*?\blayers?\.)(?P<layer>\d+)(?P<after>\..*)$")
+LAYER = re.compile(
+    r"^(?!.*\b(?:subsampling|class_labels_classifier|bbox_predictor)\b)(?P<before>.*?\blayers?\.)(?P<layer>\d+)(?P<after>\..*)$"
+)
 ROLES: Mapping[str, tuple[re.Pattern[str], Axes]] = {
     "query": (re.compile(r"\b(?:pos_)?query(?:_proj)?$|\bq_(?:lin|proj)$|\blinear_q$"), ("qk", "hidden")),
     "key": (re.compile(r"\b(?:pos_)?key(?:_proj)?$|\bk_(?:lin|proj)$|\blinear_k$"), ("qk", "hidden")),

@@ -21,6 +21,7 @@ INTERMEDIATE = {"distilbert": "hidden_dim"}
 """Where a configuration keeps the feed-forward width under another name than `intermediate_size`."""
 ENCODERS = frozenset(
     {"bert", "camembert", "deberta-v2", "deit", "distilbert", "electra", "modernbert", "roberta", "vit", "xlm-roberta"}
+    | {"yolos"}
     | WAVES
     | SPECTRA
 )
@@ -231,6 +232,13 @@ def smaller_stages(config: Any, depths: Sequence[int] | None, hidden_sizes: Sequ
     return found
 
 
+def patches_of(config: Any) -> int:
+    """Of a picture of a network's size, which may be a square's side or height and width."""
+    size = config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return int((height // config.patch_size) * (width // config.patch_size))
+
+
 def parameters(config: Any) -> int:
     """Parameters of a network of this configuration; nothing is allocated."""
     import transformers
@@ -254,7 +262,7 @@ def flops(config: Any, length: int) -> float:
     if config.model_type in WINDOWED:
         return convolution_flops(config, side_of(config, length))
     if getattr(config, "patch_size", None) is not None:
-        length = (config.image_size // config.patch_size) ** 2 + 1
+        length = patches_of(config) + 1 + getattr(config, "num_detection_tokens", 0)
     if config.model_type in WAVES | SPECTRA:
         length = max(1, frames(length, front_end(config.to_dict())))
     own = body_of(config)

@@ -27,10 +27,13 @@ from kd2deploy.train.channels import kept_channels, resnet_axes, stage_maps, sta
 from kd2deploy.train.checkpoint import saved
 from kd2deploy.train.convnext import convnext_axes
 from kd2deploy.train.front import front_axes, kept_in_front
-from kd2deploy.train.narrow import Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
+from kd2deploy.train.narrow import LAYER, Axes, Keep, cut, encoder_axes, kept_units, layer_map, role_of, teacher_name
 from kd2deploy.train.shapes import CONVOLUTIONAL, groups_of, heads_of, intermediate_of, smaller
 from kd2deploy.train.windowed import WINDOWED, blocks_of, flat_name, kept_windows, windowed_axes, windowed_name
 
+BETWEEN = ".mid_position_embeddings"
+"""A YOLOS' weight with an entry for each block but the last, added behind it: a student has those of the blocks
+that it starts from."""
 BLOCK = re.compile(r".*?\blayers?\.\d+(?=\.)")
 
 
@@ -202,6 +205,8 @@ def encoder_plan(
     if source.model_type in WAVES:
         last = len(source.conv_dim) - 1
         axes = {name: front_axes(known[name], found, last) for name, found in axes.items()}
+    between = [name for name in known if name.endswith(BETWEEN)]
+    axes |= {name: ("between", *axes[name][1:]) for name in between}
     weights = {own: (given[own], axes[name]) for name, own in known.items() if given[own].is_floating_point()}
     kept = kept_units(
         weights,
@@ -211,9 +216,18 @@ def encoder_plan(
         measured,
         groups_of(source),
     )
+    if between:
+        kept["between"] = torch.tensor(blocks_before(known)[:-1], dtype=torch.int64)
     if source.model_type in WAVES:
         kept |= kept_in_front(weights, source.conv_dim, config.conv_dim)
     return axes, kept
+
+
+def blocks_before(known: Mapping[str, str]) -> list[int]:
+    """The teacher's block that each of the student's starts from, read off the names of their weights."""
+    pairs = ((LAYER.match(name), LAYER.match(own)) for name, own in known.items())
+    found = {int(one["layer"]): int(other["layer"]) for one, other in pairs if one and other}
+    return [found[place] for place in sorted(found)]
 
 
 def channel_plan(

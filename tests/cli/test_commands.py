@@ -54,6 +54,8 @@ def run(*arguments: str, cwd: Path | None = None, given: str | None = None) -> S
         (("--task", "images"), "demo_images"),
         (("--task", "speech"), "demo_speech"),
         (("--task", "images", "--quick"), "digits"),
+        (("--task", "detection"), "demo_detection"),
+        (("--task", "detection", "--quick"), "detection"),
         (("--task", "restoration"), "demo_restoration"),
         (("--task", "restoration", "--quick"), "restoration"),
     ],

@@ -40,8 +40,17 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "CLIPImageProcessor": [{"size": 64, "crop_size": 64}, {"size": {"shortest_edge": 64}, "crop_size": [70, 33]}],
 }
-"""Settings besides the class's own defaults, which are tried for every class."""
-CASES = [(name, said) for name in KINDS for said in [{}, *SMALL.get(name, [])]]
+"""Settings besides the class's own defaults, which are tried for every class that makes pictures of one size."""
+OF_DETECTORS = [
+    name for name in KINDS if name.endswith(("DetrImageProcessor", "DETRImageProcessor")) or "Yolos" in name
+]
+SMALL |= {
+    name: [{"size": {"height": 40, "width": 56}}, {"size": {"height": 40, "width": 56}, "do_normalize": True}]
+    for name in OF_DETECTORS
+}
+SHAPELESS = [name for name in OF_DETECTORS if not name.startswith("RT")]
+"""Those that keep each picture's shape where they are not told otherwise."""
+CASES = [(name, said) for name in KINDS for said in [*([] if name in SHAPELESS else [{}]), *SMALL.get(name, [])]]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +87,16 @@ def test_the_class_of_a_model_type_is_the_librarys() -> None:
     for model_type, name in OF_MODELS.items():
         assert IMAGE_PROCESSOR_MAPPING_NAMES[model_type]["pil"] == f"{name}ImageProcessorPil"
         assert f"{name}ImageProcessor" in KINDS
+
+
+@pytest.mark.parametrize("name", SHAPELESS)
+def test_a_detectors_processor_that_keeps_each_pictures_shape_is_told_what_to_be_given(name: str) -> None:
+    with pytest.raises(ModelError, match=r"keeps its own shape.*such as \{height: 640, width: 640\}"):
+        processor_of({"image_processor_type": name})
+    fixed = {"image_processor_type": name, "size": {"height": 8, "width": 8}}
+    with pytest.raises(ModelError, match="pad_size"):
+        processor_of({**fixed, "pad_size": {"height": 9, "width": 9}})
+    assert processor_of({**fixed, "do_pad": True, "format": "coco_detection"}).out == (8, 8)
 
 
 @pytest.mark.parametrize(
