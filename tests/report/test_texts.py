@@ -310,6 +310,15 @@ def test_a_speedup_of_no_clear_size_is_told_by_its_ends() -> None:
     assert fact.value == "at least 4.10x"
 
 
+def test_what_less_is_better_of_gains_where_it_falls() -> None:
+    report = example()
+    assert report.task is not None
+    found = [tables.seeds(replace(report, task=replace(report.task, higher_is_better=one))) for one in (True, False)]
+    gains = [[row[3].text for row in table.rows] for table in found if table]
+    assert gains[0][:3] == ["+1.49 points", "+1.58 points", "+1.45 points"]
+    assert gains[1][:3] == ["-1.49 points", "-1.58 points", "-1.45 points"]
+
+
 def test_where_inputs_last_their_sizes_and_real_time_factors_are_told() -> None:
     """25 ms for a second is a fortieth of the time; 24 elements are 3 s at 8 a second."""
     task = TaskInfo("speech", "wer", counted_in="seconds of audio", unit_of_size="second of audio", unit_elements=8.0)

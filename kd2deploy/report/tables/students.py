@@ -50,13 +50,14 @@ def seeds(report: Report) -> Table | None:
     if known is None or not known.seeds:
         return None
     unit, delta, suffix = metric_unit(report.task)
+    better = -1 if report.task and not report.task.higher_is_better else 1
     rows = [
         (
             Cell(f"seed {one.seed}"),
             Cell(figure(one.control, unit, suffix=suffix), tone="control"),
             Cell(figure(one.student, unit, suffix=suffix), tone="student"),
             Cell(
-                figure(one.student - one.control, delta, suffix=suffix, signed=True)
+                figure(better * (one.student - one.control), delta, suffix=suffix, signed=True)
                 if one.student is not None and one.control is not None
                 else MISSING
             ),
