@@ -26,7 +26,7 @@ METHODS = (
     "rail_kd",
     "hidden",
 )
-"""One of each kind: those that read the answer, the embedding, and the layers; a step costs at most three plain ones."""
+"""One of each kind: those that read the answer, the embedding, and the layers; a step costs at most three plain."""
 SIDES = {
     "politics": ("talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"),
     "religion": ("alt.atheism", "soc.religion.christian", "talk.religion.misc"),
