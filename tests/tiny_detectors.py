@@ -100,7 +100,8 @@ def small_task(**arguments: Any) -> ObjectDetection:
 
 
 def made_rows(count: int = 6, seed: int = 0) -> list[dict[str, Any]]:
-    return [{**row, "index": place} for place, row in enumerate(sample_scenes(SIDE, train=count, seed=seed).train)]
+    made = sample_scenes(SIDE, train=count, validation=2, eval=2, seed=seed).train
+    return [{**row, "index": place} for place, row in enumerate(made)]
 
 
 def save_detector(folder: Path, family: str = "yolos", seed: int = 0, **changes: Any) -> Path:

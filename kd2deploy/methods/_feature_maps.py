@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Batch, Networks, Pair, Regions, TaskNetworks
+from kd2deploy.core import Networks, Pair, Regions
 
 
 def need_feature_maps(nets: Networks, method: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -27,9 +27,8 @@ def need_feature_maps(nets: Networks, method: str) -> tuple[tuple[int, ...], tup
     return student.features, teacher.features
 
 
-def need_regions(kind: TaskNetworks, batch: Batch, method: str) -> Regions:
-    """Where the labels of a batch say that things are."""
-    found = kind.regions(batch)
+def need_regions(found: Regions | None, method: str) -> Regions:
+    """Where the labels of a batch say that things are, or an error where they do not."""
     if found is None:
         raise ValueError(f"{method} reads where things are, and the labels of this task do not tell; use mgd")
     return found

@@ -135,7 +135,7 @@ class FocalAndGlobal(Term):
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         pair = step.pairs[self.view]
-        regions = need_regions(self.kind[0], pair.look.student, self.method)
+        regions = need_regions(self.kind[0].regions(pair.look.student), self.method)
         levels = enumerate(self.alignment(pair))
         return summed([self.distance(level, student, teacher, regions) for level, (student, teacher) in levels])
 

@@ -115,7 +115,7 @@ class Specific(View):
 
     def changed_now(self, batch: Batch) -> Batch:
         kind, student = self.networks
-        regions = need_regions(kind, batch, "inconsistent_kd")
+        regions = need_regions(kind.regions(batch), "inconsistent_kd")
         small = all_small(regions)
         windows = drawn_windows(len(small), self.crop, regions.boxes)
         cropped = ~small & leaves_something(regions, windows)
@@ -172,7 +172,7 @@ class Adversarial(View):
         """The teacher's classification loss."""
         kind, teacher = self.networks
         seen = kind.observe(teacher, batch)
-        regions = need_regions(kind, batch, "inconsistent_kd")
+        regions = need_regions(kind.regions(batch), "inconsistent_kd")
         return class_loss(logits_of(seen), seen.extras["matched"], regions.classes, seen.background)
 
 

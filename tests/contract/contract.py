@@ -37,7 +37,6 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "dual_augmentation": {"single": {"views": "single"}},  # for texts, which are not augmented; pictures: its own file
     "detr_kd": {"": {"confident": 0.0}},  # small random networks are sure of nothing
     "dynamic_temperature": {"flsw": {}, "cwsm": {"hardness": "cwsm"}, "adjusted": {"adjustment": "ps"}},
-    "inconsistent_kd": {"on fgd": {}, "on mgd": {"base": "mgd"}},
     "knowledge_adjustment": {"ps": {}, "lsr": {"adjustment": "lsr"}},
     "lmcl": {"": {"every": 5, "levels": 2}},
     "mate_kd": {"": GAME},
@@ -84,7 +83,6 @@ EXCEPT: dict[str, dict[str, str]] = {
         "data_free": OWN_MAPS,
         "dcd": OWN_MAPS,
         "dual_augmentation": OWN_MAPS,
-        "inconsistent_kd-on mgd": OWN_MAPS,
         "inter_kd": "the heads on inner layers start at random, so an equal student is not the minimum",
         "dynamic_temperature-adjusted": CORRECTED,
         "knowledge_adjustment": CORRECTED,
@@ -95,7 +93,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "rail_kd": "each side has a random map of its own, so equal hidden states are not the minimum",
         "residual_kd": "the student is two networks, and the teacher is one",
     },
-    "padding": {"dckd": "pictures of a training are of one size"},
+    "padding": dict.fromkeys({"dckd", *OF_OBJECTS}, "pictures of a training are of one size"),
     "order": {
         "cilda": DRAWN_BY_PLACE,
         "combined_kd": DRAWN_BY_PLACE,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import small_objects
+import small_detection
 import small_restoration
 import small_text
 from torch import nn
@@ -54,8 +54,8 @@ PICTURES = Ground(
     {"patch": 8},
 )
 OBJECTS = Ground(
-    small_objects.Objects,
-    lambda seed, dropout=0.0: small_objects.grid(8, seed=seed),
-    lambda seed: small_objects.grid(12, seed=seed),
-    small_objects.object_rows,
+    small_detection.detection_task,
+    lambda seed, dropout=0.0: small_detection.yolos(16, 1, seed=seed, dropout=dropout),
+    lambda seed: small_detection.yolos(32, 2, seed=seed),
+    small_detection.scene_rows,
 )

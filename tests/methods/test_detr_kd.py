@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_distilled import distilled, outcome
-from small_objects import grid
+from small_objects import distilled, grid, outcome
 from tiny_networks import at, networks, parity, sizes
 
 from kd2deploy.core import Look, Method, Observation, Pair, Step

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from small_distilled import distilled, object_batch, outcome
-from small_objects import grid
+from small_objects import distilled, grid, object_batch, outcome
 from tiny_networks import parity
 
 from kd2deploy.core import Regions

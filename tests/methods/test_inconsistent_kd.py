@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_distilled import at_share, distilled, object_batch, outcome
-from small_objects import GIVEN, SIDE, grid
+from small_objects import GIVEN, SIDE, GridTask, at_share, distilled, grid, object_batch, outcome
 from tiny_networks import parity
 
 from kd2deploy.core import Regions
@@ -21,7 +20,6 @@ from kd2deploy.methods.inconsistent_kd import (
     with_noise,
 )
 from kd2deploy.methods.mgd import mgd
-from kd2deploy.tasks._windows import pixels_in
 
 REACH = 8 / 255
 
@@ -29,9 +27,14 @@ REACH = 8 / 255
 def sized(side, rows=200):
     """A batch of one box each, in the middle, of so many pixels a side of the given picture."""
     torch.manual_seed(0)
-    share = side / (SIDE * GIVEN)
+    share = side / GIVEN
     labels = torch.tensor([1.0, 0.5, 0.5, share, share]).expand(rows, 1, 5)
-    return {"pixel_values": torch.rand(rows, 3, SIDE, SIDE), "labels": labels, "index": torch.arange(rows)}
+    return {
+        "pixel_values": torch.rand(rows, 3, SIDE, SIDE),
+        "labels": labels,
+        "size": torch.full((rows, 2), GIVEN),
+        "index": torch.arange(rows),
+    }
 
 
 def looks(batch, done=0.0, seed=0, **arguments):
@@ -59,7 +62,7 @@ def test_a_box_is_small_below_1024_pixels_of_the_given_picture_and_one_large_box
 def test_rows_of_small_boxes_alone_get_noise_with_probability_03_and_are_never_cropped():
     batch = sized(31.9, rows=1000)
     shown = looks(batch, adversarial=0.0)[0]["specific"]
-    assert torch.equal(shown["labels"], batch["labels"])
+    torch.testing.assert_close(shown["labels"], batch["labels"], rtol=0, atol=1e-6)
     noisy = changed_rows(shown, batch)
     assert noisy.float().mean().item() == pytest.approx(0.3, abs=0.04)
     one = (shown["pixel_values"] - batch["pixel_values"])[noisy]
@@ -76,11 +79,11 @@ def test_rows_with_a_box_that_is_not_small_are_cropped_to_at_least_08_of_each_si
         assert enlarged.min() >= 1
         assert 1.2 < enlarged.max() <= 1 / 0.8 + 1e-5
     assert not torch.equal(width, height)
-    # the window, told by what the box became in it; its pixels, and no noise among them
+    # the window, told by what the box became in it; what lies in that, and no noise in it
     size = torch.stack([1 / width, 1 / height], 1)
     low = 0.5 - shown["labels"][:, 0, 1:3] * size
-    windows = torch.cat([low, low + size], 1)
-    torch.testing.assert_close(shown["pixel_values"], pixels_in(batch["pixel_values"], windows), atol=1e-3, rtol=0)
+    expected = GridTask().cropped(batch, torch.cat([low, low + size], 1))["pixel_values"]
+    torch.testing.assert_close(shown["pixel_values"], expected, atol=1e-3, rtol=0)
 
 
 def test_windows_lie_inside_and_a_row_whose_objects_are_all_outside_of_its_own_stays_whole():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_distilled import distilled, outcome
+from small_objects import distilled, outcome
 from tiny_networks import parity
 
 from kd2deploy.methods.mgd import generated_distance, generation, kept_places, mgd
