@@ -5,12 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_detection import detection_task, scene_rows, yolos
 from small_objects import distilled, grid, outcome
 from tiny_networks import at, networks, parity, sizes
 
 from kd2deploy.core import Look, Method, Observation, Pair, Step
 from kd2deploy.methods._queries import class_loss, corners, divergence, generalized_overlap, matched_queries
 from kd2deploy.methods.detr_kd import detr_kd
+from kd2deploy.train.distiller import Distiller
+from kd2deploy.train.distiller import networks as network_sizes
+from kd2deploy.train.teacher_cache import TeacherCache
 
 
 def seen(logits, boxes, background):
@@ -107,6 +111,18 @@ def test_the_student_nears_the_teachers_answers(background):
         said.append({name: float(value) for name, value in found.values.items()})
     assert all(said[-1][name] < said[0][name] for name in ("classes", "boxes", "overlap"))
     assert all(weight.grad is None for weight in teacher.parameters())
+
+
+def test_a_teachers_kept_answers_teach_as_the_teacher_does(tmp_path):
+    task, rows = detection_task(), scene_rows(4)
+    student, teacher, batch = yolos(16, seed=1), yolos(32, seed=2), task.reader.collate(rows)
+    found = []
+    for cache in (None, TeacherCache.open_or_fill(tmp_path, task, teacher, rows, teacher_hash="its")):
+        method = detr_kd(confident=0.0)
+        method.bind(network_sizes(task, student, teacher, batch, rows=4, epochs=1.0, steps=10))
+        found.append(Distiller(task, student, method, teacher, cache).outcome(batch))
+    assert all(value > 0 for value in found[0].values.values())
+    torch.testing.assert_close(found[0].values, found[1].values)
 
 
 def test_networks_of_two_kinds_and_of_other_classes_are_refused():
