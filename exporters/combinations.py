@@ -15,6 +15,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.exporters.tensorrt.graph import LARGEST_OPSET, SYMMETRIC
 
 GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
+OPENVINO = frozenset({"openvino_from_onnx", "nncf_from_onnx"})
 TENSORRT_PROVIDERS = GPU_PROVIDERS - {"CUDAExecutionProvider"}
 FP8_SINCE = (8, 9)
 BF16_SINCE = (8, 0)
@@ -60,12 +61,13 @@ def reasons(target: Target, variant: Variant) -> Iterator[str]:
     steps = {short_name(step): step for step in variant.steps if is_known(step)}
     provider = str(variant.session.get("provider", "CPUExecutionProvider" if "onnx_from_torch" in steps else ""))
     engine, gpu = "trt_from_onnx" in steps, target.device == "cuda"
-    provider = "" if engine or "openvino_from_onnx" in steps else provider
+    openvino = bool(OPENVINO & steps.keys())
+    provider = "" if engine or openvino else provider
     tensorrt = engine or provider in TENSORRT_PROVIDERS
     runtime = "TensorRT" if tensorrt else provider
     if not gpu and (engine or provider in GPU_PROVIDERS):
         yield f"{runtime} needs an NVIDIA device and target {target.name} is a processor; take a cuda target"
-    if gpu and "openvino_from_onnx" in steps:
+    if gpu and openvino:
         yield f"OpenVINO runs on the processor and target {target.name} is an NVIDIA device; use trt_from_onnx"
     if gpu and provider == "CPUExecutionProvider":
         yield (

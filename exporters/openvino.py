@@ -25,13 +25,8 @@ MODEL = "openvino_model.xml"
 def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
     """A folder with `openvino_model.xml` and `.bin`, of a plain fp32 graph or of one with static int8 pairs."""
     openvino = _openvino()
-    foreign = [name for name in domains(source.path) if name != "ai.onnx"]
-    if foreign:
-        raise ConvertError(
-            f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one"
-        )
     # fp16 weights would change the answers without being asked for.
-    openvino.save_model(openvino.convert_model(source.path), folder / MODEL, compress_to_fp16=False)
+    openvino.save_model(read_plain(source), folder / MODEL, compress_to_fp16=False)
     artifact = made(
         folder,
         OPENED_BY,
@@ -51,6 +46,16 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
                     f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far"
                 )
     return artifact
+
+
+def read_plain(source: Artifact) -> Any:
+    """The graph as OpenVINO's model. Raises ConvertError where it holds operations of ONNX Runtime's own."""
+    foreign = [name for name in domains(source.path) if name != "ai.onnx"]
+    if foreign:
+        raise ConvertError(
+            f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one"
+        )
+    return _openvino().convert_model(source.path)
 
 
 CODE = """\

@@ -41,7 +41,7 @@ ALLOWED = {
 }
 COMMAND_LINE = {"cli"}
 """What nothing but itself imports."""
-RUNTIMES = {"onnx", "onnxruntime", "onnxscript", "openvino", "tensorrt", "tensorrt_rtx", "onnx_ir"}
+RUNTIMES = {"onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "tensorrt", "tensorrt_rtx", "onnx_ir"}
 OUTSIDE_RUNTIMES = {"kd2deploy/cli/doctor.py"}
 TRANSFORMERS = ("networks", "train")
 

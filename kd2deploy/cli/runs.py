@@ -158,7 +158,7 @@ DEMOS = {
 @command(app)
 def demo(
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few hundred rows, two to three minutes; proves the machinery.")
+        bool, typer.Option("--quick", help="A few hundred rows, about three minutes; proves the machinery.")
     ] = False,
     all_labels: Annotated[
         bool,
