@@ -13,14 +13,14 @@ from _common import record
 from defaults import HERE, placed, two_sides
 
 from kd2deploy.flows.compare import compare
-from kd2deploy.flows.compare.settings import own, seeded
+from kd2deploy.flows.compare.settings import seeded
 from kd2deploy.recipe import Recipe
 from kd2deploy.report.comparison import Comparison
 from kd2deploy.report.formats import with_interval
 
 DATA = "two-sides-few", "r8-few", "r52-few", "news20-all"
 STARTS = "copy", "pretrained", "random"
-METHODS = "dist", "logit-t1-a0.9", "task_only"
+METHODS = "dist", "logit", "task_only"
 
 
 def main() -> None:
@@ -31,13 +31,12 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     two_sides(given.out)
-    settings = [one for one in own(HERE / "settings.yaml") if one.name in METHODS]
     rows = []
     for data in DATA:
         recipe = seeded(HERE / f"{data}.yaml", given.seeds)
         recipe = recipe.model_copy(update={"data": placed(recipe.data, given.out)})
         for start in STARTS:
-            found = compare(started(recipe, start), given.out / data, ["dist"], jobs=given.jobs, settings=settings)
+            found = compare(started(recipe, start), given.out / data, ["dist"], jobs=given.jobs)
             rows.append({"data": data, "start": start, "teacher": f"{found.teacher:.2%}", **scores(found)})
             print(rows[-1], flush=True)
     record("starts", rows, {"seeds": given.seeds, "intervals": "95 %, over seeds"})

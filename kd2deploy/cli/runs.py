@@ -46,7 +46,9 @@ def compress(
     p99_ms: Annotated[float | None, typer.Option(help="Largest P99 latency in milliseconds.")] = None,
     method: Annotated[
         str | None,
-        typer.Option(autocompletion=method_names, help="Distillation method (`kd2deploy methods`): logit."),
+        typer.Option(
+            autocompletion=method_names, help="Distillation method (`kd2deploy methods`): dist for classes, else logit."
+        ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of distillation: 5.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,

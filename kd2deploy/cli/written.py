@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.networks.configuration import is_body_alone, read_config
-from kd2deploy.recipe.from_flags import EMPTY, described, given_files
+from kd2deploy.recipe.from_flags import EMPTY, described, given_files, usual_method
 
 
 def written_recipe(
@@ -30,7 +30,7 @@ student:
   # shrink: {{layers: 4, hidden: 256}}  # or say the shape
   # from: DIR                         # or start from a checkpoint
 distill:
-  - method: {{use: logit, temperature: 4.0, alpha: 0.5}}           # `kd2deploy methods` lists them all
+  - method: {usual_method(block):<35}       # `kd2deploy methods` lists them all
     epochs: 5
     learning_rate: 2.0e-4
     batch: 32

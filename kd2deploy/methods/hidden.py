@@ -161,9 +161,9 @@ def hidden(
     projection: Literal["auto", "always"] = "auto",
     distance: Distance = "mse",
     compare: Compare = "positions",
-    alpha: float = 0.5,
+    alpha: float = 0.9,
     beta: float = 0.1,
-    temperature: float = 4.0,
+    temperature: float = 1.0,
 ) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets + beta * distance of hidden states.
 

@@ -41,7 +41,11 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
         raise RecipeError([Fault(name, "is needed where no recipe is given") for name in missing])
     task, columns = described(flags["train"], flags["task"], flags["columns"])
     files = given_files(**{name: flags.get(name) for name in ("train", "eval", "unlabelled")})
-    training = {"method": "logit", "epochs": 5.0, **set_only({name: flags[name] for name in ("method", "epochs")})}
+    training = {
+        "method": usual_method(task),
+        "epochs": 5.0,
+        **set_only({name: flags[name] for name in ("method", "epochs")}),
+    }
     found: dict[str, Any] = {
         "task": task,
         "data": {"use": "files", **files, **columns},
@@ -53,6 +57,13 @@ def recipe_from(path: Path | None, flags: Mapping[str, Any]) -> tuple[Recipe, st
         "gates": set_only(flags["gates"]),
     }
     return Recipe.parse(found), Path(flags["train"]).stem
+
+
+def usual_method(task: Mapping[str, Any]) -> str:
+    """What did best where a row has one of several classes (docs/methods.md); elsewhere what compares any answer."""
+    kind = task_called(task["use"])
+    one_class = not (kind.own_target or kind.several_labels or task.get("labels") == [])
+    return "dist" if one_class else "logit"
 
 
 def described(train: str, task: str | None, columns: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, str]]:

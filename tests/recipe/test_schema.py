@@ -16,7 +16,7 @@ from kd2deploy.cli.written import written_recipe
 from kd2deploy.core import Gates, Progress
 from kd2deploy.errors import RecipeError
 from kd2deploy.recipe import Recipe, build_method
-from kd2deploy.recipe.from_flags import recipe_from
+from kd2deploy.recipe.from_flags import recipe_from, usual_method
 from kd2deploy.recipe.methods import weight_of
 
 SHIPPED = Path(__file__).parents[2] / "kd2deploy" / "recipes"
@@ -165,7 +165,7 @@ def test_several_methods_add_up_with_weights_and_schedules() -> None:
     method = build_method([{"use": "logit", "weight": 0.5}, {"use": "task_only", "weight": {"start": 1, "end": 0}}])
     start, end = Progress(0, 10, 0.0, 1.0), Progress(10, 10, 1.0, 1.0)
     weights = {name: (part.at(start), part.at(end)) for name, part in method.weighted.items()}
-    assert weights["logit_soft"] == (0.25, 0.25)
+    assert weights["logit_soft"] == pytest.approx((0.45, 0.45))
     assert weights["task_only_task"] == (1.0, 0.0)
 
 
@@ -268,6 +268,8 @@ def test_flags_and_init_make_the_same_kind_of_recipe(tmp_path: Path) -> None:
     assert recipe.student.plan is not None
     written = Recipe.parse(yaml.safe_load(written_recipe("dir", str(data), str(data))))
     assert written.data == recipe.data
+    unnamed, _ = recipe_from(None, {**flags, "method": None})
+    assert [one.distill[0].method for one in (unnamed, written)] == ["dist", "dist"]
     more, _ = recipe_from(None, {**flags, "unlabelled": str(data)})
     assert more.data == {**recipe.data, "unlabelled": str(data)}
     written = Recipe.parse(yaml.safe_load(written_recipe("dir", str(data), str(data), unlabelled=str(data))))
@@ -278,6 +280,21 @@ def test_flags_and_init_make_the_same_kind_of_recipe(tmp_path: Path) -> None:
         recipe_from(None, {**flags, "teacher": None})
     with pytest.raises(RecipeError, match="epochs must be positive"):
         recipe_from(None, {**flags, "epochs": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [
+        ({"use": "text_classification"}, "dist"),
+        ({"use": "image_classification"}, "dist"),
+        ({"use": "text_classification", "labels": []}, "logit"),
+        ({"use": "text_multilabel"}, "logit"),
+        ({"use": "speech_ctc"}, "logit"),
+        ({"use": "image_restoration"}, "logit"),
+    ],
+)
+def test_the_usual_method_is_one_that_the_task_can_be_taught_by(task: dict[str, Any], method: str) -> None:
+    assert usual_method(task) == method
 
 
 def test_every_flag_that_the_recipe_says_already_is_refused(tmp_path: Path) -> None:
