@@ -19,7 +19,7 @@ class Fault:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-MOST_FAULTS = 50
+MOST_FAULTS = 20
 """Shown of a recipe; a file that has more is not what it is taken for."""
 
 

@@ -62,7 +62,7 @@ ROUNDING = [name for name in known("converter") if traits({"use": name}).rounds_
 
 
 def test_every_converter_that_rounds_is_ranked() -> None:
-    assert ROUNDING == ["fp16_from_onnx", "fp8_from_onnx", "int8_from_onnx", "trt_from_onnx"]
+    assert ROUNDING == ["fp16_from_onnx", "fp8_from_onnx", "int8_from_onnx", "nncf_from_onnx", "trt_from_onnx"]
     assert all(traits({"use": name}).ranked_by for name in ROUNDING)
 
 

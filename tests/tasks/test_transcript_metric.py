@@ -113,7 +113,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
 def test_edits_are_marked_for_a_person(right: str, said: str, shown: str) -> None:
     assert marked(right, said) == shown
     found = metric().statistics({"logits": logits_of([said])}, rows_of([right]))
-    assert metric().shown(found, 0) == (right, shown)
+    assert metric().told(found, 0) == (right, shown)
 
 
 def counts(edits: "np.ndarray[Any, Any]", words: "np.ndarray[Any, Any]") -> Scores:
