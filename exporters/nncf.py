@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._quiet import quiet
-from kd2deploy.exporters.onnx.checking import agreement, damage, not_excluded, run_all
+from kd2deploy.exporters.onnx.checking import agreement, not_excluded, run_all, worst_first
 from kd2deploy.exporters.openvino import MODEL, OPENED_BY, OpenVinoSession, read_plain
 
 if TYPE_CHECKING:
@@ -49,13 +49,9 @@ def rank_sensitivity(
     The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
     """
     names = quantizable(read_plain(source))
-    reference = run_all(source.path, task, target, samples)
-    found = []
-    for name in names:
-        alone = replace(options, exclude=[other for other in names if other != name])
-        answers = answered(quantized(source, samples, alone), task, samples)
-        found.append((name, damage(reference, answers)))
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+    alone = {name: replace(options, exclude=[other for other in names if other != name]) for name in names}
+    found = ((name, answered(quantized(source, samples, one), task, samples)) for name, one in alone.items())
+    return worst_first(task, run_all(source.path, task, target, samples), found)
 
 
 @converter(rounds_to=8, ranked_by=rank_sensitivity)

@@ -65,14 +65,25 @@ def by_damage(
 ) -> list[tuple[str, float]]:
     """Each name with the damage that its graph does, worst first. A graph of `rounded` is `source` with one node alone
     in fewer bits, made when it is asked for; the damage is that of `damage`."""
-    reference, damages = run_all(source, task, target, samples), []
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
-        for name, model in rounded:
+
+        def answers(model: "onnx.ModelProto") -> list[dict[str, np.ndarray[Any, Any]]]:
             save(model, path, {})
-            answers = run_all(path, task, target, samples)
-            aligned = [task.aligned(one, other) for one, other in zip(reference, answers, strict=True)]
-            damages.append((name, damage(reference, aligned)))
+            return run_all(path, task, target, samples)
+
+        found = ((name, answers(model)) for name, model in rounded)
+        return worst_first(task, run_all(source, task, target, samples), found)
+
+
+def worst_first(
+    task: Task, reference: Sequence[Outputs], found: Iterable[tuple[str, Sequence[Outputs]]]
+) -> list[tuple[str, float]]:
+    """Each name with the damage that its answers show, once they are brought in the reference's order, worst first."""
+    damages = [
+        (name, damage(reference, [task.aligned(one, other) for one, other in zip(reference, answers, strict=True)]))
+        for name, answers in found
+    ]
     return sorted(damages, key=lambda pair: (-pair[1], pair[0]))
 
 

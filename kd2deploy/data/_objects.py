@@ -136,6 +136,11 @@ def pictures_below(folder: Path, doubts: Doubts) -> list[Path]:
     return found
 
 
+def given_splits(**named: tuple[str | None, str | None]) -> dict[str, tuple[str, str | None]]:
+    """By split that is given: what says the objects, and the folder of its pictures where one is named."""
+    return {split: (place, folder) for split, (place, folder) in named.items() if place is not None}
+
+
 def unlabelled_rows(folder: str | None, doubts: Doubts) -> list[Row] | None:
     return None if folder is None else [{"image": str(file)} for file in pictures_below(Path(folder), doubts)]
 

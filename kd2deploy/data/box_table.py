@@ -10,7 +10,17 @@ from typing import Any, Literal
 
 from kd2deploy.data._columns import columns_in, suggestion
 from kd2deploy.data._labels import is_missing
-from kd2deploy.data._objects import Doubts, Flawed, Row, object_of, pictures_below, stored, tables_of, unlabelled_rows
+from kd2deploy.data._objects import (
+    Doubts,
+    Flawed,
+    Row,
+    given_splits,
+    object_of,
+    pictures_below,
+    stored,
+    tables_of,
+    unlabelled_rows,
+)
 from kd2deploy.data.files import read
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
@@ -49,17 +59,14 @@ def box_table(
     if strange:
         raise DataError(f"{strange[0]!r} is no column of a table of boxes; they are {', '.join(sorted(known))}")
     doubts = Doubts(flawed)
-    given = {
-        "train": (train, train_pictures),
-        "eval": (eval, eval_pictures),
-        "validation": (validation, validation_pictures),
-    }
+    given = given_splits(
+        train=(train, train_pictures), eval=(eval, eval_pictures), validation=(validation, validation_pictures)
+    )
     found = {
         split: rows_of(Path(file), None if folder is None else Path(folder), boxes, columns, doubts)
         for split, (file, folder) in given.items()
-        if file is not None
     }
-    names = {split: str(file) for split, (file, _) in given.items() if file is not None}
+    names = {split: file for split, (file, _) in given.items()}
     return tables_of(found, names, None, unlabelled_rows(unlabelled, doubts), doubts)
 
 

@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core.reading import object_of as json_object
-from kd2deploy.data._objects import Doubts, Flawed, Row, object_of, said_size, stored, tables_of, unlabelled_rows
+from kd2deploy.data._objects import (
+    Doubts,
+    Flawed,
+    Row,
+    given_splits,
+    object_of,
+    said_size,
+    stored,
+    tables_of,
+    unlabelled_rows,
+)
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -31,17 +41,14 @@ def coco(
     Raises DataError that names file and annotation.
     """
     doubts = Doubts(flawed)
-    given = {
-        "train": (train, train_pictures),
-        "eval": (eval, eval_pictures),
-        "validation": (validation, validation_pictures),
-    }
+    given = given_splits(
+        train=(train, train_pictures), eval=(eval, eval_pictures), validation=(validation, validation_pictures)
+    )
     named: dict[str, list[str]] = {}
     found: dict[str, list[Row]] = {}
     for split, (file, folder) in given.items():
-        if file is not None:
-            place = Path(file)
-            found[split], named[split] = rows_of(place, place.parent if folder is None else Path(folder), doubts)
+        place = Path(file)
+        found[split], named[split] = rows_of(place, place.parent if folder is None else Path(folder), doubts)
     # a split may leave out classes that it does not show, and may not have others
     labels = named["train"]
     for split, names in named.items():
@@ -50,7 +57,7 @@ def coco(
             raise DataError(
                 f"{given[split][0]} has the category {others[0]!r}, which {train} has not; give both the same ones"
             )
-    files = {split: str(file) for split, (file, _) in given.items() if file is not None}
+    files = {split: file for split, (file, _) in given.items()}
     return tables_of(found, files, labels, unlabelled_rows(unlabelled, doubts), doubts)
 
 

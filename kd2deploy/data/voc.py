@@ -11,6 +11,7 @@ from kd2deploy.data._objects import (
     Doubts,
     Flawed,
     Row,
+    given_splits,
     object_of,
     pictures_below,
     said_size,
@@ -44,17 +45,14 @@ def voc(
     objects are kept as crowds are: not learnt, not counted. Raises DataError that names file and object.
     """
     doubts = Doubts(flawed)
-    given = {
-        "train": (train, train_pictures),
-        "eval": (eval, eval_pictures),
-        "validation": (validation, validation_pictures),
-    }
+    given = given_splits(
+        train=(train, train_pictures), eval=(eval, eval_pictures), validation=(validation, validation_pictures)
+    )
     found = {
         split: rows_of(Path(folder), Path(folder if beside is None else beside), doubts)
         for split, (folder, beside) in given.items()
-        if folder is not None
     }
-    names = {split: folder for split, (folder, _) in given.items() if folder is not None}
+    names = {split: folder for split, (folder, _) in given.items()}
     return tables_of(found, names, None, unlabelled_rows(unlabelled, doubts), doubts)
 
 

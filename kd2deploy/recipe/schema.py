@@ -164,6 +164,11 @@ class Measurement(pydantic.BaseModel):
     end_to_end: bool = True
     """Whether whole requests are timed too, from rows to answers; at most about a quarter longer."""
 
+    @property
+    def throughput_s(self) -> float:
+        """Seconds that throughput is taken over, in each process."""
+        return 6 * self.block_s
+
 
 class Recipe(pydantic.BaseModel):
     """Everything that a run depends on. `Recipe.read` and `Recipe.parse` are the ways in."""

@@ -96,7 +96,7 @@ def protocol_for(job: Job, field: Field, target: Target) -> Protocol:
         protocol,
         processes=wanted.processes,
         block_s=wanted.block_s,
-        throughput_s=6 * wanted.block_s,
+        throughput_s=wanted.throughput_s,
         in_flight=target.workload.in_flight,
         stop=replace(protocol.stop, cap_s=wanted.cap_s),
     )

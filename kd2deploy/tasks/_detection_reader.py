@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Row
+from kd2deploy.core import Array, Features, Row
 from kd2deploy.core.port import NO_OBJECT
 from kd2deploy.errors import ModelError
-from kd2deploy.networks.image_processor import FILE, Processor, processor, read_alike, save_processor
+from kd2deploy.networks.image_processor import FILE, Processor, processor
 from kd2deploy.networks.inputs import inputs_of
-from kd2deploy.tasks._image_reader import normalised, read_by
-from kd2deploy.tasks._images import filed, pixels, unreadable
+from kd2deploy.tasks._image_reader import PixelReader, read_by
 from kd2deploy.tasks._objects import flaw_of
 from kd2deploy.tasks._scenes import SceneAugment, Scenes
 from kd2deploy.tasks._served_pictures import write_detector_processor
@@ -63,29 +62,17 @@ SIGMOID = """\
 """
 
 
-class DetectionReader(Reader):
+class DetectionReader(PixelReader):
     """Pictures of 3 x `height` x `width`, and the objects in them."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"label": ("label", "objects")}
-    named: ClassVar[tuple[str, ...]] = ("image",)
     augments: ClassVar[type] = SceneAugment
 
     def __init__(self, labels: tuple[str, ...], height: int, width: int) -> None:
         if min(height, width) < 1:
             raise ValueError(f"height and width must be positive, got {height}, {width}")
-        self.labels, self.height, self.width = labels, height, width
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        return (Port("pixel_values", "float32", ("batch_size", 3, self.height, self.width)),)
-
-    @classmethod
-    def fields(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("image",)
-
-    @classmethod
-    def flaw(cls, value: Any) -> str:
-        return unreadable(value)
+        super().__init__(3, height, width)
+        self.labels = labels
 
     @classmethod
     def target_flaw(cls, label: Any) -> str:
@@ -97,60 +84,28 @@ class DetectionReader(Reader):
 
     # rows ---------------------------------------------------------------------------------------------------
 
-    def row(self, given: str, other: str | None = None) -> Row:
-        return {"image": given, "label": None}
-
     def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
         return list(self.drawing(rows, folder))
 
     def drawing(self, rows: Sequence[Row], folder: Path) -> Scenes:
         return Scenes(rows, self.labels, *read_by(folder))
 
-    def length(self, features: Features) -> int:
-        return 1
-
     # batches ------------------------------------------------------------------------------------------------
 
     def collate(self, features: Sequence[Features]) -> Batch:
         import torch
 
-        batch: Batch = {"pixel_values": torch.from_numpy(normalised(features, ""))}
-        if TEACHER_PREFIX + "pixel_values" in features[0]:
-            batch[TEACHER_PREFIX + "pixel_values"] = torch.from_numpy(normalised(features, TEACHER_PREFIX))
+        batch = super().collate(features)
         if "labels" in features[0]:
             batch["labels"] = torch.from_numpy(filled([row["labels"] for row in features]))
             batch["size"] = torch.from_numpy(np.stack([row["size"] for row in features]))
-        if "index" in features[0]:
-            batch["index"] = torch.tensor([row["index"] for row in features], dtype=torch.int64)
         return batch
-
-    def feed(self, features: Sequence[Features]) -> dict[str, Array]:
-        return {"pixel_values": normalised(features, "")}
-
-    # requests -----------------------------------------------------------------------------------------------
-
-    def preparing(self, folder: Path) -> Prepare:
-        reader, channels = read_by(folder)
-        mean, std = reader.normalisation(channels)
-        return lambda rows: self.feed(
-            [{"pixel_values": pixels(row, reader, channels), "mean": mean, "std": std} for row in rows]
-        )
-
-    def sent(self, row: Row, place: Path) -> Row:
-        return {"image": filed(row.get("image"), place), "label": None}
 
     # what lies in a network's folder ------------------------------------------------------------------------
 
     def check_inputs(self, folder: Path) -> None:
         if (inputs_of(folder) / FILE).is_file():
             check_whole(processor(folder.resolve()))
-
-    def reads_alike(self, one: Path, other: Path) -> bool:
-        return read_alike(one, other)
-
-    def write_inputs(self, folder: Path) -> None:
-        if not (inputs_of(folder) / FILE).is_file():
-            save_processor(folder, 3, self.height, self.width)
 
     def write_as_judged(self, folder: Path) -> None:
         write_detector_processor(folder)

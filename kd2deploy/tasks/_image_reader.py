@@ -44,20 +44,13 @@ print(answer("picture.png"))
 """
 
 
-class ImageReader(Reader):
-    """Pictures of `channels` x `height` x `width`, and their target."""
+class PixelReader(Reader):
+    """Pictures of `channels` x `height` x `width`, whatever is learnt of them."""
 
     named: ClassVar[tuple[str, ...]] = ("image",)
-    augments: ClassVar[type] = Augment
 
-    def __init__(self, target: Target, channels: int = 3, height: int = 224, width: int = 224) -> None:
-        if min(channels, height, width) < 1:
-            raise ValueError(f"channels, height and width must be positive, got {channels}, {height}, {width}")
-        self.target, self.channels, self.height, self.width = target, channels, height, width
-
-    def spec(self) -> dict[str, Any]:
-        """The arguments of a task that are its reader's."""
-        return {"channels": self.channels, "height": self.height, "width": self.width}
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        self.channels, self.height, self.width = channels, height, width
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -76,48 +69,20 @@ class ImageReader(Reader):
     def row(self, given: str, other: str | None = None) -> Row:
         return {"image": given, "label": None}
 
-    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
-        return list(self.drawing(rows, folder))
-
-    def drawing(self, rows: Sequence[Row], folder: Path) -> Pictures:
-        return Pictures(rows, self.target.of(rows), *read_by(folder))
-
-    def extremes(self) -> list[Row]:
-        """Black and white."""
-        shape = (self.height, self.width, self.channels)
-        return [{"image": np.full(shape, value, dtype=np.uint8), "label": None} for value in (0, 255)]
-
-    def rows_of(self, made: Array, folder: Path) -> list[Row]:
-        reader, _ = read_by(folder)
-        found = np.rint(made.clip(0, 1) * 255).astype(np.uint8)
-        upright = (found[:, ::-1] if reader.flip else found).transpose(0, 2, 3, 1)
-        return [{"image": uncropped(one, reader), "label": None} for one in upright]
-
     def length(self, features: Features) -> int:
         return 1
-
-    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> dict[str, Mapping[str, Array]]:
-        """The commonest answer, and a linear model of the pixels."""
-
-        def seen(rows: Sequence[Row]) -> Array:
-            chunks = (self.encode(rows[at : at + CHUNK], folder) for at in range(0, len(rows), CHUNK))
-            return np.concatenate([coarse(np.stack([one["pixel_values"] for one in chunk])) for chunk in chunks])
-
-        return floors(
-            self.target, "a linear model of the pixels", lambda rows: (seen(rows), seen(asked)), train, len(asked)
-        )
 
     # batches ------------------------------------------------------------------------------------------------
 
     def collate(self, features: Sequence[Features]) -> Batch:
+        """The pictures and the rows' numbers; what is learnt of them is added by who knows it."""
         import torch
 
         batch: Batch = {"pixel_values": torch.from_numpy(normalised(features, ""))}
         if TEACHER_PREFIX + "pixel_values" in features[0]:
             batch[TEACHER_PREFIX + "pixel_values"] = torch.from_numpy(normalised(features, TEACHER_PREFIX))
-        for name in ("labels", "index"):
-            if name in features[0]:
-                batch[name] = torch.tensor([row[name] for row in features], dtype=torch.int64)
+        if "index" in features[0]:
+            batch["index"] = torch.tensor([row["index"] for row in features], dtype=torch.int64)
         return batch
 
     def feed(self, features: Sequence[Features]) -> dict[str, Array]:
@@ -143,6 +108,64 @@ class ImageReader(Reader):
     def write_inputs(self, folder: Path) -> None:
         if not (inputs_of(folder) / FILE).is_file():
             save_processor(folder, self.channels, self.height, self.width)
+
+
+class ImageReader(PixelReader):
+    """Pictures of `channels` x `height` x `width`, and their target."""
+
+    augments: ClassVar[type] = Augment
+
+    def __init__(self, target: Target, channels: int = 3, height: int = 224, width: int = 224) -> None:
+        if min(channels, height, width) < 1:
+            raise ValueError(f"channels, height and width must be positive, got {channels}, {height}, {width}")
+        super().__init__(channels, height, width)
+        self.target = target
+
+    def spec(self) -> dict[str, Any]:
+        """The arguments of a task that are its reader's."""
+        return {"channels": self.channels, "height": self.height, "width": self.width}
+
+    # rows ---------------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Sequence[Row], folder: Path) -> list[Features]:
+        return list(self.drawing(rows, folder))
+
+    def drawing(self, rows: Sequence[Row], folder: Path) -> Pictures:
+        return Pictures(rows, self.target.of(rows), *read_by(folder))
+
+    def extremes(self) -> list[Row]:
+        """Black and white."""
+        shape = (self.height, self.width, self.channels)
+        return [{"image": np.full(shape, value, dtype=np.uint8), "label": None} for value in (0, 255)]
+
+    def rows_of(self, made: Array, folder: Path) -> list[Row]:
+        reader, _ = read_by(folder)
+        found = np.rint(made.clip(0, 1) * 255).astype(np.uint8)
+        upright = (found[:, ::-1] if reader.flip else found).transpose(0, 2, 3, 1)
+        return [{"image": uncropped(one, reader), "label": None} for one in upright]
+
+    def floors(self, train: Sequence[Row], asked: Sequence[Row], folder: Path) -> dict[str, Mapping[str, Array]]:
+        """The commonest answer, and a linear model of the pixels."""
+
+        def seen(rows: Sequence[Row]) -> Array:
+            chunks = (self.encode(rows[at : at + CHUNK], folder) for at in range(0, len(rows), CHUNK))
+            return np.concatenate([coarse(np.stack([one["pixel_values"] for one in chunk])) for chunk in chunks])
+
+        return floors(
+            self.target, "a linear model of the pixels", lambda rows: (seen(rows), seen(asked)), train, len(asked)
+        )
+
+    # batches ------------------------------------------------------------------------------------------------
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        import torch
+
+        batch = super().collate(features)
+        if "labels" in features[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=torch.int64)
+        return batch
+
+    # what lies in a network's folder ------------------------------------------------------------------------
 
     def write_as_judged(self, folder: Path) -> None:
         write_processor(folder, self.channels)

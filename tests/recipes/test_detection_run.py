@@ -1,13 +1,12 @@
 """Objects in pictures, from drawn scenes to a judged bundle whose card finds them."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from judged_by_coco import judged
 from PIL import Image
 from recipes.cards import by_card
 
@@ -80,9 +79,6 @@ def test_a_picture_of_any_size_is_answered(result: Result, tmp_path: Path) -> No
 
 
 def test_plain_onnxruntime_with_the_cards_own_code_gives_the_reports_score(result: Result, tmp_path: Path) -> None:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     assert result.bundle is not None
     (told,) = (one.metrics for one in result.report.contenders if one.name == "onnx")
     _, splits, _ = prepare(Recipe.parse(small()))
@@ -100,19 +96,7 @@ def test_plain_onnxruntime_with_the_cards_own_code_gives_the_reports_score(resul
         for name, score, (left, top, right, bottom) in json.loads(line):
             box = [left, top, right - left, bottom - top]
             answers.append({"image_id": at, "category_id": names.index(name), "bbox": box, "score": score})
-    with contextlib.redirect_stdout(io.StringIO()):
-        whole = COCO()
-        whole.dataset = {
-            "info": {},
-            "images": [{"id": at} for at in range(len(files))],
-            "categories": [{"id": at} for at in range(len(names))],
-            "annotations": [{"id": at, **one} for at, one in enumerate(truth, 1)],
-        }
-        whole.createIndex()
-        judge = COCOeval(whole, whole.loadRes(answers), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
+    stats = judged(truth, answers, len(files), len(names))
     assert told["ap50"] > 0
     # a rounding may exchange two answers that are equally likely
-    assert judge.stats[:2] == pytest.approx([told[name] for name in ("map", "ap50")], rel=0.02)
+    assert stats[:2] == pytest.approx([told[name] for name in ("map", "ap50")], rel=0.02)

@@ -1,11 +1,10 @@
 """COCO's average precision, of all pictures and of any of them, against pycocotools' own account of it."""
 
-import contextlib
-import io
 from typing import Any
 
 import numpy as np
 import pytest
+from judged_by_coco import judged
 
 from kd2deploy.errors import DataError
 from kd2deploy.tasks._detection_metric import DetectionMetric, likeness
@@ -42,9 +41,6 @@ def made(count: int, queries: int = 12, seed: int = 0) -> tuple[dict[str, Any], 
 
 def reference(outputs: dict[str, Any], rows: list[dict[str, Any]], places: list[int]) -> list[float]:
     """pycocotools' summary of pictures, each a new one however often it stands there."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     truth, answers = [], []
     for at, place in enumerate(places):
         for one in rows[place]["label"]:
@@ -56,20 +52,7 @@ def reference(outputs: dict[str, Any], rows: list[dict[str, Any]], places: list[
         found = found_in(outputs["logits"][place], outputs["pred_boxes"][place], False, 100)
         for kind, score, box in zip(found.kind, found.score, pixels_of(found.boxes, (SIDE, SIDE)), strict=True):
             answers.append({"image_id": at, "category_id": int(kind), "bbox": box.tolist(), "score": float(score)})
-    with contextlib.redirect_stdout(io.StringIO()):
-        whole = COCO()
-        whole.dataset = {
-            "info": {},
-            "images": [{"id": at} for at in range(len(places))],
-            "categories": [{"id": at} for at in range(len(LABELS))],
-            "annotations": [{"id": at, **one} for at, one in enumerate(truth, 1)],
-        }
-        whole.createIndex()
-        judge = COCOeval(whole, whole.loadRes(answers), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return [float(value) for value in judge.stats]
+    return judged(truth, answers, len(places), len(LABELS))
 
 
 def test_all_pictures_score_what_pycocotools_says() -> None:

@@ -23,7 +23,7 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "ended": deployed.decision if deployed else None,
         "rows per request": workload.batch,
         "requests drawn from the evaluation set": workload.inputs,
-        "throughput": f"{6 * wanted.block_s:g} s per process, warmed, after the rounds, while the others wait",
+        "throughput": f"{wanted.throughput_s:g} s per process, warmed, after the rounds, while the others wait",
         "whole requests": f"after that, in the same processes and orders, for {percent(plan.end_to_end_share)} of the "
         "rounds' time; rows are read as a bundle reads them"
         if wanted.end_to_end
