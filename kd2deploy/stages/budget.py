@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kd2deploy.recipe import Distill
-from kd2deploy.train.length import in_epochs, of_steps
+from kd2deploy.train.length import in_epochs
 from kd2deploy.train.settings import Settings
 
 
 def within(steps: int, trainings: Sequence[Distill], settings: Settings, rows: int) -> list[Distill]:
-    """A method's trainings under other settings, `steps` in all, each with its part of its own recipe's epochs.
+    """A method's trainings under other settings, `steps` in all, each with its part of its own recipe's epochs and on
+    the data that it names.
 
     What rounding leaves over goes to the last one; each gets a step at least.
     """
@@ -17,7 +19,7 @@ def within(steps: int, trainings: Sequence[Distill], settings: Settings, rows: i
     parts = [max(1, math.floor(steps * part / sum(each))) for part in each[:-1]]
     parts.append(max(1, steps - sum(parts)))
     return [
-        Distill(method=entry.method, settings=of_steps(settings, part, rows))
+        Distill(method=entry.method, settings=replace(settings, steps=part), data=entry.data)
         for entry, part in zip(trainings, parts, strict=True)
     ]
 

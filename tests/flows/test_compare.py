@@ -202,7 +202,8 @@ def test_equal_time_gives_a_dearer_method_fewer_steps_and_leaves_the_baseline(fo
 
 @pytest.mark.recipe
 def test_a_method_that_does_not_fit_is_left_out_with_its_reason(folder: Path, found: Comparison) -> None:
-    refused = compare(small(folder), folder / "run", ["logit_standardization", "dist"])
+    refused = compare(small(folder), folder / "run", ["logit_standardization", "dist", "data_free"])
+    assert "inputs of classes out of noise" in refused.left_out["data_free"]
     assert "needs 3 classes or more" in refused.left_out["logit_standardization"]
     assert {one.method for one in refused.standings} == {CONTROL, BASELINE, "dist"}
     assert "logit_standardization" in (folder / "run" / "comparison-steps.html").read_text()
@@ -275,6 +276,14 @@ def test_entrants_of_a_persons_own_are_named_by_the_file(tmp_path: Path) -> None
     assert own(None) == []
 
 
+def test_entrants_may_have_data_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("free: {method: logit, data: {use: data_free, rounds: 2}}\nplain: {method: dist}\n")
+    free, plain = own(file)
+    assert free.trainings[0].data == {"use": "data_free", "rounds": 2}
+    assert (plain.trainings[0].method, plain.trainings[0].data) == ("dist", None)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -283,6 +292,9 @@ def test_entrants_of_a_persons_own_are_named_by_the_file(tmp_path: Path) -> None
         ("a: {use: logti}", "did you mean 'logit'"),
         ("a: {use: logit, temprature: 2}", "temperature"),
         ("a: {use: logit, temperature: -1}", "temperature"),
+        ("a: {method: logit, data: {use: data_fre}}", "did you mean 'data_free'"),
+        ("a: {method: logit, data: [1]}", "is a data source"),
+        ("a: {method: logit, epochs: 3}", "beside `method` stands `data`"),
         ("- logit", "is a mapping of names to methods"),
         ("", "is a mapping of names to methods"),
         ("a: {", "settings.yaml"),
@@ -308,11 +320,18 @@ def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.recipe
 def test_a_comparison_over_two_data_sets_ranks_its_methods(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
-    settings.write_text("dist-gentle: {use: dist, beta: 0.5, gamma: 0.5}\n")
+    settings.write_text(
+        "dist-gentle: {use: dist, beta: 0.5, gamma: 0.5}\n"
+        "sure: {method: logit, data: {use: pseudo_labels, least_probability: 0.2}}\n"
+    )
     recipes = {name: small(tmp_path, seeds=[0], limit_labels=labels) for name, labels in (("few", 40), ("more", 67))}
     found = compare_over(recipes, tmp_path / "over", ["dist"], settings=own(settings))
-    assert {one.method for one in found.methods} == {CONTROL, BASELINE, "dist", "dist-gentle"}
-    assert sum(one.mean_rank for one in found.methods) == pytest.approx(10)
+    assert {one.method for one in found.methods} == {CONTROL, BASELINE, "dist", "dist-gentle", "sure"}
+    assert sum(one.mean_rank for one in found.methods) == pytest.approx(15)
+    for name in recipes:
+        (made,) = (tmp_path / "over" / name / "stages").glob("data-of-training-*")
+        records = [json.loads(one.read_text()) for one in (made.parent).glob("sure-seed0-*/*.json")]
+        assert any("data of 1" in record.get("parents", {}) for record in records), "the entrant's own rows are read"
     assert [one.name for one in found.data] == ["few", "more"]
     assert found.data[0].labelled < found.data[1].labelled
     for one in found.data:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kd2deploy.core.command import typed_command
 from kd2deploy.core.watcher import Silent, Watcher
-from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.flows.compare.account import drawn_up
 from kd2deploy.flows.compare.budget import at_equal_steps, at_equal_time
 from kd2deploy.flows.compare.contest import BASELINE, CONTROL, Contest, Entrant, Plans, scored, train_all
@@ -28,7 +28,8 @@ from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.fit import rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.kept import forget_cache
-from kd2deploy.stages.prepare import begun
+from kd2deploy.stages.made_data import with_made_data
+from kd2deploy.stages.prepare import begun, others
 from kd2deploy.stages.student import start
 from kd2deploy.stages.teacher import teach
 from kd2deploy.train.length import steps_of
@@ -71,9 +72,11 @@ def compare(
         job = begun(recipe, run, watcher, executor_for(run, jobs))
         task, splits = job.task, job.splits
         steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
-        plans = at_equal_steps(job, entrants, steps)
-        left_out = misfits(job, plans)
+        job, left_out = with_own_data(job, entrants)
+        plans = {name: each for name, each in at_equal_steps(job, entrants, steps).items() if name not in left_out}
+        left_out |= misfits(job, plans)
         teacher = teach(job).origin
+        job = with_made_data(job, teacher)
         started = start(job, teacher, recipe.student.shrink)
         contest = Contest(job, teacher, started.model, steps, left_out=left_out)
         plans = {name: entries for name, entries in plans.items() if name not in left_out}
@@ -124,6 +127,23 @@ def committed() -> dict[str, Path]:
     """The methods' own recipes by method."""
     folder = Path(str(resources.files("kd2deploy").joinpath(RECIPES)))
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def with_own_data(job: Job, entrants: Sequence[Entrant]) -> tuple[Job, dict[str, str]]:
+    """The job with the data that entrants' trainings name; and for whom these cannot be had, with the reason."""
+    beside, to_make, trainings = dict(job.beside), dict(job.to_make), list(job.recipe.distill)
+    left_out = {}
+    for one in entrants:
+        asking = job.recipe.model_copy(update={"distill": list(one.trainings)})
+        try:
+            found, makeable = others(asking, job.task, job.splits)
+        except (DataError, RecipeError) as error:
+            left_out[one.name] = str(error)
+            job.watcher.say(f"{one.name} is left out: {left_out[one.name]}")
+            continue
+        beside, to_make, trainings = beside | found, to_make | makeable, [*trainings, *one.trainings]
+    recipe = job.recipe.model_copy(update={"distill": trainings})
+    return replace(job, recipe=recipe, beside=beside, to_make=to_make), left_out
 
 
 def misfits(job: Job, plans: Plans) -> dict[str, str]:
