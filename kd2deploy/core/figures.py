@@ -17,10 +17,13 @@ DIGITS: dict[Unit, int] = {"ratio": 3, "ms": 3, "mb": 3, "number": 4}
 MOST_DECIMALS: dict[Unit, int] = {"ratio": 2, "ms": 6, "mb": 6, "number": 6}
 
 
-def decimals(value: float, unit: Unit) -> int:
-    """How many decimals a value is written with."""
+def decimals(value: float, unit: Unit, width: float = math.nan) -> int:
+    """How many decimals a value is written with. `width` is its interval's: a plain number is written no finer than by
+    two digits of half of it, since what follows is chance."""
     if unit in HUNDREDTHS:
         return 2
+    if unit == "number" and math.isfinite(width) and width > 0:
+        return min(decimals(value, unit), max(0, 1 - math.floor(math.log10(width / 2))))
     if value == 0:
         return min(MOST_DECIMALS[unit], DIGITS[unit] - 1)
     power = int(f"{abs(value):.{DIGITS[unit] - 1}e}".partition("e")[2])  # of the rounded value: 9.999 is read as 10.0
@@ -57,14 +60,14 @@ def as_given(value: float, unit: Unit) -> str:
 
 def ends(value: float, low: float, high: float, unit: Unit, signed: bool = False, places: int | None = None) -> str:
     """An interval as precise as its estimate: `[12.1, 12.6]`; an end that is not known (not finite) is `..`."""
-    places = decimals(value, unit) if places is None else places
+    places = decimals(value, unit, high - low) if places is None else places
     return f"[{', '.join(bare(end, unit, places, signed) if math.isfinite(end) else '..' for end in (low, high))}]"
 
 
-def apart(value: float, limit: float, unit: Unit) -> int:
+def apart(value: float, limit: float, unit: Unit, width: float = math.nan) -> int:
     """Decimals by which a value does not look like a limit that it is not: 3.998x against 4x takes three."""
     scale = 100 if unit in HUNDREDTHS else 1
-    places = decimals(value, unit)
+    places = decimals(value, unit, width)
     while value != limit and round(value * scale, places) == round(limit * scale, places) and places < 9:
         places += 1
     return places

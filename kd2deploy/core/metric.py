@@ -33,8 +33,9 @@ class Scores:
     """Where there are classes, for each that occurs in the truth: of its rows, in their order, 1 where it was answered
     and 0 where it was not. Two artifacts are compared class by class in these pairs."""
 
-    f1: Mapping[str, float] = field(default_factory=dict)
-    """F1 per label, 0..1, where a row may have several: the recall alone of a label that is always answered is 1."""
+    by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Other figures of each class, 0..1, by what they are called: F1 where a row may have several labels, since the
+    recall alone of a label that is always answered is 1; average precision where objects are found."""
 
     def __len__(self) -> int:
         """Examples."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kd2deploy.core.estimate import Estimate
-from kd2deploy.core.figures import Unit, ends, figure
+from kd2deploy.core.figures import Unit, decimals, ends, figure
 from kd2deploy.core.losses import DropLink
 from kd2deploy.measure.intervals import Interval, shown
 
@@ -50,4 +50,5 @@ def change(found: Estimate, unit: Unit) -> str:
     """`-0.46 points [-0.98, +0.07]`."""
     value = 0.0 if found.value is None else found.value
     low, high = (math.nan if end is None else end for end in (found.low, found.high))
-    return f"{figure(value, unit, signed=True)} {ends(value, low, high, unit, signed=True)}"
+    places = decimals(value, unit, high - low)
+    return f"{figure(value, unit, signed=True, places=places)} {ends(value, low, high, unit, signed=True)}"

@@ -123,7 +123,7 @@ def gate(
         metric if name == "max_drop" else replace(metric, suffix=""),
         subject,
         outcome is Outcome.INCONCLUSIVE,
-        apart(figure.estimate, limit, unit),
+        apart(figure.estimate, limit, unit, figure.high - figure.low),
     )
     return GateResult(
         name,
@@ -148,7 +148,11 @@ def in_full(kind: Gate, told: Told, outcome: Outcome) -> str:
     """The figure with its interval, the limit, and how the two stand to each other."""
     found = told.found
     pessimistic = found.high if kind.bound == "at_most" else found.low
-    places = max(told.places, apart(pessimistic, told.limit, told.unit)) if math.isfinite(pessimistic) else told.places
+    places = (
+        max(told.places, apart(pessimistic, told.limit, told.unit, found.high - found.low))
+        if math.isfinite(pessimistic)
+        else told.places
+    )
     known = ends(found.estimate, found.low, found.high, told.unit, places=places)
     number = figure(found.estimate, told.unit, suffix=told.metric.suffix, places=places)
     bound = as_given(told.limit, told.unit) + (SUFFIX[told.unit] or f" {told.metric.suffix}".rstrip())

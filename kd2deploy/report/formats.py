@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from kd2deploy.core.estimate import Estimate, is_vague
-from kd2deploy.core.figures import Unit, bare, ends
+from kd2deploy.core.figures import Unit, bare, decimals, ends
 from kd2deploy.core.figures import figure as known_figure
 from kd2deploy.core.verdict import Outcome
 from kd2deploy.report.origin import TaskInfo
@@ -28,7 +28,10 @@ def point(known: Estimate | None, unit: Unit, *, suffix: str = "", signed: bool 
     """An estimate without its interval, or why there is none."""
     if known is None:
         return MISSING
-    return known.note or MISSING if known.value is None else figure(known.value, unit, suffix=suffix, signed=signed)
+    if known.value is None:
+        return known.note or MISSING
+    width = math.nan if known.low is None or known.high is None else known.high - known.low
+    return known_figure(known.value, unit, suffix=suffix, signed=signed, places=decimals(known.value, unit, width))
 
 
 def interval(known: Estimate | None, unit: Unit, *, signed: bool = False, places: int | None = None) -> str:

@@ -124,8 +124,9 @@ class Measurement:
     """Recall per class, 0..1, by label."""
     worst_class: str = ""
     """The label of the lowest recall."""
-    f1: Mapping[str, float] = field(default_factory=dict)
-    """F1 per label, 0..1, where a row may have several."""
+    by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Other figures of each class, 0..1, by their names: `F1` where a row may have several labels, `Average precision`
+    of objects."""
     timing: Latency | None = None
     deployed: bool = False
     session: Mapping[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from kd2deploy.report.measurement import Floor, Measurement, Role
 from kd2deploy.report.origin import ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
 from kd2deploy.report.training import Candidate, Curve, Distillation, LayerMap
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def comparison(report: Report) -> Section:
             tables.class_drops(report),
             tables.metrics(report),
             tables.classes(report),
-            tables.f1(report),
+            *tables.by_class(report),
         ),
     )
 

@@ -87,7 +87,12 @@ class DetectionMetric(Metric):
         known = {name: value for name, value in values.items() if not np.isnan(value)}
         if self.name not in known:
             raise DataError("no picture to judge by shows an object, so precision is not defined; add some that do")
-        return Scores({self.name: known[self.name], **known}, statistics, mark_of(statistics["target"]))
+        each = zip(self.labels, found["map"].mean(1).tolist(), strict=True)
+        precision = {label: value for label, value in each if not np.isnan(value)}
+        by_class = {"Average precision": precision}
+        return Scores(
+            {self.name: known[self.name], **known}, statistics, mark_of(statistics["target"]), by_class=by_class
+        )
 
     def at(self, statistics: Mapping[str, Array], places: Array) -> float:
         counts = np.bincount(places, minlength=len(statistics["objects"]))

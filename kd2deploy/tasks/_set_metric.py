@@ -184,7 +184,7 @@ def score_sets(truth: Array, margins: Array, labels: Sequence[str], headline: st
         examples=mark_of(truth),
         correct=all_right(truth, margins).astype(np.int64) if headline == "subset_accuracy" else None,
         hits=found,
-        f1={name: each[name] for name in found},
+        by_class={"F1": {name: each[name] for name in found}},
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import operator
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,16 @@ import pytest
 import yaml
 from conftest import Case
 from published_api import RTX_ALONE
+from small_restoration import made_rows as pictures
+from small_restoration import restorer, saved, swin
+from small_restoration import small_task as restoration
+from tiny_detectors import made_rows as scenes
+from tiny_detectors import save_detector
+from tiny_detectors import small_task as detection
 from tiny_models import save_image_net
 from tiny_speech import noise, save_speech, speech_task
 
-from kd2deploy.core import Artifact, made
+from kd2deploy.core import Artifact, Row, Task, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx import fp16_from_onnx, onnx_from_torch
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
@@ -252,3 +259,33 @@ def test_a_speech_network_whose_mask_this_library_cannot_read_is_refused_by_the_
     options = Engine(precision="fp16", cache=str(tmp_path / "c"), **HERE)
     with pytest.raises(ConvertError, match="cannot read the graph: NonZero"):
         trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=options)
+
+
+def graph_of(task: Task, net: Path, rows: Sequence[Row], image: Case, folder: Path) -> tuple[Case, Artifact]:
+    """A network's ONNX file, with one example of each row's size."""
+    samples = [task.reader.feed([one]) for one in task.reader.encode(rows, net)]
+    case = Case(made(net, image.source.opened_by), task, image.target, samples)
+    (folder / "onnx").mkdir()
+    return case, onnx_from_torch(case.source, task, case.target, folder / "onnx", samples)
+
+
+@pytest.mark.parametrize("family", ["yolos", "rt_detr"])
+def test_a_detector_becomes_an_engine(family: str, image: Case, tmp_path: Path) -> None:
+    net = save_detector(tmp_path / "net", family)
+    case, graph = graph_of(detection().at(net), net, scenes(3), image, tmp_path)
+    options = Engine(precision="fp16", cache=str(tmp_path / "c"), **HERE)
+    engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=options)
+    assert engine.precision == "fp16"
+    assert engine.details["build"]["layers"] > 10
+
+
+@pytest.mark.parametrize("kind", ["ours", "swin2sr"])
+def test_a_network_that_restores_becomes_an_engine_for_the_sizes_of_real_rows(
+    kind: str, image: Case, tmp_path: Path
+) -> None:
+    net = saved(restorer() if kind == "ours" else swin(depths=(2,)), tmp_path / "net")
+    rows = [*pictures(1, 40, 48), *pictures(1, 54, 34)]
+    case, graph = graph_of(restoration(), net, rows, image, tmp_path)
+    options = Engine(precision="fp16", cache=str(tmp_path / "c"), **HERE)
+    engine = trt_from_onnx(graph, case.task, case.target, tmp_path, case.samples, options=options)
+    assert engine.precision == "fp16"

@@ -10,7 +10,7 @@ from kd2deploy.report import Report
 
 ON_A_DEVICE = "on a device only"
 EMPTY_HERE = {
-    "contenders.f1": "only where a row may have several labels: see test_multilabel_run",
+    "contenders.by_class": "only of tasks that have more than recall: see test_multilabel_run",
     "contenders.note": "only where a contender failed",
     "contenders.timing.device": ON_A_DEVICE,
     "contenders.timing.peak_device_mb": ON_A_DEVICE,

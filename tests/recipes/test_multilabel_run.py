@@ -69,10 +69,10 @@ def test_the_student_is_judged_by_sets_of_labels(result: Result) -> None:
     assert deployed.metric.low < deployed.metrics["macro_f1"] < (deployed.metric.high or 0)
     teacher = next(one for one in report.contenders if one.role == "teacher")
     assert teacher.metrics["average_precision"] > 0.6  # it learnt words: by chance it is the labels' share, 0.36
-    assert set(deployed.classes) == set(deployed.f1) == set(ABOUT)
-    assert "contenders.f1" in filled(report)
+    assert set(deployed.classes) == set(deployed.by_class["F1"]) == set(ABOUT)
+    assert "contenders.by_class" in filled(report)
     page = (result.folder / "report.html").read_text()
-    assert "F1 per label" in page
+    assert "F1 per class" in page
     assert "threshold of the student" in page
     (drop,) = [gate for gate in report.verdict.gates if gate.name == "max_drop"]
     assert drop.estimate.low is not None

@@ -47,6 +47,13 @@ def test_an_interval_has_as_many_digits_as_its_estimate() -> None:
     assert with_interval(Estimate(12.34, 11.96, 12.71), "ms") == "12.3 ms [12.0, 12.7]"
 
 
+def test_a_plain_number_is_no_finer_than_two_digits_of_its_intervals_half() -> None:
+    assert with_interval(Estimate(0.09955, -0.00403, 0.22782), "number", suffix="dB") == "0.10 dB [0.00, 0.23]"
+    assert with_interval(Estimate(37.0912, 33.05, 41.81), "number") == "37.1 [33.0, 41.8]"
+    assert with_interval(Estimate(0.8912, 0.8912, 0.8912), "number") == "0.8912 [0.8912, 0.8912]"
+    assert with_interval(Estimate(1.2345e-5, 1.1e-5, 1.3e-5), "number") == "0.000012 [0.000011, 0.000013]"
+
+
 def test_an_end_that_is_not_known_is_left_open() -> None:
     assert interval(Estimate(12.34, 11.96, None), "ms") == "[12.0, ..]"
     assert interval(Estimate(12.34), "ms") == ""

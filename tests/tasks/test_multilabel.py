@@ -109,7 +109,7 @@ def test_scores_keep_hits_and_f1_of_each_label() -> None:
     found = score_sets(truth, margins_of(logits, 0.5), LABELS, "subset_accuracy")
     assert {name: hits.tolist() for name, hits in found.hits.items()} == {"plot": [1, 0], "sound": [1]}
     assert found.classes == {"plot": 0.5, "sound": 1.0}
-    assert found.f1 == {"plot": pytest.approx(2 / 3), "sound": 1.0}
+    assert found.by_class["F1"] == {"plot": pytest.approx(2 / 3), "sound": 1.0}
     assert found.correct.tolist() == [1, 0, 0]
     assert found.metrics["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
     lower = score_sets(truth, margins_of(logits, 0.1), LABELS, "micro_f1")

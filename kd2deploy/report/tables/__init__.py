@@ -5,7 +5,7 @@ from kd2deploy.report.tables.end_to_end import end_to_end
 from kd2deploy.report.tables.examples import examples
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
-from kd2deploy.report.tables.scores import class_drops, classes, f1, floors, metrics
+from kd2deploy.report.tables.scores import by_class, class_drops, classes, floors, metrics
 from kd2deploy.report.tables.speed import lengths, medians_by_length, per_unit, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
 from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
@@ -14,6 +14,7 @@ __all__ = [
     "Cell",
     "Fact",
     "Table",
+    "by_class",
     "candidates",
     "class_drops",
     "classes",
@@ -23,7 +24,6 @@ __all__ = [
     "drop_chain",
     "end_to_end",
     "examples",
-    "f1",
     "facts",
     "floors",
     "gates",

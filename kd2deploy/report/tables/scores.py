@@ -22,9 +22,13 @@ def classes(report: Report) -> Table | None:
     return _by_name("Recall per class", [(one, one.classes) for one in report.contenders if one.classes])
 
 
-def f1(report: Report) -> Table | None:
-    """F1 per label, by contender: a label that is always answered has a recall of one, and is of no use."""
-    return _by_name("F1 per label", [(one, one.f1) for one in report.contenders if one.f1])
+def by_class(report: Report) -> list[Table | None]:
+    """Other figures of each class, by contender, a table each: a label that is always answered has a recall of one."""
+    names = dict.fromkeys(name for one in report.contenders for name in one.by_class)
+    return [
+        _by_name(f"{name} per class", [(one, one.by_class[name]) for one in report.contenders if name in one.by_class])
+        for name in names
+    ]
 
 
 def floors(report: Report) -> Table | None:

@@ -45,7 +45,7 @@ def contender(task: Task, entry: Entry, deployed: Timing | None, unit: SizeUnit 
         metric=metric_of(task, scores) if scores else None,
         metrics=dict(scores.metrics) if scores else {},
         classes=dict(scores.classes) if scores else {},
-        f1=dict(scores.f1) if scores else {},
+        by_class={name: dict(each) for name, each in scores.by_class.items()} if scores else {},
         worst_class=min(scores.classes, key=scores.classes.__getitem__) if scores and scores.classes else "",
         timing=timing_shown(entry.timing, deployed, unit) if entry.timing is not None else None,
         deployed=entry.deployed,
