@@ -75,7 +75,7 @@ def overview(recipe: Recipe) -> Overview:
             job = begun(recipe, run, Silent())
             task, about = job.task, job.about
             if recipe.student.plan is None:
-                refuse_unfit(job, recipe.student.shrink)
+                refuse_unfit(job, recipe.student)
             elif recipe.teacher is not None and "teacher" in found and recipe.teacher.fine_tune is None:
                 task.networks.check_pair(found["teacher"], found["teacher"])
             splits, made = look(job).splits, foreseen(job)
@@ -142,7 +142,7 @@ def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]
     recipe, parts, uncounted = job.recipe, [], ["reading the data, looking at it, and the report"]
     if recipe.student.plan is None:
         keep_to_granted_cores()
-        with rehearsal(job, recipe.student.shrink) as found:
+        with rehearsal(job, recipe.student) as found:
             timed, beside = paces(found)
         parts += [training(pace) for pace in timed]
         uncounted += beside

@@ -100,7 +100,7 @@ def compress(
         started = datetime.now(UTC)
         job = begun(recipe, run, watcher, executor_for(run, jobs))
         if recipe.student.plan is None:
-            refuse_unfit(job, recipe.student.shrink)
+            refuse_unfit(job, recipe.student)
         job = look(job)
         for warning in job.splits.warnings:
             watcher.warn(warning)
@@ -135,9 +135,11 @@ def compress_for(job: Job, networks: Taught, target: Target, place: Path, until:
         return Result(target.name, described_and_refused(facts, target), place, None)
     if until == "plan":
         return Result(target.name, facts, place, None)
-    if planned is not None:
-        refuse_unfit(job, planned.chosen)
-    started = start(job, networks.origin, planned.chosen if planned else job.recipe.student.shrink)
+    student = job.recipe.student
+    if planned is not None and planned.chosen is not None:
+        student = planned.chosen
+        refuse_unfit(job, student)
+    started = start(job, networks.origin, student)
     trainings = train_all(job, started.model, networks.teacher)
     folders = tuple(one.model.folder for one in trainings.students)
     facts = with_training(facts, networks, started, trainings)

@@ -83,6 +83,8 @@ class Plan(pydantic.BaseModel):
     model_config = STRICT
     layers: list[int] | None = None
     hidden: list[int] | None = None
+    static: list[Annotated[int, pydantic.Field(ge=1, le=8192)]] = []
+    """Dimensions of static embeddings to try as well, after all that is cut out of the teacher."""
     variant: str | None = None
     """The target's variant that candidates are exported as; the target's own choice when left out."""
     candidates: int = pydantic.Field(6, ge=1, le=50)

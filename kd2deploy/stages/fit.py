@@ -15,7 +15,7 @@ from torch import nn
 from kd2deploy.core import Features, Task
 from kd2deploy.data.splits import lacks_label
 from kd2deploy.errors import Fault, ModelError, RecipeError
-from kd2deploy.recipe import Distill, Shrink, Student, Teacher, build_method, method_name
+from kd2deploy.recipe import Distill, Student, Teacher, build_method, method_name
 from kd2deploy.stages.job import Job, encoded
 from kd2deploy.stages.kept import cache_fault
 from kd2deploy.stages.student import build
@@ -108,25 +108,24 @@ class Rehearsal:
                 yield Fault(f"distill[{at}].method[{place}]" if several else f"distill[{at}].method", told)
 
 
-def refuse_unfit(job: Job, chosen: Shrink | None) -> None:
-    """RecipeError with all that keeps the recipe's trainings from starting. `chosen` is the student's shape, if cut."""
-    with rehearsal(job, chosen) as found:
+def refuse_unfit(job: Job, student: Student) -> None:
+    """RecipeError with all that keeps the recipe's trainings from starting with such a student."""
+    with rehearsal(job, student) as found:
         faults = [*found.label_faults(), *found.method_faults(job.recipe.distill)]
     if faults:
         raise RecipeError(faults)
 
 
 @contextmanager
-def rehearsal(job: Job, chosen: Shrink | None) -> Iterator[Rehearsal]:
+def rehearsal(job: Job, wanted: Student) -> Iterator[Rehearsal]:
     """Teacher and student before any training, in folders that are gone afterwards. Raises ModelError."""
     place = job.run.folder / ".fit"
     shutil.rmtree(place, ignore_errors=True)  # a kill may have left one
     place.mkdir()
     try:
         origin, student = origin_of(job, place / "teacher"), place / "student"
-        cut = job.recipe.student if chosen is None else Student.model_validate({"shrink": chosen})
-        source = locate(cut.source) if cut.source else None
-        build(job.task, cut, origin, source, place, seed=job.recipe.seeds[0], ready=not job.recipe.distill)
+        source = locate(wanted.source) if wanted.source else None
+        build(job.task, wanted, origin, source, place, seed=job.recipe.seeds[0], ready=not job.recipe.distill)
         task = job.task.at(student)
         yield Rehearsal(
             job=job,

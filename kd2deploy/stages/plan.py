@@ -7,7 +7,7 @@ teacher. Those that cannot pass the speed gate are rejected in seconds; the larg
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -23,15 +23,15 @@ from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.latency import Means, race, speedup
 from kd2deploy.measure.protocol import quick
 from kd2deploy.measure.timing import Contender, Timing
-from kd2deploy.recipe import Plan, Shrink
+from kd2deploy.recipe import Plan, Shrink, Static, Student
 from kd2deploy.report import Candidate, Plain
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, convert, missing
 from kd2deploy.stages.job import Job, Model, encoded, for_target, model_at, parts_of, sampled
+from kd2deploy.stages.student import build
 from kd2deploy.stages.teacher import Taught
 from kd2deploy.stages.training import remove
 from kd2deploy.train.shapes import Shape, candidates, shape_label
-from kd2deploy.train.student import Trim, shrink
 
 FEEDS = 32
 ROWS = 256
@@ -43,7 +43,7 @@ class Planned:
     """The candidates, timed; `chosen` is None where none can pass the speed gate."""
 
     candidates: tuple[Candidate, ...]
-    chosen: Shrink | None
+    chosen: Student | None
     variant: str
 
 
@@ -74,7 +74,7 @@ def plan(job: Job, networks: Taught, target: Target) -> Planned:
     done = job.run.carry_out(stage, job.watcher)
     found = TypeAdapter(tuple[Candidate, ...]).validate_python(done.result["candidates"])
     chosen = done.result["chosen"]
-    return Planned(found, Shrink(**chosen) if chosen else None, done.result["variant"])
+    return Planned(found, Student.model_validate(chosen) if chosen else None, done.result["variant"])
 
 
 def deployable(wanted: Plan, target: Target) -> list[str]:
@@ -97,10 +97,9 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     rows = sampled(splits_in(Path(inputs["data"])).train, ROWS)
     features = encoded(origin.task, rows, origin.folder)
     length = round(float(np.median([origin.task.reader.length(row) for row in features])))
-    shapes = spread(
-        candidates(origin.folder, layers=wanted.layers, hidden=wanted.hidden, length=length), wanted.candidates
-    )
-    if not shapes:
+    shapes = candidates(origin.folder, layers=wanted.layers, hidden=wanted.hidden, length=length)
+    tried = [*(cut(shape, wanted) for shape in spread(shapes, wanted.candidates)), *map(table, dims(wanted))]
+    if not tried:
         raise RecipeError(
             [
                 Fault(
@@ -114,14 +113,16 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     parameters: dict[str, int] = {}
     models: dict[str, Model] = {}
     failed: dict[str, str] = {}
-    for at, shape in enumerate(shapes):
-        name, place = shape_label(shape), folder / f"untrained-{at}"
+    for at, one in enumerate(tried):
+        place = folder / f"untrained-{at}"
         place.mkdir(exist_ok=True)
         try:
-            made = shrink(origin.folder, place, task, Trim(**shape.arguments(), initialise="random"))
-            parameters[name], models[name] = made.parameters, model_at(place, task)
+            parameters[one.name] = build(task, one.untrained, origin.folder, None, place, seed=0, ready=False)[
+                "parameters"
+            ]
+            models[one.name] = model_at(place / "student", task)
         except ConvertError as error:
-            failed[name] = str(error)
+            failed[one.name] = str(error)
     for variant in spec["variants"]:
         bench = Bench(target, variant, folder, samples)
         contenders, refused = exported(bench, Model.from_json(inputs["baseline"]), models, tell)
@@ -130,16 +131,54 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     failed |= refused
     watched = in_hundredths(tell, "timing")
     timings = race(contenders, origin.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
-    verdicts = [weigh(shape, parameters.get(shape_label(shape)), failed, timings, target, wanted) for shape in shapes]
+    verdicts = [weigh(one, parameters.get(one.name), failed, timings, target, wanted) for one in tried]
     kept = next((at for at, one in enumerate(verdicts) if one.verdict == "kept"), None)
     chosen = None
     if kept is not None:
         verdicts[kept] = chosen_of(verdicts[kept])
-        chosen = Shrink(**shape_of(shapes[kept]), keep=wanted.keep, initialise=wanted.initialise).model_dump(
-            mode="json"
-        )
+        chosen = tried[kept].student.model_dump(mode="json", by_alias=True)
     empty(folder)
     return {"candidates": [asdict(one) for one in verdicts], "chosen": chosen, "variant": variant}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A student that could be trained."""
+
+    name: str
+    student: Student
+    facts: dict[str, Plain]
+
+    @property
+    def untrained(self) -> Student:
+        """The same from random weights, which are made faster."""
+        if self.student.static is not None:
+            return table(self.student.static.dim, "random").student
+        assert self.student.shrink is not None
+        return Student(shrink=self.student.shrink.model_copy(update={"initialise": "random"}))
+
+
+def cut(shape: Shape, wanted: Plan) -> Tried:
+    """The teacher in another shape."""
+    facts: dict[str, Plain] = {
+        "layers": str(shape.layers),
+        "hidden": str(shape.hidden),
+        "heads": shape.heads,
+        "feed-forward": str(shape.intermediate),
+    }
+    shrink = Shrink(**shape_of(shape), keep=wanted.keep, initialise=wanted.initialise)
+    return Tried(shape_label(shape), Student(shrink=shrink), facts)
+
+
+def table(dim: int, start: Literal["teacher", "random"] = "teacher") -> Tried:
+    """Static embeddings: a table of words, and no layer."""
+    static = Static.model_validate({"dim": dim, "from": start})
+    return Tried(f"static {dim}", Student(static=static), {"dim": str(dim)})
+
+
+def dims(wanted: Plan) -> list[int]:
+    """Of static embeddings, the largest first, as all candidates are."""
+    return sorted(set(wanted.static), reverse=True)
 
 
 @dataclass(frozen=True)
@@ -181,7 +220,7 @@ def exported(
 
 
 def weigh(
-    shape: Shape,
+    tried: Tried,
     parameters: int | None,
     failed: Mapping[str, str],
     timings: Mapping[str, Timing],
@@ -189,13 +228,7 @@ def weigh(
     wanted: Plan,
 ) -> Candidate:
     """One candidate's figures, and whether it can pass the gates of speed."""
-    name = shape_label(shape)
-    facts: dict[str, Plain] = {
-        "layers": str(shape.layers),
-        "hidden": str(shape.hidden),
-        "heads": shape.heads,
-        "feed-forward": str(shape.intermediate),
-    }
+    name, facts = tried.name, tried.facts
     failure = failed.get(name) or timings[name].failure or timings["teacher"].failure
     if failure:
         return Candidate(name, facts, parameters, verdict="rejected", reason=failure)

@@ -31,18 +31,17 @@ class Started:
     copied_share: float
 
 
-def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
-    """The student's first weights, cut out of `origin` or from elsewhere. `chosen` is the shape."""
-    student = job.recipe.student
-    wanted = {"shrink": chosen.model_dump(mode="json")} if chosen else student.model_dump(mode="json", by_alias=True)
+def start(job: Job, origin: Model, student: Student) -> Started:
+    """The student's first weights, cut out of `origin` or from elsewhere, as the recipe or its plan has it."""
+    wanted = student.model_dump(mode="json", by_alias=True)
     ready = {} if job.recipe.distill else {"trained": False}
     spec = {"student": wanted, **ready, "task": job.task.spec(), "seed": job.recipe.seeds[0]}
     parents = {"origin": origin.sha256}
-    source = locate(student.source) if chosen is None and student.source else None
+    source = locate(student.source) if student.source else None
     if source is not None:
         parents["source"] = model_at(source, job.task).sha256
     teacher, pretrained = job.recipe.teacher, None
-    if start_of(student, chosen) == "pretrained":
+    if start_of(student) == "pretrained":
         assert teacher is not None, "which the recipe was checked for"
         assert teacher.source is not None
         pretrained = locate(teacher.source)
@@ -65,7 +64,7 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
         tuple((one, other) for one, other in found["layer_map"]),
         (
             *found["notes"],
-            *whence(job, start_of(student, chosen)),
+            *whence(job, start_of(student)),
             *differences(job, origin, done.path("student")),
         ),
         found["parameters"],
@@ -73,9 +72,9 @@ def start(job: Job, origin: Model, chosen: Shrink | None) -> Started:
     )
 
 
-def start_of(student: Student, chosen: Shrink | None) -> Start | None:
+def start_of(student: Student) -> Start | None:
     """Where its weights come from; of several networks those that are not random. None for one that is not cut."""
-    cuts = [chosen] if chosen is not None else [one.shrink for one in student.members or ()]
+    cuts = [student.shrink] if student.shrink is not None else [one.shrink for one in student.members or ()]
     found = {one.initialise for one in cuts}
     return next((start for start in ("copy", "pretrained", "random") if start in found), None)
 

@@ -53,7 +53,7 @@ def failed(folder: Path, again: Result) -> Result:
     return found
 
 
-PLAN = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2}}
+PLAN = {"plan": {"layers": [2, 1], "hidden": [32, 16], "candidates": 2, "static": [16]}}
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +193,9 @@ def test_the_plan_rejects_before_training_what_cannot_pass_also_when_it_was_kill
     assert json.loads(done.stdout)["targets"][0]["outcome"] is None
     (found,) = compress(Recipe.parse(recipe(folder, student=PLAN, gates={})), folder / "plan", until="plan")
     assert found.report.candidates[0].verdict == "chosen"
+    table = found.report.candidates[-1]
+    assert (table.name, table.verdict, table.shape) == ("static 16", "kept", {"dim": "16"})
+    assert (table.parameters or 0) > 0
 
 
 def state_of(folder: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_no_training_picture_is_read_once_there_is_a_teacher(tmp_path: Path, mon
         for picture in (tmp_path / "train").rglob("*.png"):
             picture.unlink()
         job = with_made_data(job, networks.teacher)
-        trainings = train_all(job, start(job, networks.origin, None).model, networks.teacher)
+        trainings = train_all(job, start(job, networks.origin, job.recipe.student).model, networks.teacher)
         samples = calibration(trainings.chosen.model, job.learnt.train)
     (student,), (control,) = trainings.students, trainings.controls
     assert student.trained[0].steps == control.trained[0].steps == 3, "24 made rows in batches of 8"

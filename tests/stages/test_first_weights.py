@@ -9,9 +9,10 @@ from recipes.small_run import recipe
 
 from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RecipeError
-from kd2deploy.recipe import Recipe
+from kd2deploy.recipe import Recipe, Student
 from kd2deploy.run import Run
 from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.plan import table
 from kd2deploy.stages.prepare import begun
 from kd2deploy.stages.student import Started, start
 from kd2deploy.stages.teacher import teach
@@ -29,7 +30,7 @@ def started(folder: Path, initialise: str) -> tuple[Job, Model, Started]:
     job = begun(Recipe.parse(given), Run(folder / "run"), Silent())
     with job.run.locked():
         teacher = teach(job).origin
-        return job, teacher, start(job, teacher, job.recipe.student.shrink)
+        return job, teacher, start(job, teacher, job.recipe.student)
 
 
 def words(model: Model) -> torch.Tensor:
@@ -54,12 +55,23 @@ def test_weights_are_the_tuned_teachers_or_those_that_it_was_tuned_from_or_new(f
     assert ("the network that the teacher was fine-tuned from" in said) == (initialise == "pretrained")
 
 
+def test_a_plan_that_chose_static_embeddings_starts_them_as_a_recipe_that_names_them(folder: Path) -> None:
+    job, teacher, _ = started(folder, "random")
+    tried = table(16)
+    with job.run.locked():
+        made = start(job, teacher, Student.model_validate(tried.student.model_dump(mode="json", by_alias=True)))
+    assert words(made.model).shape == (len(words(teacher)), 16)
+    assert "the table of words starts from the teacher's" in " ".join(made.notes)
+    assert tried.untrained.static is not None
+    assert tried.untrained.static.source == "random"
+
+
 def test_each_of_several_networks_starts_from_where_it_says(folder: Path) -> None:
     members = [{"shrink": {"layers": 1, "initialise": how}} for how in ("pretrained", "random")]
     given = recipe(folder, student={"members": members, "combine": "mean"})
     job = begun(Recipe.parse(given), Run(folder / "run"), Silent())
     with job.run.locked():
-        made = start(job, teach(job).origin, None)
+        made = start(job, teach(job).origin, job.recipe.student)
     source = locate(given["teacher"]["from"])
     untuned = words(Model(source, "", job.task.at(source)))
     net: Any = made.model.task.networks.load(made.model.folder)

@@ -73,6 +73,6 @@ def test_what_fits_passes_without_training_a_generator_or_drawing_random_numbers
     with Run(tmp_path / "run").locked() as run:
         job = begun(found, run, Silent())
         before = torch.get_rng_state()
-        refuse_unfit(job, found.student.shrink)
+        refuse_unfit(job, found.student)
     assert torch.equal(torch.get_rng_state(), before)
     assert [one.name for one in (tmp_path / "run").iterdir() if one.name != ".lock"] == ["stages"]

@@ -77,7 +77,7 @@ def compare(
         left_out |= misfits(job, plans)
         teacher = teach(job).origin
         job = with_made_data(job, teacher)
-        started = start(job, teacher, recipe.student.shrink)
+        started = start(job, teacher, recipe.student)
         contest = Contest(job, teacher, started.model, steps, left_out=left_out)
         plans = {name: entries for name, entries in plans.items() if name not in left_out}
         if budget == "time":
@@ -151,7 +151,7 @@ def misfits(job: Job, plans: Plans) -> dict[str, str]:
 
     Raises RecipeError where nothing could be compared without them.
     """
-    with rehearsal(job, job.recipe.student.shrink) as found:
+    with rehearsal(job, job.recipe.student) as found:
         faults = {name: found.method_faults(entries) for name, entries in plans.items()}
         needed = [*found.label_faults(), *faults[BASELINE], *faults[CONTROL]]
     if needed:
