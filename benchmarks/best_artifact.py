@@ -1,92 +1,175 @@
-"""Our best CPU artifact of a student against what its user would get elsewhere, in one interleaved race.
+"""The file that a run deploys against what its user would get of other libraries, in one interleaved race.
 
-    python benchmarks/best_artifact.py RUN [--optimum PYTHON]
+    python benchmarks/best_artifact.py RUN [RUN ...] --peers PYTHON [--batch 1 8] [--longest 16] [--neighbour]
 
-RUN is a finished run's folder. PYTHON is the interpreter of another environment that holds optimum-onnx (it needs older
-transformers than kd2deploy): its default ONNX export of the same student is run in ONNX Runtime as it stands.
+Each RUN is a finished run's folder, whose student is taken as it is: for every workload (batch, longest text) it is
+deployed anew by a run of this program, which chooses among its variants for that workload, and raced against the peers'
+files of the very same network. PYTHON is the interpreter of an environment with optimum-onnx, nncf and openvino
+(benchmarks/_peers.py says how they are used). `--neighbour` adds a process that spins on one core.
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from _common import record
+import yaml
+from _common import neighbour, record
 
-from kd2deploy.core import made
-from kd2deploy.exporters.bundle import read_bundle
-from kd2deploy.flows.compress import Recipe
-from kd2deploy.flows.given import network
-from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
+from kd2deploy.exporters.bundle import Bundle, read_bundle
+from kd2deploy.flows.compress import Recipe, compress
+from kd2deploy.measure.accuracy import score_open, timing_feeds
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.stages.convert import convert
 from kd2deploy.stages.job import encoded
 from kd2deploy.stages.prepare import prepare
 
-ONNX_SESSION = "kd2deploy.exporters.onnx.OnnxSession"
+ONNX, OPENVINO = "kd2deploy.exporters.onnx.OnnxSession", "kd2deploy.exporters.openvino.OpenVinoSession"
+TASKS = {"text_classification": "text-classification", "image_classification": "image-classification"}
+CALIBRATED_ON = 128
+
+
+@dataclass(frozen=True)
+class Workload:
+    batch: int
+    longest: int | None
+    """Tokens that texts are cut at; None: as the run has it."""
+
+    def said(self) -> str:
+        return f"batch {self.batch}" + (f", up to {self.longest} tokens" if self.longest else "")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--optimum", type=Path, help="python of an environment with optimum-onnx")
-    parser.add_argument("--cap", type=float, default=120.0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--longest", type=int, nargs="*", default=[16])
+    parser.add_argument("--cap", type=float, default=15.0)
+    parser.add_argument("--neighbour", action="store_true")
+    parser.add_argument("--name", default="best_artifact")
     given = parser.parse_args()
-    bundle = read_bundle(given.run / "bundle")
-    _, splits, _ = prepare(Recipe.read(given.run / "bundle" / "recipe.yaml"))
-    target = load_target("cpu")
-    model = network(str(given.run / "bundle"), bundle.task.name)
-    model = replace(model, task=bundle.task)
-    with tempfile.TemporaryDirectory() as place:
+    rows: list[dict[str, Any]] = []
+    for run in given.runs:
+        recipe = Recipe.read(run / "bundle" / "recipe.yaml")
+        texts = as_block(recipe.task)["use"] == "text_classification"
+        for longest in [*given.longest, None] if texts else [None]:
+            for batch in given.batch:
+                rows += compared(run, recipe, Workload(batch, longest), given)
+                record(given.name, rows, {"neighbour": given.neighbour, "cap_s": given.cap})
+
+
+def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespace) -> list[dict[str, Any]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="kd2deploy-best-") as place,
+        neighbour() if given.neighbour else nullcontext(),
+    ):
         folder = Path(place)
-        features = encoded(model.task, splits.train[:128], model.folder)
-        samples = timing_feeds(model.task, features, 8, 16)
-        contenders = [Contender("ours", bundle.artifact, bundle.session)]
-        for name in ("onnx", "openvino", "compile"):
-            one = convert(model, target, name, target.variants[name], folder, samples)
-            contenders.append(replace(one.contender, name=f"{name} (fp32)"))
-        if given.optimum:
-            out = folder / "optimum"
-            command = [
-                str(given.optimum),
-                "-m",
-                "optimum.exporters.onnx",
-                "--model",
-                str(model.folder),
-                "--task",
-                "text-classification",
-                str(out),
-            ]
-            subprocess.run(command, check=True, capture_output=True)
-            contenders.append(Contender("optimum default export, ONNX Runtime", made(out / "model.onnx", ONNX_SESSION)))
-        feeds = timing_feeds(model.task, encoded(model.task, splits.eval, model.folder), 1, 256)
+        ours = deployed(run, recipe, work, folder / "run")
+        target = cpu(work)
+        _, splits, _ = prepare(Recipe.read(ours.folder / "recipe.yaml"))
+        samples = encoded(ours.task, splits.train[:CALIBRATED_ON], ours.folder)
+        features = encoded(ours.task, splits.eval, ours.folder)
+        calibration = [ours.task.reader.feed([one]) for one in samples]
+        contenders = [
+            Contender("ours", ours.artifact, ours.session),
+            *peers(given.peers, ours, calibration, folder),
+        ]
+        feeds = timing_feeds(ours.task, features, work.batch, 256)
         protocol = full()
         protocol = replace(protocol, stop=replace(protocol.stop, cap_s=given.cap))
-        timings = race(contenders, model.task.spec(), target, feeds, protocol)
-    rows = []
-    for contender in contenders:
-        timing = timings[contender.name]
-        if timing.failure:
-            rows.append(
-                {"artifact": contender.name, "median ms": timing.failure, "min ms": "", "over ours": "", "interval": ""}
+        timings = race(contenders, ours.task.spec(), target, feeds, protocol)
+        found = []
+        for one in contenders:
+            timing, row = timings[one.name], {"run": run.name, "workload": work.said(), "artifact": one.name}
+            if timing.failure:
+                found.append({**row, "ms": timing.failure, "over ours": "", "interval": "", "score": ""})
+                continue
+            ratio = speedup(timing, timings["ours"]).interval
+            with open_session(one.artifact, ours.task.ports, target, one.session) as session:
+                score = score_open(session, ours.task, features, splits.eval).scores
+            precision = timing.describe.get("precision", one.artifact.precision)
+            found.append(
+                {
+                    **row,
+                    "artifact": f"{one.name} ({one.artifact.made_by}, {precision})" if one.name == "ours" else one.name,
+                    "ms": float(np.median(timing.samples_ms)),
+                    "over ours": ratio.estimate,
+                    "interval": f"[{ratio.low:.3g}, {ratio.high:.3g}]",
+                    "score": score.metrics[ours.task.metric.name],
+                }
             )
+        return found
+
+
+def cpu(work: Workload) -> Target:
+    target = load_target("cpu")
+    return replace(target, workload=replace(target.workload, batch=work.batch))
+
+
+def deployed(run: Path, recipe: Recipe, work: Workload, out: Path) -> Bundle:
+    """The run's student as it is, with the file that this program chooses for the workload."""
+    student = str((run / "bundle").resolve())
+    said = recipe.spec()
+    if work.longest:
+        said["task"] = {**as_block(said["task"]), "max_length": work.longest}
+    out.mkdir()
+    target = out.with_name("target.yaml")
+    target.write_text(yaml.safe_dump(asdict(cpu(work))))
+    kept = {
+        "task": said["task"],
+        "data": said["data"],
+        **{key: said[key] for key in ("limit_train", "limit_eval", "limit_labels") if key in said},
+        "baseline": student,
+        "student": {"from": student},
+        "distill": [],
+        "control": False,
+        "targets": [str(target)],
+        "measurement": {"processes": 3, "cap_s": 3},
+        "gates": {"max_drop": 1.0},
+    }
+    compress(Recipe.parse(kept), out)
+    return read_bundle(out / "bundle")
+
+
+def as_block(block: Any) -> dict[str, Any]:
+    return {"use": block} if isinstance(block, str) else dict(block)
+
+
+def peers(python: Path, ours: Bundle, calibration: Sequence[Feed], folder: Path) -> Iterator[Contender]:
+    """What the other libraries make of the same network, each opened as its own documentation does."""
+    samples, out = folder / "samples", folder / "peers"
+    samples.mkdir()
+    for place, feed in enumerate(calibration):
+        np.savez(samples / f"{place:04d}.npz", **feed)
+    command = [str(python), str(Path(__file__).with_name("_peers.py")), str(ours.folder), str(out), str(samples)]
+    attends = ["--transformer"] if attention(ours.task, ours.folder) else []
+    subprocess.run([*command, "--task", TASKS[ours.task.name], *attends], check=True, capture_output=True)
+    said: Mapping[str, Any] = json.loads((out / "made.json").read_text())
+    for name, one in said.items():
+        if "failed" in one:
+            print(f"{name}: {one['failed']}")
             continue
-        ratio = speedup(timing, timings["ours"]).interval
-        rows.append(
-            {
-                "artifact": contender.name + (f" ({bundle.artifact.precision})" if contender.name == "ours" else ""),
-                "median ms": float(np.median(timing.samples_ms)),
-                "min ms": float(timing.samples_ms.min()),
-                "over ours": ratio.estimate,
-                "interval": f"[{ratio.low:.3g}, {ratio.high:.3g}]",
-            }
-        )
-    record("best_artifact", rows, {"deployed": bundle.artifact.made_by, "inputs": len(feeds), "batch": 1})
+        runs = OPENVINO if name in ("openvino_fp32", "nncf_int8") else ONNX
+        precision = "int8" if name.endswith("int8") else "fp32"
+        artifact: Artifact = made((out / name / one["file"]).resolve(), runs, precision=precision)
+        yield Contender(name.replace("_", " "), artifact, {})
+        if name == "openvino_fp32":
+            yield Contender("openvino bf16", artifact, {"precision": "bf16"})
+
+
+def attention(task: Task, folder: Path) -> bool:
+    """Whether NNCF is to be told that a network is a transformer."""
+    return any("attention" in name for name, _ in task.networks.load(folder).named_modules())
 
 
 if __name__ == "__main__":
