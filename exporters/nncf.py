@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._quiet import quiet
+from kd2deploy.exporters._telemetry import keep_off
 from kd2deploy.exporters.onnx.checking import agreement, not_excluded, run_all, worst_first
 from kd2deploy.exporters.openvino import MODEL, OPENED_BY, OpenVinoSession, read_plain
 
@@ -143,8 +143,7 @@ def answered(model: "openvino.Model", task: Task, samples: Sequence[Feed]) -> li
 
 
 def _nncf() -> Any:
-    # Its telemetry, which would tell Intel of every call, is off where it takes this to be its own CI.
-    os.environ.setdefault("NNCF_CI", "1")
+    keep_off()
     try:
         with quiet():
             import nncf

@@ -14,6 +14,7 @@ from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads, isa
+from kd2deploy.exporters._telemetry import keep_off
 from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.onnx.files import domains
 
@@ -24,7 +25,7 @@ MODEL = "openvino_model.xml"
 
 def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, samples: Sequence[Feed]) -> Artifact:
     """A folder with `openvino_model.xml` and `.bin`, of a plain fp32 graph or of one with static int8 pairs."""
-    openvino = _openvino()
+    openvino = library()
     # fp16 weights would change the answers without being asked for.
     openvino.save_model(read_plain(source), folder / MODEL, compress_to_fp16=False)
     artifact = made(
@@ -55,7 +56,7 @@ def read_plain(source: Artifact) -> Any:
         raise ConvertError(
             f"OpenVINO cannot be relied on for {foreign} operations: convert the plain export, not the fused one"
         )
-    return _openvino().convert_model(source.path)
+    return library().convert_model(source.path)
 
 
 CODE = """\
@@ -84,7 +85,7 @@ class OpenVinoSession:
     def __init__(
         self, artifact: Artifact, ports: Ports, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"
     ) -> None:
-        openvino = _openvino()
+        openvino = library()
         self.threads = intra_op_threads(target)
         self._model = openvino.Core().compile_model(
             artifact.path / MODEL,
@@ -140,7 +141,9 @@ class OpenVinoSession:
         del self._request, self._model
 
 
-def _openvino() -> Any:
+def library() -> Any:
+    """The module, with its reports to its maker kept off. Raises SessionError where it is not installed."""
+    keep_off()
     try:
         import openvino
     except ModuleNotFoundError as error:

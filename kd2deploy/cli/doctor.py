@@ -113,9 +113,10 @@ def openvino_works() -> Check:
     if importlib.util.find_spec("openvino") is None:
         said = "not installed, needed for every openvino variant: pip install 'kd2deploy[openvino]'"
         return "absent", "OpenVINO", said
-    import openvino
+    from kd2deploy.exporters.openvino import library
 
-    return "ok", "OpenVINO", f"{metadata.version('openvino')}, devices {', '.join(openvino.Core().available_devices)}"
+    devices = ", ".join(library().Core().available_devices)
+    return "ok", "OpenVINO", f"{metadata.version('openvino')}, devices {devices}"
 
 
 def cuda_works() -> Check:

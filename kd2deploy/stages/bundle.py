@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Target
+from kd2deploy.core import Artifact, Target, open_session
 from kd2deploy.core.serving import code_that_opens, serving
 from kd2deploy.core.written import aside, put_in_place
 from kd2deploy.errors import ConvertError
@@ -22,7 +22,7 @@ from kd2deploy.run import versions
 from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.export import Exports
-from kd2deploy.stages.job import Job, Live, encoded, sampled
+from kd2deploy.stages.job import Job, encoded, sampled
 
 CHECKED_ROWS = 16
 
@@ -55,7 +55,7 @@ def bundle(job: Job, report: Report, student: Distilled, exports: Exports, targe
             session=deployed.session,
         ),
     )
-    check(job, student, made, deployed.artifact)
+    check(job, student, made, deployed, target)
     put_in_place(made, folder)
     return folder
 
@@ -65,27 +65,22 @@ def sources_of(one: Exported) -> tuple[Artifact, ...]:
     return one.chain[:-1] if serving(one.artifact).rebuilt else ()
 
 
-def check(job: Job, student: Distilled, folder: Path, deployed: Artifact) -> None:
-    """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the trained student does.
-
-    How nearly is told by what the session computes in, which is not always what the file holds; a session of a user's
-    own may not say it.
-    """
+def check(job: Job, student: Distilled, folder: Path, deployed: Exported, target: Target) -> None:
+    """Raises ConvertError unless the bundle, opened as `predict` opens it, answers as the file that was judged."""
     task = student.model.task
     features = encoded(task, sampled(job.splits.validation, CHECKED_ROWS), student.model.folder)
     feeds = timing_feeds(task, features, 4, len(features) // 4 or 1)
-    live = Live(task.networks.load(student.model.folder), task)
     with open_bundle(folder) as session:
         ours = [session.run(feed) for feed in feeds]
-        precision = session.describe().get("precision", deployed.precision)
-    theirs = [live.run(feed) for feed in feeds]
+    with open_session(deployed.artifact, task.ports, target, deployed.session) as judged:
+        theirs = [judged.run(feed) for feed in feeds]
     names = [port.name for port in task.outputs]
     ends = np.cumsum([0, *(len(part[names[0]]) for part in theirs)])
     places = [range(start, end) for start, end in itertools.pairwise(ends.tolist())]
     one, other = (
         in_row_order([{name: part[name] for name in names} for part in parts], places) for parts in (theirs, ours)
     )
-    found = agree(task, one, other, precision)
+    found = agree(task, one, other)
     told = "cosine" if "cosine" in found.figures else "top1"  # whose answers flip where two are nearly as likely
     if found.figures.get(told, 1.0) < found.limits.get(told, 0.0):
         raise ConvertError(

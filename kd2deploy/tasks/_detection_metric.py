@@ -5,9 +5,7 @@ is that of their matches ranked together: an interval is of the figure itself, a
 another one.
 """
 
-import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,10 +164,11 @@ def matched(
 ) -> list[Matches]:
     """pycocotools' matches of a batch of pictures."""
     try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+        from pycocotools import coco, cocoeval
     except ImportError as error:
         raise DataError(MISSING) from error
+    for module in (coco, cocoeval):  # they tell of every step, and several threads may be here at once
+        module.print = silent
     pictures = [{"id": at, "width": width, "height": height} for at, (width, height) in enumerate(sizes)]
     right_ones = [
         {
@@ -195,21 +194,24 @@ def matched(
     ]
     categories = [{"id": at, "name": str(at)} for at in range(classes)]
     both = []
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of every step
-        for rows in (right_ones, found):
-            whole = COCO()
-            whole.dataset = {
-                "images": pictures,
-                "categories": categories,
-                "annotations": [{"id": at, **row} for at, row in enumerate(rows, 1)],  # 0 means to it: matched to none
-            }
-            whole.createIndex()
-            both.append(whole)
-        judge = COCOeval(*both, iouType="bbox")
-        judge.params.areaRng, judge.params.areaRngLbl = [list(area) for area in AREAS.values()], list(AREAS)
-        judge.params.maxDets = [MOST]
-        judge.evaluate()
+    for rows in (right_ones, found):
+        whole = coco.COCO()
+        whole.dataset = {
+            "images": pictures,
+            "categories": categories,
+            "annotations": [{"id": at, **row} for at, row in enumerate(rows, 1)],  # 0 means to it: matched to none
+        }
+        whole.createIndex()
+        both.append(whole)
+    judge = cocoeval.COCOeval(*both, iouType="bbox")
+    judge.params.areaRng, judge.params.areaRngLbl = [list(area) for area in AREAS.values()], list(AREAS)
+    judge.params.maxDets = [MOST]
+    judge.evaluate()
     return [of_picture(judge.evalImgs, at, len(sizes), classes) for at in range(len(sizes))]
+
+
+def silent(*_: object) -> None:
+    """In place of `print`."""
 
 
 def of_picture(evaluated: Sequence[Any], at: int, pictures: int, classes: int) -> Matches:

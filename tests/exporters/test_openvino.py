@@ -9,7 +9,7 @@ from conftest import Case
 from kd2deploy.core import Artifact, Target, open_session
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters.onnx.checking import run_all
-from kd2deploy.exporters.openvino import openvino_from_onnx
+from kd2deploy.exporters.openvino import library, openvino_from_onnx
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 
 
@@ -57,3 +57,10 @@ def test_quantized_graphs_keep_their_precision(text: Case, plain: Artifact, tmp_
 def test_fused_graphs_are_refused(text: Case, fused: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match=r"com\.microsoft"):
         openvino_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
+
+
+def test_nothing_is_reported_to_openvinos_maker() -> None:
+    library()
+    from openvino_telemetry import Telemetry
+
+    assert Telemetry(app_name="a", app_version="1", tid="t").consent is False
