@@ -79,7 +79,7 @@ def test_a_drop_is_told_in_points_unless_the_metric_is_no_share() -> None:
     assert told.sentence == "metric drop against the teacher is -0.46 points [-0.98, 0.07]; at most 2 points holds"
     assert told.unit == "points"
     number = gate("max_drop", 0.02, drop, Metric("spearman", "number"))
-    assert number.sentence.endswith("is -0.004568 [-0.009777, 0.000700]; at most 0.02 holds")
+    assert number.sentence.endswith("is -0.0046 [-0.0098, 0.0007]; at most 0.02 holds")
     assert (number.unit, number.brief) == ("number", "spearman 0.004568 above the teacher's (0.02 below allowed)")
 
 

@@ -69,9 +69,9 @@ def test_all_pictures_score_what_pycocotools_says() -> None:
     names = ("map", "ap50", "ap75", "map_small", "map_medium", "map_large")
     assert [found[name] for name in names] == pytest.approx(expected[:6], abs=1e-12)
     each = metric.scores(joined).by_class["Average precision"]
-    assert set(each) == set(LABELS)
+    assert set(each) == set(LABELS) - {"never"}
     assert np.mean(list(each.values())) == pytest.approx(expected[0], abs=1e-12)
-    assert len({round(one, 6) for one in each.values()}) == len(LABELS)
+    assert len({round(one, 6) for one in each.values()}) == len(each)
 
 
 @pytest.mark.parametrize("headline", ["map", "ap50"])
