@@ -42,7 +42,7 @@ def full_report(
         lineage=(*job.records, *lineage(field)),
         findings=(
             *findings(field, judged, target, job.recipe.measurement.cap_s),
-            *worth_learning_from(facts, field, job.task.metric),
+            *worth_learning_from(facts, field, job.task.metric, target.gates.max_drop),
         ),
         warnings=(*facts.warnings, *measured.notes, drop_sentence(job, field, chain)),
         left_out={**facts.left_out, **exports.left_out, **field.failures},

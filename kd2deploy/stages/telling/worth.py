@@ -15,12 +15,14 @@ more than this share of its first: what is near zero may fall as it likes. Ours.
 REMEDY = "fine-tune the teacher longer or at a higher learning rate, or give it more labels."
 
 
-def worth_learning_from(facts: Report, field: Field, metric: Metric) -> list[Finding]:
-    """A teacher that knows too little, and a deployed file that is beaten without a network."""
+def worth_learning_from(facts: Report, field: Field, metric: Metric, limit: float | None) -> list[Finding]:
+    """A teacher that knows too little, a deployed file that is beaten without a network, and a `limit` of the drop that
+    needs none."""
     unit, _, suffix = metric_unit(facts.task)
     teacher, control = field.scores("teacher"), field.scores("control")
     found = []
     if teacher is not None:
+        found += empty_limit(teacher, facts, metric, limit)
         found += below_floor("The teacher", teacher, facts.floors, metric, (unit, suffix), REMEDY)
         if control is not None and worth(control, metric) > worth(teacher, metric):
             before, after = (figure(one.metrics[metric.name], unit, suffix=suffix) for one in (teacher, control))
@@ -33,6 +35,29 @@ def worth_learning_from(facts: Report, field: Field, metric: Metric) -> list[Fin
     return found
 
 
+def empty_limit(teacher: Scores, facts: Report, metric: Metric, limit: float | None) -> list[Finding]:
+    """A limit of the drop that is as large as all that the teacher has over what needs no network."""
+    known = best_floor(facts.floors, metric)
+    if limit is None or known is None:
+        return []
+    ahead, floor = worth(teacher, metric) - known[0], known[1]
+    if not 0 <= ahead <= limit:
+        return []
+    _, delta, suffix = metric_unit(facts.task)
+    allowed, more = (figure(value, delta, suffix=suffix) for value in (limit, ahead))
+    sentence = (
+        f"The drop that is allowed ({allowed}) is no less than what the teacher has over {floor.name} ({more}), so "
+        "what needs no network would hold that limit too."
+    )
+    return [Finding(sentence, f"a smaller `max_drop`; or {REMEDY}", word="empty limit")]
+
+
+def best_floor(floors: Sequence[Floor], metric: Metric) -> tuple[float, Floor] | None:
+    """What is had without a network at best, and its worth."""
+    known = [(metric.worth(one.metric.value), one) for one in floors if one.metric.value is not None]
+    return max(known, key=lambda pair: pair[0]) if known else None
+
+
 def worth(scores: Scores, metric: Metric) -> float:
     return metric.worth(scores.metrics[metric.name])
 
@@ -41,12 +66,10 @@ def below_floor(
     who: str, scores: Scores, floors: Sequence[Floor], metric: Metric, told: tuple[Unit, str], remedy: str
 ) -> list[Finding]:
     """Told of the best of those that are better; `told` is the metric's unit and suffix."""
-    known = [(metric.worth(one.metric.value), one) for one in floors if one.metric.value is not None]
-    if not known:
+    known = best_floor(floors, metric)
+    if known is None or known[0] <= worth(scores, metric):
         return []
-    best, one = max(known, key=lambda pair: pair[0])
-    if best <= worth(scores, metric):
-        return []
+    one = known[1]
     own, other = (figure(value, told[0], suffix=told[1]) for value in (scores.metrics[metric.name], one.metric.value))
     fitted = f", fitted on {count_of(one.rows, 'labelled row')}" if one.rows else ""
     return [Finding(f"{who} ({own}) is behind {one.name} ({other}{fitted}).", remedy, word="below the floor")]

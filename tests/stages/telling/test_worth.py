@@ -12,8 +12,8 @@ from kd2deploy.stages.telling.worth import worth_learning_from
 FACTS = Report("", task=job().task_info, floors=(Floor("words", Estimate(0.93), 50), Floor("most", Estimate(0.5), 50)))
 
 
-def told(facts: Report, field: Field) -> list[str]:
-    return [one.sentence for one in worth_learning_from(facts, field, TASK.metric)]
+def told(facts: Report, field: Field, limit: float | None = 0.001) -> list[str]:
+    return [one.sentence for one in worth_learning_from(facts, field, TASK.metric, limit)]
 
 
 def test_a_teacher_ahead_of_all_is_not_spoken_of(field: Field) -> None:
@@ -52,3 +52,14 @@ def test_a_teacher_whose_loss_had_not_settled(field: Field) -> None:
     ]
     assert told(ended(1.0), field) == []
     assert told(ended(1.0, 0.02, 0.01), field) == []
+
+
+def test_a_limit_that_needs_no_network_proves_nothing(field: Field) -> None:
+    ahead = changed(changed(field, "teacher (eager)", scores=scores(0.95)), "onnx", scores=scores(0.94))
+    assert told(FACTS, ahead, None) == told(FACTS, ahead, 0.01) == []
+    assert told(FACTS, ahead, 0.02) == [
+        "The drop that is allowed (2.00 points) is no less than what the teacher has over words (2.00 points), so what "
+        "needs no network would hold that limit too."
+    ]
+    behind = changed(field, "teacher (eager)", scores=scores(0.92))
+    assert not [one for one in told(FACTS, behind, 0.02) if "allowed" in one], "that it is behind is said already"
