@@ -220,7 +220,16 @@ def create(config: Mapping[str, Any], out: Path, task: Task, seed: int = 0, *, i
             net = auto(task.networks.auto).from_config(built)
         saved(net, out, inputs_from=inputs_from)
     task.reader.write_inputs(out)
+    with refused_as(f"a {model_type} of these sizes cannot run"):
+        run_once(net, task.at(out))
     return out
+
+
+def run_once(net: nn.Module, task: Task) -> None:
+    """A configuration may ask for parts that do not fit each other, which shows only then."""
+    given = task.networks.example(net, 2)
+    with quiet(), torch.no_grad():
+        task.networks.deployed(net).eval()(*(given[port.name] for port in task.inputs))
 
 
 def knows(config: Any, name: str) -> bool:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_detectors import TWO_MAPS
 from tiny_models import encoder_config, save_encoder, save_image_net, save_tokenizer
 
 from kd2deploy.errors import ModelError
 from kd2deploy.tasks.image_classification import ImageClassification
+from kd2deploy.tasks.object_detection import ObjectDetection
 from kd2deploy.tasks.text_classification import TextClassification
 from kd2deploy.train.checkpoint import create, locate, with_head
 
@@ -165,6 +167,13 @@ def test_image_network_is_created_with_the_tasks_sizes(tmp_path: Path) -> None:
 def test_architecture_that_cannot_be_is_refused(given: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
         create(given, tmp_path, TASK)
+
+
+def test_parts_that_do_not_fit_each_other_are_refused_when_the_network_is_made(tmp_path: Path) -> None:
+    task = ObjectDetection(("cat", "dog"), height=64, width=64)
+    backbone = TWO_MAPS["backbone_config"] | {"embedding_size": 4}  # its first stage is added to what it reads
+    with pytest.raises(ModelError, match="a rt_detr of these sizes cannot run: The size of tensor"):
+        create({"model_type": "rt_detr", **TWO_MAPS, "backbone_config": backbone}, tmp_path, task)
 
 
 def test_tokenizer_is_copied_and_weights_are_not(tmp_path: Path) -> None:
