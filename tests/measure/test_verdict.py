@@ -80,7 +80,7 @@ def test_a_drop_is_told_in_points_unless_the_metric_is_no_share() -> None:
     assert told.unit == "points"
     number = gate("max_drop", 0.02, drop, Metric("spearman", "number"))
     assert number.sentence.endswith("is -0.0046 [-0.0098, 0.0007]; at most 0.02 holds")
-    assert (number.unit, number.brief) == ("number", "spearman 0.004568 above the teacher's (0.02 below allowed)")
+    assert (number.unit, number.brief) == ("number", "spearman 0.0046 above the teacher's (0.02 below allowed)")
 
 
 def test_the_verdict_is_short_and_tells_what_was_gained_first() -> None:
