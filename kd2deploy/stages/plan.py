@@ -155,7 +155,7 @@ class Tried:
         if self.student.static is not None:
             return table(self.student.static.dim, "random").student
         assert self.student.shrink is not None
-        return Student(shrink=self.student.shrink.model_copy(update={"initialise": "random"}))
+        return Student.model_validate({"shrink": self.student.shrink.model_copy(update={"initialise": "random"})})
 
 
 def cut(shape: Shape, wanted: Plan) -> Tried:
@@ -167,13 +167,13 @@ def cut(shape: Shape, wanted: Plan) -> Tried:
         "feed-forward": str(shape.intermediate),
     }
     shrink = Shrink(**shape_of(shape), keep=wanted.keep, initialise=wanted.initialise)
-    return Tried(shape_label(shape), Student(shrink=shrink), facts)
+    return Tried(shape_label(shape), Student.model_validate({"shrink": shrink}), facts)
 
 
 def table(dim: int, start: Literal["teacher", "random"] = "teacher") -> Tried:
     """Static embeddings: a table of words, and no layer."""
     static = Static.model_validate({"dim": dim, "from": start})
-    return Tried(f"static {dim}", Student(static=static), {"dim": str(dim)})
+    return Tried(f"static {dim}", Student.model_validate({"static": static}), {"dim": str(dim)})
 
 
 def dims(wanted: Plan) -> list[int]:
