@@ -19,7 +19,7 @@ from kd2deploy.flows.compress import packed
 from kd2deploy.flows.files import export_alone
 from kd2deploy.flows.given import Given, columns_of
 from kd2deploy.flows.pack import device_is_here, graph_places, refuse_filled
-from kd2deploy.recipe import Recipe, Student
+from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.from_flags import recipe_from, require_there, set_only
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.report import Distillation, Report
@@ -103,12 +103,13 @@ def pack_of_run(folder: Path, wanted: Wanted, watcher: Watcher) -> Path:
         job = begun(recipe, run, watcher, executor_for(run, None))
         networks = teach(job)
         job = with_made_data(job, networks.teacher)
-        chosen: Student | None = recipe.student
-        if recipe.student.plan is not None:
+        student = recipe.student
+        if student.plan is not None:
             chosen = plan(job, networks, recipe.resolved_targets()[report.target]).chosen
             if chosen is None:
                 raise RunError(f"{folder} has no student: its plan found none that can pass the speed gate")
-        started = start(job, networks.origin, chosen)
+            student = chosen
+        started = start(job, networks.origin, student)
         trainings = train_all(job, started.model, networks.teacher)
         there = replace(job, recipe=Recipe.parse(retargeted(recipe, wanted)))
         target = only_target(there.recipe)
