@@ -1,6 +1,8 @@
 """In which words anybody opens a network in PyTorch: one, or several whose answers are combined."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from kd2deploy.core import Artifact
 from kd2deploy.core.members import Members, members_in, networks_in
@@ -115,8 +117,11 @@ LABELS = "torch.logit((weights * found.sigmoid()).sum(0))"
 """Where probabilities are averaged: of classes that exclude each other, and of labels that do not."""
 
 
-def code_of(artifact: Artifact) -> str:
-    """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder."""
+def code_of(artifact: Artifact, session: Mapping[str, Any]) -> str:
+    """For `Serving.code`: it defines `run`, for the network or the networks in the artifact's folder.
+
+    In fp32 and not compiled, whatever was judged: who reads a card may have another device and no compiler.
+    """
     how = members_in(artifact.path)
     if how is None:
         return CODES.get(architecture_of(artifact.path), ONE)

@@ -8,10 +8,11 @@ triton_models/student_whole      the two in a row, an ensemble
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kd2deploy.core import Artifact, Port, ServerReader, Target, Task
 from kd2deploy.core.artifact import SIDECAR, files_of
-from kd2deploy.core.serving import serving
+from kd2deploy.core.serving import Told, serving
 
 FOLDER = "triton_models"
 """Not `triton`: torch, started in a bundle, would take that folder for the compiler of this name."""
@@ -31,15 +32,22 @@ FREE = """\
 BATCHING = "dynamic_batching { }"
 
 
-def write_triton(bundle: Path, artifacts: Sequence[Artifact], task: Task, target: Target) -> None:
-    """Fill `bundle/triton_models` with the first of the artifacts that Triton opens; nothing where it opens none."""
+def write_triton(
+    bundle: Path, artifacts: Sequence[Artifact], task: Task, target: Target, session: Mapping[str, Any] | None = None
+) -> None:
+    """Fill `bundle/triton_models` with the first of the artifacts that Triton opens; nothing where it opens none.
+
+    `session` are the options that the very first was judged with.
+    """
     served = next((one for one in artifacts if serving(one).backend), None)
     if served is None:
         return
+    judged_with = (session or {}) if served is artifacts[0] else {}
     folder, rows = bundle / FOLDER, max(8, target.workload.batch)
     for file in files_of(served.path):
         copy(file, folder / STUDENT / "1" / f"model{file.suffix}")
-    configs = {STUDENT: student_config(serving(served).backend, task, target, rows)}
+    told = serving(served).told(judged_with)
+    configs = {STUDENT: student_config(serving(served).backend, task, target, rows, told)}
     reader = task.reader.server_reader()
     if reader is not None:
         place = folder / READER / "1"
@@ -54,21 +62,28 @@ def write_triton(bundle: Path, artifacts: Sequence[Artifact], task: Task, target
         (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def student_config(backend: str, task: Task, target: Target, rows: int) -> str:
+def student_config(backend: str, task: Task, target: Target, rows: int, told: Told) -> str:
     """`config.pbtxt` of the network. Triton adds the batch axis in front of `dims`; threads are the server's to set."""
     kind = "KIND_GPU" if target.device == "cuda" else "KIND_CPU"
     free = any(isinstance(axis, str) for port in task.inputs for axis in port.axes[1:])
     parts = [
         *([FREE.rstrip()] if free else []),
+        *(f"# Judged with {one}, which this backend cannot be told." for one in told.untold),
         f'name: "{STUDENT}"',
         f'backend: "{backend}"',
         f"max_batch_size: {rows}",
         *ports("input", task.inputs),
         *ports("output", task.outputs),
         f"instance_group [ {{ kind: {kind} count: 1 }} ]",
+        *parameters(told),
         BATCHING,
     ]
     return "\n".join(parts) + "\n"
+
+
+def parameters(told: Told) -> Iterator[str]:
+    for name, value in told.parameters.items():
+        yield f'parameters {{ key: "{name}" value: {{ string_value: "{value}" }} }}'
 
 
 def reader_config(reader: ServerReader, task: Task, rows: int) -> str:

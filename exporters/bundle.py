@@ -109,7 +109,7 @@ def write_bundle(folder: Path, *, student: Path, task: Task, target: Target, con
         else:
             to.write_text(content, encoding="utf-8")
     deployed, artifacts = contents.deployed, contents.artifacts
-    write_triton(folder, [deployed, *artifacts.values(), *contents.sources], task, target)
+    write_triton(folder, [deployed, *artifacts.values(), *contents.sources], task, target, contents.session)
     manifest = {
         "format": FORMAT,
         "task": task.spec(),

@@ -12,6 +12,7 @@ import torch
 from kd2deploy.core import Target, Variant
 from kd2deploy.core.trust import is_ours
 from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.exporters._cpu import isa, multiplies_bf16
 from kd2deploy.exporters.tensorrt.graph import LARGEST_OPSET, SYMMETRIC
 
 GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
@@ -25,6 +26,14 @@ BF16_SINCE = (8, 0)
 def refusal(target: Target, variant: Variant) -> str:
     """Why a variant cannot be deployed on a target, with what to set instead; empty where it can."""
     return next(reasons(target, variant), "")
+
+
+def beyond_processor(variant: Variant) -> str:
+    """Why the processor here gains nothing from a variant, which another of the same target may; empty where it can."""
+    steps = {short_name(step) for step in variant.steps if is_known(step)}
+    if OPENVINO & steps and variant.session.get("precision") == "bf16" and not multiplies_bf16():
+        return f"this processor ({isa()}) has no instructions for bf16; set session.precision to f32"
+    return ""
 
 
 def refusals(target: Target) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """OpenVINO: an intermediate representation made from ONNX, and the session that runs it on the processor."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Ports, Target, Task, made
 from kd2deploy.core.figures import count_of
-from kd2deploy.core.serving import Serving
+from kd2deploy.core.serving import Serving, Told
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads, isa
@@ -62,7 +63,7 @@ def read_plain(source: Artifact) -> Any:
 CODE = """\
 import openvino
 
-compiled = openvino.compile_model({file}, "CPU")
+compiled = openvino.compile_model({file}, "CPU", {settings})
 
 
 def run(feed):
@@ -71,6 +72,21 @@ def run(feed):
 """
 NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 """OpenVINO's types by the names that artifacts and limits have."""
+DEFAULT = "f32"
+
+
+def code(artifact: Artifact, session: Mapping[str, Any]) -> str:
+    """For `Serving.code`: left alone the plugin would take bf16 by itself."""
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": session.get("precision", DEFAULT)}
+    return CODE.replace("{settings}", json.dumps(settings))
+
+
+def told(session: Mapping[str, Any]) -> Told:
+    """Triton's backend knows one precision by name, and leaves the choice to the plugin otherwise."""
+    precision = session.get("precision", DEFAULT)
+    if precision == "bf16":
+        return Told({"HINT_BF16": "YES"})
+    return Told(untold=(f"INFERENCE_PRECISION_HINT {precision}",))
 
 
 class OpenVinoSession:
@@ -80,7 +96,7 @@ class OpenVinoSession:
     on processors that have it. Raises SessionError where OpenVINO is missing or settles on something else.
     """
 
-    serving: ClassVar[Serving] = Serving("openvino", opens=MODEL, backend="openvino", code=CODE)
+    serving: ClassVar[Serving] = Serving("openvino", opens=MODEL, backend="openvino", code=code, told=told)
 
     def __init__(
         self, artifact: Artifact, ports: Ports, target: Target, *, precision: Literal["f32", "bf16", "f16"] = "f32"

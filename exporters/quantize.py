@@ -27,8 +27,8 @@ QUANTIZABLE: dict[Mode, frozenset[str]] = {
     "dynamic": frozenset({"MatMul", "Attention"}),
     "static": frozenset({"MatMul", "Gemm", "Conv"}),
 }
-"""Operations with weights that gain from bytes. There is no dynamic Gemm, and dynamic convolutions (ConvInteger) are
-slower than fp32 ones."""
+"""Operations that gain from bytes. There is no dynamic Gemm, and dynamic convolutions (ConvInteger) are slower than
+fp32 ones."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Int8:
     per_channel: bool = True
     reduce_range: bool | None = None
     """Keep weights to 7 bits; None decides it from the processor, since without VNNI full-range products saturate."""
+    all_products: bool = False
+    """Also the products of two activations, as attention's are: they gain time and no size."""
     embeddings: bool = False
     """Also store the embedding tables in 8 bits (a smaller file, not a faster one)."""
 
@@ -66,7 +68,7 @@ def rank_sensitivity(
 
     The damage is the relative L2 error of the outputs over all samples (0 none, 1 as large as the outputs).
     """
-    names = quantizable_nodes(source.path, options.mode, options.embeddings)
+    names = quantizable_nodes(source.path, options)
     rounded = ((name, quantized(source.path, samples, [name], options)) for name in names)
     return by_damage(source.path, task, target, samples, rounded)
 
@@ -88,7 +90,7 @@ def int8_from_onnx(
     foreign = [name for name in domains(source.path) if name != "ai.onnx"]
     if layout == "tensorrt" and foreign:
         raise ConvertError(f"TensorRT cannot run {foreign} operations: quantize the plain export, not the fused one")
-    candidates = quantizable_nodes(source.path, mode, options.embeddings)
+    candidates = quantizable_nodes(source.path, options)
     none_left = "no operation is left to quantize: the graph has none with weights, or all are excluded"
     chosen = not_excluded(candidates, exclude, none_left)
     path = folder / "model.onnx"
@@ -119,18 +121,22 @@ def int8_from_onnx(
     )
 
 
-def quantizable_nodes(path: Path, mode: Mode, embeddings: bool = False) -> list[str]:
-    """Names of the operations with a constant weight that `mode` can hold in 8 bits, in the graph's order."""
+def quantizable_nodes(path: Path, options: Int8) -> list[str]:
+    """Names of the operations that can be held in 8 bits, in the graph's order: those with a constant weight, and
+    products without one where all are asked for."""
     import onnx
 
     graph = onnx.load(path).graph
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
-    return [
-        node.name
-        for node in graph.node
-        if (node.op_type in QUANTIZABLE[mode] and node.input[1] in weights and not has_bias(node))
-        or (embeddings and node.op_type == "Gather" and node.input[0] in weights)
-    ]
+
+    def chosen(node: "onnx.NodeProto") -> bool:
+        if node.op_type == "Gather":
+            return options.embeddings and node.input[0] in weights
+        if node.op_type not in QUANTIZABLE[options.mode] or has_bias(node):
+            return False
+        return node.input[1] in weights or (options.all_products and node.op_type == "MatMul")
+
+    return [node.name for node in graph.node if chosen(node)]
 
 
 def quantized(path: Path, samples: Sequence[Feed], nodes: Sequence[str], options: Int8) -> "onnx.ModelProto":
@@ -151,6 +157,7 @@ def quantized(path: Path, samples: Sequence[Feed], nodes: Sequence[str], options
     with tempfile.TemporaryDirectory() as scratch, quiet():
         written = Path(scratch) / "model.onnx"
         if options.mode == "dynamic":
+            extra["MatMulConstBOnly"] = not options.all_products
             quantize_dynamic(path, written, extra_options=extra, **common)
         else:
             if options.layout == "tensorrt":

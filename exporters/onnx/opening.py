@@ -19,8 +19,12 @@ def opened(
     settings: Mapping[str, int],
     providers: Sequence[str],
     provider_options: Sequence[Mapping[str, str]] | None = None,
+    entries: Mapping[str, str] | None = None,
 ) -> Any:
-    """An `onnxruntime.InferenceSession` that records where its nodes run and prints errors alone."""
+    """An `onnxruntime.InferenceSession` that records where its nodes run and prints errors alone.
+
+    `settings` are attributes of its options, `entries` what ONNX Runtime calls configuration entries.
+    """
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -35,7 +39,8 @@ def opened(
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for entry, said in {"session.record_ep_graph_assignment_info": "1", **(entries or {})}.items():
+        options.add_session_config_entry(entry, said)
     for name, value in settings.items():
         setattr(options, name, value)
     each = None if provider_options is None else [dict(one) for one in provider_options]

@@ -1,7 +1,10 @@
 """How an ONNX file lies in a bundle, and how it is opened without this program."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kd2deploy.core import Artifact
-from kd2deploy.core.serving import Serving
+from kd2deploy.core.serving import Serving, Told
 
 CODE = """\
 import onnxruntime
@@ -13,6 +16,28 @@ def run(feed):
     names = [port.name for port in session.get_outputs()]
     return dict(zip(names, session.run(names, {port.name: feed[port.name] for port in session.get_inputs()})))
 """
+SPINNING = "session.intra_op.allow_spinning"
+
+
+def entries_of(session: Mapping[str, Any]) -> dict[str, str]:
+    """A session's options as ONNX Runtime's configuration entries; empty where they are as it has them itself."""
+    return {} if session.get("spinning", True) else {SPINNING: "0"}
+
+
+def code(artifact: Artifact, session: Mapping[str, Any]) -> str:
+    """For `Serving.code`."""
+    entries = entries_of(session)
+    if not entries:
+        return CODE
+    made = ["options = onnxruntime.SessionOptions()"]
+    made += [f'options.add_session_config_entry("{name}", "{value}")' for name, value in entries.items()]
+    opening = "session = onnxruntime.InferenceSession({file}, "
+    return CODE.replace(opening, "\n".join([*made, opening + "options, "]))
+
+
+def told(session: Mapping[str, Any]) -> Told:
+    """Triton's backend is told of threads and of nothing that the entries say."""
+    return Told(untold=tuple(f"{name} {value}" for name, value in entries_of(session).items()))
 
 
 def place(artifact: Artifact) -> str:
@@ -29,4 +54,4 @@ def place(artifact: Artifact) -> str:
     return f"{'onnx' if portable else 'ort'}/model{suffix}.onnx"
 
 
-SERVING = Serving(place, backend="onnxruntime", code=CODE)
+SERVING = Serving(place, backend="onnxruntime", code=code, told=told)

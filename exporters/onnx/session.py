@@ -23,7 +23,7 @@ from kd2deploy.exporters.onnx.providers import (
     computed_in,
     engine_options,
 )
-from kd2deploy.exporters.onnx.serving import SERVING
+from kd2deploy.exporters.onnx.serving import SERVING, entries_of
 from kd2deploy.exporters.shapes import port_ranges
 
 
@@ -48,6 +48,9 @@ class Running:
     """Record the launches of each set of shapes once and replay them."""
     provider_options: Mapping[str, str] | None = None
     """ONNX Runtime's own (`{trt_fp16_enable: "1"}`); fp32 is not rounded to TF32 unless they ask for it."""
+    spinning: bool = True
+    """Whether a thread that has nothing to do waits busily for the next operation: quicker where the cores are free,
+    and several times slower where another process wants one of them."""
     shapes: Mapping[str, Sequence[int]] | None = None
     """Sizes [smallest, usual, largest] of dynamic axes that TensorRT's providers build an engine for, which is kept for
     the next process."""
@@ -74,6 +77,7 @@ class OnnxSession:
         self.device = DEVICE_OF.get(provider, "cpu")
         self.resident = self.device == "cuda" if options.io_binding is None else options.io_binding
         self._told = {**DEFAULTS.get(provider, {}), **(options.provider_options or {})}
+        self.spinning = options.spinning
         self.cuda_graph, self.precision = options.cuda_graph, computed_in(artifact.precision, self._told)
         told = {**_engine_options(provider, artifact, ports, options.shapes or {}), **self._told}
         self.stream = _own_stream(self.resident and provider in TAKES_STREAM) if self.device == "cuda" else None
@@ -87,8 +91,8 @@ class OnnxSession:
                 )
             told[CUDA_GRAPH_OPTION[provider]] = "1"
         providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
-        threads = {"intra_op_num_threads": self.threads}
-        self._session = opened(artifact.path, threads, providers, [told, {}][: len(providers)])
+        threads, entries = {"intra_op_num_threads": self.threads}, entries_of({"spinning": options.spinning})
+        self._session = opened(artifact.path, threads, providers, [told, {}][: len(providers)], entries)
         self._placement = placement_of(self._session, provider)
         self._outputs = [port.name for port in ports.outputs]
         self._inputs = [entry.name for entry in self._session.get_inputs()]
@@ -172,6 +176,7 @@ class OnnxSession:
             "device": self.device,
             "precision": self.precision,
             "threads": str(self.threads),
+            "spinning": str(self.spinning).lower(),
             "io_binding": str(self.resident).lower(),
             "cuda_graph": str(self.cuda_graph).lower(),
             "provider_options": ", ".join(f"{name} {value}" for name, value in self._told.items()),

@@ -77,7 +77,7 @@ def fp8_from_onnx(
 def _matrix_products(plain: "onnx.ModelProto", path: Path) -> list[str]:
     """Names of the operations that fp8 gains from: there are no convolutions in fp8."""
     products = {node.name for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")}
-    return [name for name in quantizable_nodes(path, "static") if name in products]
+    return [name for name in quantizable_nodes(path, Int8(mode="static")) if name in products]
 
 
 def _in_fp8(plain: "onnx.ModelProto", path: Path, samples: Sequence[Feed], chosen: Sequence[str]) -> "onnx.ModelProto":

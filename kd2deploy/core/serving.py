@@ -4,8 +4,9 @@ A session class says it as `serving`; one that says nothing has its file in a fo
 alone opens.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kd2deploy.core.artifact import Artifact
 from kd2deploy.core.session import session_named
@@ -20,6 +21,20 @@ run = open_bundle(Path("."), trust={trust}).run
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a server is told of a session's options."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The backend's own."""
+    untold: tuple[str, ...] = ()
+    """What it has no word for, and may do otherwise."""
+
+
+def nothing(session: Mapping[str, Any]) -> Told:
+    return Told()
+
+
+@dataclass(frozen=True)
 class Serving:
     """How what a session opens is kept and served. Every part has a meaning when it is left out."""
 
@@ -29,9 +44,11 @@ class Serving:
     """The file to open, of an artifact that is a folder."""
     backend: str = ""
     """NVIDIA Triton's backend that opens its files, each as `model` with its own ending; none where nothing is said."""
-    code: str | Callable[[Artifact], str] = BY_THIS_PROGRAM
-    """Python that opens `{file}`, for a network of transformers by its class `{auto}`, and defines
-    `run(feed) -> {output: array}`."""
+    told: Callable[[Mapping[str, Any]], Told] = nothing
+    """What that backend is told of the session's options."""
+    code: str | Callable[[Artifact, Mapping[str, Any]], str] = BY_THIS_PROGRAM
+    """Python that opens `{file}`, for a network of transformers by its class `{auto}`, with the session's options, and
+    defines `run(feed) -> {output: array}`."""
     rebuilt: bool = False
     """Whether it belongs to one device, driver and library, so that what it was built of is kept beside it."""
     network: bool = False
@@ -58,14 +75,14 @@ def opened_in_bundle(artifact: Artifact) -> str:
     return f"{place_in_bundle(artifact)}/{opens}" if opens else place_in_bundle(artifact)
 
 
-def code_that_opens(artifact: Artifact, auto: str, file: str = "") -> str:
+def code_that_opens(artifact: Artifact, auto: str, file: str = "", session: Mapping[str, Any] | None = None) -> str:
     """Python that opens an artifact where it lies in a bundle, or as the `file` that is named, and defines `run`.
 
-    `auto` is the class of transformers for its network.
+    `auto` is the class of transformers for its network, `session` the options that it was judged with.
     """
     filled = {"{file}": repr(file or opened_in_bundle(artifact)), "{auto}": auto, "{trust}": repr([artifact.opened_by])}
     code = serving(artifact).code
-    code = code(artifact) if callable(code) else code
+    code = code(artifact, session or {}) if callable(code) else code
     for name, value in filled.items():
         code = code.replace(name, value)
     return code

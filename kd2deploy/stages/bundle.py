@@ -30,7 +30,7 @@ CHECKED_ROWS = 16
 def bundle(job: Job, report: Report, student: Distilled, exports: Exports, target: Target, place: Path) -> Path:
     """`place/bundle`, written aside and put in its place when it has answered as the student does."""
     deployed = exports.variants[exports.chosen]
-    code = snippet(student, deployed.artifact)
+    code = snippet(student, deployed)
     needed = requirements(code)
     folder = place / "bundle"
     made = aside(folder)
@@ -88,10 +88,11 @@ def check(job: Job, student: Distilled, folder: Path, deployed: Exported, target
         )
 
 
-def snippet(student: Distilled, artifact: Artifact) -> str:
-    """Plain code that serves the bundle's deployed file without kd2deploy, for its card."""
+def snippet(student: Distilled, deployed: Exported) -> str:
+    """Plain code that serves the bundle's deployed file without kd2deploy, as it was judged, for its card."""
     task = student.model.task
-    return task.snippet(code_that_opens(artifact, task.networks.auto), student.model.folder)
+    opening = code_that_opens(deployed.artifact, task.networks.auto, session=deployed.session)
+    return task.snippet(opening, student.model.folder)
 
 
 def requirements(code: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from kd2deploy.core import Artifact, Feed, Row, Target, Variant
 from kd2deploy.core.artifact import SIDECAR
 from kd2deploy.errors import ConvertError, SessionError
-from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, refusal
+from kd2deploy.exporters.combinations import TENSORRT_PROVIDERS, beyond_processor, refusal
 from kd2deploy.exporters.shapes import SCORING_BATCH, axis_ranges
 from kd2deploy.measure.accuracy import by_length, timing_feeds
 from kd2deploy.measure.timing import Contender
@@ -80,7 +80,8 @@ def convert(
 ) -> Exported:
     """Apply a variant's converters in order; a conversion that another variant made already is used again.
 
-    `made_with` tells apart what was made in one folder with other samples or versions. Raises ConvertError.
+    `made_with` tells apart what was made in one folder with other samples or versions. Raises ConvertError, also
+    where a converter's library is not installed.
     """
     artifact = model.artifact
     chain: list[Artifact] = []
@@ -98,7 +99,10 @@ def convert(
                 raise ConvertError("; ".join(str(fault) for fault in faults))
             aside = place.with_name(place.name + ".new")
             clear(aside)
-            artifact = use(artifact, model.task, target, aside, samples)
+            try:
+                artifact = use(artifact, model.task, target, aside, samples)
+            except ModuleNotFoundError as error:  # a library that only this way needs; there are others
+                raise ConvertError(f"{use.name} needs {error.name}, which is not installed") from error
             if not isinstance(artifact, Artifact):
                 raise ConvertError(f"{use.name} returned {type(artifact).__name__}, and a converter returns Artifact")
             inside = artifact.path.relative_to(aside)
@@ -207,11 +211,11 @@ def shaped(variant: Variant, shapes: Mapping[str, Sequence[int]]) -> Variant:
 
 
 def missing(variant: Variant) -> str:
-    """Why a variant's runtime cannot be used here; empty where it can."""
+    """Why a variant's runtime cannot be used here, or this processor does nothing for it; empty where it can."""
     module = EXTRAS.get(variant.requires, variant.requires)
     if module and importlib.util.find_spec(module) is None:
         return f"{module} is not installed; pip install 'kd2deploy[{variant.requires}]'"
-    return ""
+    return beyond_processor(variant)
 
 
 def unusable(target: Target, variant: Variant) -> str:

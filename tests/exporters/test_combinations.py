@@ -9,11 +9,13 @@ import pytest
 from kd2deploy.core import Target, Variant
 from kd2deploy.core.arguments import taken_by
 from kd2deploy.errors import RecipeError
-from kd2deploy.exporters.combinations import capability_of, refusal, refusals, refuse_hopeless
+from kd2deploy.exporters import _cpu
+from kd2deploy.exporters.combinations import beyond_processor, capability_of, refusal, refusals, refuse_hopeless
 from kd2deploy.exporters.onnx import OnnxSession
 from kd2deploy.exporters.tensorrt import TensorRTSession
 from kd2deploy.exporters.torch import TorchSession
 from kd2deploy.recipe.resolve import load_target
+from kd2deploy.stages.convert import missing
 
 EXPORT = {"use": "onnx_from_torch", "opset": 20}
 CPU_INT8 = {"use": "int8_from_onnx", "mode": "dynamic"}
@@ -86,6 +88,17 @@ def test_types_that_the_device_lacks_are_refused(monkeypatch: pytest.MonkeyPatch
     assert "compute capability 7.5 has no bf16" in refusal(at("7.5"), bf16)
     assert refusal(at("8.0"), bf16) == ""
     assert refusal(gpu, fp8) == "", "where the device is unknown nothing is said of it"
+
+
+def test_bf16_is_refused_on_a_processor_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = variant(EXPORT, {"use": "openvino_from_onnx"}, precision="bf16")
+    for flags, refused in (({"avx2"}, True), ({"avx2", "avx512_bf16"}, False), ({"asimd", "bf16"}, False), ((), False)):
+        monkeypatch.setattr(_cpu, "cpu_flags", lambda flags=flags: frozenset(flags))
+        said = "this processor (avx2) has no instructions for bf16; set session.precision to f32"
+        assert beyond_processor(one) == (said if refused else "")
+        assert missing(one) == beyond_processor(one)
+        assert beyond_processor(variant(EXPORT, {"use": "openvino_from_onnx"}, precision="f32")) == ""
+    assert refusal(cpu, one) == "", "another processor of the target may have it"
 
 
 def test_a_target_that_does_not_say_its_capability_has_that_of_the_device_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from damage import with_weights, with_wrong_bias
 from torch import Tensor, nn
 
 from kd2deploy.core import Artifact, Resident, Target, open_session
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.errors import ConvertError, ModelError, SessionError
 from kd2deploy.exporters.onnx import OnnxSession, fp16_from_onnx, fused_from_onnx, onnx_from_torch
 from kd2deploy.exporters.onnx.casts import _once
@@ -226,6 +227,27 @@ def test_the_session_tells_what_is_active(text: Case, plain: Artifact) -> None:
     assert said["provider"] == "CPUExecutionProvider"
     assert said["threads"] == "2"
     assert said["placement"].startswith("CPUExecutionProvider: ")
+
+
+def test_threads_that_do_not_spin_answer_alike_and_the_cards_code_opens_the_file_so(
+    text: Case, plain: Artifact
+) -> None:
+    options = {"spinning": False}
+    names: dict[str, Any] = {}
+    exec(code_that_opens(plain, "", str(plain.path), options), names)
+    with (
+        open_session(plain, text.task.ports, text.target) as one,
+        open_session(plain, text.task.ports, text.target, options) as other,
+    ):
+        assert (one.describe()["spinning"], other.describe()["spinning"]) == ("true", "false")
+        opened = other._session, names["session"]  # type: ignore[attr-defined]
+        for session in opened:
+            found = session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning")
+            assert found == "0"
+        for feed in text.samples:
+            expected = one.run(feed)["logits"]
+            np.testing.assert_array_equal(other.run(feed)["logits"], expected)
+            np.testing.assert_allclose(names["run"](feed)["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_io_binding_gives_the_same_answers(text: Case, plain: Artifact) -> None:

@@ -1,15 +1,18 @@
 """OpenVINO on plain and quantized graphs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Case
 
 from kd2deploy.core import Artifact, Target, open_session
+from kd2deploy.core.serving import code_that_opens
 from kd2deploy.errors import ConvertError
+from kd2deploy.exporters._cpu import multiplies_bf16
 from kd2deploy.exporters.onnx.checking import run_all
-from kd2deploy.exporters.openvino import library, openvino_from_onnx
+from kd2deploy.exporters.openvino import MODEL, library, openvino_from_onnx
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 
 
@@ -37,6 +40,30 @@ def test_precision_and_threads_are_those_asked_for(text: Case, converted: Artifa
     with open_session(converted, text.task.ports, Target("one", "", "cpu", {}, threads=1)) as session:
         said = session.describe()
     assert (said["precision"], said["threads"], said["streams"]) == ("fp32", "1", "1")
+
+
+@pytest.mark.skipif(not multiplies_bf16(), reason="this processor has no instructions for bf16")
+def test_bf16_is_what_is_computed_in_where_it_is_asked_for(text: Case, converted: Artifact) -> None:
+    with (
+        open_session(converted, text.task.ports, text.target) as one,
+        open_session(converted, text.task.ports, text.target, {"precision": "bf16"}) as other,
+    ):
+        assert other.describe()["precision"] == "bf16"
+        expected, found = one.run(text.samples[0])["logits"], other.run(text.samples[0])["logits"]
+    assert not np.array_equal(expected, found)
+    np.testing.assert_allclose(found, expected, atol=0.05 * float(np.abs(expected).max()) + 0.01)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_the_cards_code_computes_in_what_was_judged(text: Case, converted: Artifact, precision: str) -> None:
+    """Left alone the plugin takes bf16 on processors that have it."""
+    names: dict[str, Any] = {}
+    exec(code_that_opens(converted, "", str(converted.path / MODEL), {"precision": precision}), names)
+    with open_session(converted, text.task.ports, text.target, {"precision": precision}) as session:
+        told = names["compiled"].get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        assert told == precision
+        for feed in text.samples[:2]:
+            np.testing.assert_allclose(names["run"](feed)["logits"], session.run(feed)["logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_the_folder_holds_the_names_that_optimum_reads(converted: Artifact) -> None:

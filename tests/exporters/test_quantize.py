@@ -29,6 +29,26 @@ def test_dynamic_int8_replaces_every_chosen_operation(text: Case, plain: Artifac
     assert found.details["domains"] == ["ai.onnx"], "it runs outside ONNX Runtime too"
 
 
+def test_products_of_activations_are_in_bytes_too_where_all_are_asked_for(text: Case, tmp_path: Path) -> None:
+    """On the graph that tracing gives, at a batch and a length that were not traced, with rows that are padded."""
+    for name in ("traced", "int8"):
+        (tmp_path / name).mkdir()
+    source = onnx_from_torch(
+        text.source, text.task, text.target, tmp_path / "traced", text.samples, route="torchscript"
+    )
+    options = Int8(all_products=True, per_channel=False)
+    found = int8_from_onnx(source, text.task, text.target, tmp_path / "int8", text.samples, options=options)
+    weighed = quantizable_nodes(source.path, Int8())
+    assert set(found.details["quantized"]) - set(weighed), "attention's own"
+    assert found.details["operations"]["MatMulInteger"] == len(found.details["quantized"]) == len(weighed) + 2 * 2
+    assert found.details["domains"] == ["ai.onnx"]
+    rows = [{"text": "a good film is not slow " * 2, "label": None}, *({"text": "dull", "label": None},) * 4]
+    feed = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
+    assert feed["input_ids"].shape[0] == 5
+    exact, rounded = (run_all(one.path, text.task, text.target, [feed])[0]["logits"] for one in (source, found))
+    np.testing.assert_allclose(rounded, exact, atol=0.1 * float(np.abs(exact).max()))
+
+
 def test_fused_attention_is_quantized_and_hides_the_padding(text: Case, fused: Artifact, tmp_path: Path) -> None:
     found = int8_from_onnx(fused, text.task, text.target, tmp_path, text.samples)
     assert found.details["operations"] == {"QAttention": 2, "MatMulInteger": 6}
@@ -157,7 +177,7 @@ def test_the_ranking_finds_the_layer_that_bytes_cannot_hold(text: Case, tmp_path
     (tmp_path / "onnx").mkdir()
     source = onnx_from_torch(spoiled, text.task, text.target, tmp_path / "onnx", text.samples, route="torchscript")
     ranked = rank_sensitivity(source, text.task, text.target, text.samples, options=Int8(per_channel=False))
-    assert [node for node, _ in ranked] != quantizable_nodes(source.path, "dynamic")
+    assert [node for node, _ in ranked] != quantizable_nodes(source.path, Int8())
     assert "layer.1/intermediate" in ranked[0][0]
     assert ranked[0][1] > 2 * ranked[1][1]
 

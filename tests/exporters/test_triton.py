@@ -11,6 +11,7 @@ import pytest
 from conftest import Case
 
 from kd2deploy.core import Artifact
+from kd2deploy.core.serving import Told, serving
 from kd2deploy.exporters._triton import student_config, write_triton
 
 FILE = "grpc/model_config_pb2.py"
@@ -70,13 +71,30 @@ def test_the_server_reads_every_configuration(messages: ModuleType, repository: 
 
 
 def test_pictures_have_fixed_sizes_and_no_reader(messages: ModuleType, image: Case) -> None:
-    config = read(messages, student_config("openvino", image.task, image.target, 16))
+    config = read(messages, student_config("openvino", image.task, image.target, 16, Told()))
     assert [(one.name, list(one.dims), one.data_type) for one in config.input] == [
         ("pixel_values", [1, 32, 32], messages.TYPE_FP32)
     ]
     assert config.backend == "openvino"
     assert config.max_batch_size == 16
     assert image.task.reader.server_reader() is None
+
+
+def test_the_backend_is_told_what_was_judged_and_where_it_has_no_word_for_it_the_reader_is(
+    messages: ModuleType, image: Case
+) -> None:
+    named = {"openvino": ("openvino.OpenVinoSession", "f32", "bf16"), "onnxruntime": ("onnx.OnnxSession", True, False)}
+    written = {}
+    for backend, (name, *values) in named.items():
+        option = "precision" if backend == "openvino" else "spinning"
+        told = serving(Artifact(Path("file"), "", f"kd2deploy.exporters.{name}")).told
+        for value in values:
+            written[value] = student_config(backend, image.task, image.target, 8, told({option: value}))
+    assert read(messages, written["bf16"]).parameters["HINT_BF16"].string_value == "YES"
+    assert "# Judged with INFERENCE_PRECISION_HINT f32, which this backend cannot be told." in written["f32"]
+    assert "# Judged with session.intra_op.allow_spinning 0, which this backend cannot be told." in written[False]
+    assert "Judged" not in written[True] + written["bf16"]
+    assert not any(read(messages, written[value]).parameters for value in ("f32", True, False))
 
 
 def python_model(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

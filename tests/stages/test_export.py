@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from small_text import small_task
 
 from kd2deploy.core import Artifact, Target, Variant, made
+from kd2deploy.errors import ConvertError
 from kd2deploy.flows.files import samples_hash
 from kd2deploy.stages.convert import Exported, builds_for_shapes, convert, needs_of, place_of, shaped
 from kd2deploy.stages.export import choose
@@ -114,6 +116,22 @@ def test_other_samples_or_versions_are_another_conversion(tmp_path: Path) -> Non
     marks = [samples_hash([feed], {"torch": "1"}), samples_hash([{"input_ids": np.array([[1, 3]])}], {"torch": "1"})]
     marks.append(samples_hash([feed], {"torch": "2"}))
     assert len({converted(tmp_path, made_with=mark).path for mark in marks}) == 3
+
+
+def of_a_library_that_is_not_here(
+    source: Artifact, task: object, target: Target, folder: Path, samples: object
+) -> Artifact:
+    import no_such_library  # type: ignore[import-not-found]
+
+    assert no_such_library
+    return source
+
+
+def test_a_converter_whose_library_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+    variant = Variant(steps=({"use": f"{__name__}.of_a_library_that_is_not_here"},))
+    model = Model(tmp_path / "no network", "abc", small_task())
+    with pytest.raises(ConvertError, match="needs no_such_library, which is not installed"):
+        convert(model, Target("cpu", "", "cpu", {}), "mine", variant, tmp_path, [])
 
 
 def test_the_networks_own_folder_is_found_again_where_nothing_was_converted() -> None:
