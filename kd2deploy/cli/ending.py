@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 Until = Literal["plan", "distill", "export", "bundle"]
 
 
-def carry_out(recipe: Path, out: Path | None, until: Until = "bundle", jobs: int | None = None) -> None:
+def carry_out(
+    recipe: Path, out: Path | None, until: Until = "bundle", jobs: int | None = None, processes: int | None = None
+) -> None:
     """Run a recipe, show what it came to, and leave with the verdict's exit code."""
     with on_terminal() as watcher:
         from kd2deploy.recipe import Recipe
 
-        results = carried_out(Recipe.read(recipe), out or Path("runs") / recipe.stem, watcher, until, jobs)
+        results = carried_out(
+            Recipe.read(recipe).shared_by(processes), out or Path("runs") / recipe.stem, watcher, until, jobs
+        )
     end(results, until)
 
 

@@ -62,6 +62,17 @@ Jobs = Annotated[
 ]
 
 
+Nproc = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc",
+        min=1,
+        help="Processes that share each training: each takes `batch` rows of a step, on a GPU of its own where there "
+        "are any.",
+    ),
+]
+
+
 MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]
 
 

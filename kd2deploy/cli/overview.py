@@ -60,7 +60,7 @@ def overview(recipe: Recipe) -> Overview:
     of others is not called, so that with one rows, labels, fit and time stay unknown.
     Raises RecipeError, ModelError, DataError, TrainError.
     """
-    from kd2deploy.stages.fit import refuse_unfit
+    from kd2deploy.stages.fit import refuse_unfit, refuse_unshared
     from kd2deploy.stages.look import look
     from kd2deploy.stages.made_data import foreseen
     from kd2deploy.stages.prepare import begun
@@ -73,6 +73,7 @@ def overview(recipe: Recipe) -> Overview:
     if not any(is_of_others("data", one) for one in data_of(recipe)):
         with TemporaryDirectory() as scratch, Run(Path(scratch)).locked() as run:
             job = begun(recipe, run, Silent())
+            refuse_unshared(job)
             task, about = job.task, job.about
             if recipe.student.plan is None:
                 refuse_unfit(job, recipe.student)
@@ -115,7 +116,8 @@ def overview(recipe: Recipe) -> Overview:
 
 def how_trained(settings: Settings) -> str:
     length = count_of(settings.epochs, "epoch") if settings.steps is None else count_of(settings.steps, "step")
-    return length if settings.augment is None else f"{length}, rows augmented by {', '.join(settings.augment)}"
+    augmented = f", rows augmented by {', '.join(settings.augment)}" if settings.augment is not None else ""
+    return length + augmented + (f", shared by {settings.processes} processes" if settings.processes > 1 else "")
 
 
 def data_of(recipe: Recipe) -> list[Block]:

@@ -11,6 +11,7 @@ from kd2deploy.cli.flags import (
     Column,
     Eval,
     Jobs,
+    Nproc,
     Out,
     RecipePath,
     TargetName,
@@ -20,6 +21,7 @@ from kd2deploy.cli.flags import (
     folder,
     method_names,
 )
+from kd2deploy.cli.launched import wanted
 from kd2deploy.cli.options import command
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, screen
@@ -54,12 +56,14 @@ def compress(
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
     out: Out = None,
     jobs: Jobs = None,
+    nproc: Nproc = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
     ] = False,
     trust: Trusted = None,
 ) -> None:
     """One command from teacher to judged bundle: plan, distill, export, measure, judge, report."""
+    processes = wanted(nproc)
     flags = {
         "teacher": teacher,
         "train": train,
@@ -82,6 +86,7 @@ def compress(
         from kd2deploy.recipe.from_flags import recipe_from
 
         found, name = recipe_from(recipe, flags)
+        found = found.shared_by(processes)
         if dry_run:
             from kd2deploy.cli.overview import overview
 
@@ -103,9 +108,11 @@ def plan(
 
 
 @command(app)
-def distill(recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None, jobs: Jobs = None) -> None:
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None, jobs: Jobs = None, nproc: Nproc = None
+) -> None:
     """Train the students (and controls) of a recipe, and stop there."""
-    carry_out(recipe, out, "distill", jobs)
+    carry_out(recipe, out, "distill", jobs, wanted(nproc))
 
 
 @command(app)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from kd2deploy.core.port import TEACHER_PREFIX, Array, Features, Port, Row
     from kd2deploy.core.ports import Ports
+    from kd2deploy.core.ranks import averaged, gathered, gathered_along
     from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader, SizeUnit
     from kd2deploy.core.regions import Regions
     from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session, slow_imports
@@ -56,7 +57,7 @@ LIGHT = (
     *("artifact", "augment", "convert", "cores", "driver", "features", "metric", "port", "ports", "reader", "regions"),
     *("session", "target", "task", "task_networks"),
 )
-NEED_TORCH = ("step", "parts", "masked_lm")
+NEED_TORCH = ("step", "parts", "masked_lm", "ranks")
 
 __all__ = [
     "TEACHER_PREFIX",
@@ -113,6 +114,7 @@ __all__ = [
     "augmentation",
     "augmentation_of",
     "augments",
+    "averaged",
     "build_task",
     "clean_look",
     "compose",
@@ -122,6 +124,8 @@ __all__ = [
     "cpu_quota",
     "drawn",
     "driver_version",
+    "gathered",
+    "gathered_along",
     "label_of",
     "made",
     "mark_of",

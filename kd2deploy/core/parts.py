@@ -25,6 +25,8 @@ show scores of classes; `values`: numbers or pictures; a part that can compare e
 student of several networks shows what each of them answers, with whatever else is asked for. `redraw`: rows are kept so
 that a view can have them augmented anew (`Networks.need_redraw`)."""
 
+OWN_OPTIMIZER = "has an optimizer of its own, whose steps would differ in each of several"
+
 Weight = float | Callable[[Progress], float]
 
 
@@ -133,7 +135,12 @@ class Part(nn.Module, ABC):
 
     needs: frozenset[str] = frozenset()
     optimizes_itself: ClassVar[bool] = False
-    """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling."""
+    """True for a part with an inner optimizer: such a part cannot run under fp16 loss scaling, nor in several processes
+    together."""
+    by_itself: ClassVar[str] = ""
+    """What keeps it to one process, for it would differ in each of several, in words that follow "it"; empty where
+    nothing does. What compares rows with each other, or divides by a number of the batch, need not: it asks `gathered`
+    and `averaged` for what the others have."""
     cycle: int = 1
     """Training forwards after which its work begins anew; the first of each cycle may cost more than the others."""
     own_steps: int = 1
@@ -226,6 +233,12 @@ class Method(nn.Module):
     def rows_of_a_class(self) -> int:
         """The most that a part asks for."""
         return max(part.rows_of_a_class for part in self.parts)
+
+    @property
+    def by_itself(self) -> str:
+        """Why one process alone can train by it, in words that follow its name; empty where several can."""
+        reasons = [part.by_itself or (OWN_OPTIMIZER if part.optimizes_itself else "") for part in self.parts]
+        return next((f"is for one process alone: it {reason}" for reason in reasons if reason), "")
 
     @property
     def still(self) -> tuple[nn.Module, ...]:

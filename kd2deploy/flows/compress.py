@@ -23,7 +23,7 @@ from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.contenders import contenders
 from kd2deploy.stages.executor import executor_for
 from kd2deploy.stages.export import export
-from kd2deploy.stages.fit import refuse_unfit
+from kd2deploy.stages.fit import refuse_unfit, refuse_unshared
 from kd2deploy.stages.floors import floors
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.judge import decide
@@ -99,6 +99,7 @@ def compress(
     with readable_os_errors(folder), run.locked():
         started = datetime.now(UTC)
         job = begun(recipe, run, watcher, executor_for(run, jobs))
+        refuse_unshared(job)
         if recipe.student.plan is None:
             refuse_unfit(job, recipe.student)
         job = look(job)

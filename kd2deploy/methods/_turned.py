@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Batch, Look, Networks, Step, View, clean_look
+from kd2deploy.core import Batch, Look, Networks, Step, View, clean_look, gathered_along
+from kd2deploy.core.ranks import processes
 
 TURNED = "turned"
 UNLABELLED = -100
@@ -51,6 +52,22 @@ def in_one_batch(looks: Sequence[Batch]) -> Batch:
 def upright_rows(step: Step) -> int:
     """How many of the view's rows stand as they are: the first ones."""
     return len(next(iter(step.batch.values())))
+
+
+def all_upright_rows(step: Step) -> int:
+    """Those of every process."""
+    return upright_rows(step) * processes()
+
+
+def of_all_processes(rows: Float[Tensor, "N D"], upright: int) -> Float[Tensor, "M D"]:
+    """The rows of every process as they stand, the first `upright` of each, and behind them in turn after turn."""
+    return gathered_along(rows.unflatten(0, (-1, upright)), 1).flatten(0, 1)
+
+
+def turned_embeddings(step: Step) -> tuple[Float[Tensor, "M S"], Float[Tensor, "M T"]]:
+    """Student's and teacher's embeddings of all rows in all turns, those of every process."""
+    student, teacher = (of_all_processes(seen, upright_rows(step)) for seen in step.embeddings(TURNED))
+    return student, teacher
 
 
 class RowNorm(nn.Module):

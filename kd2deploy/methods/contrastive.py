@@ -10,12 +10,12 @@ needed. No bank by default is ours. Temperature 0.07, width 128 and beta 0.8 are
 """
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.ranks import rank
 from kd2deploy.methods._maths import need_embeddings, need_positive, need_weight, normalized
 
 EMPTY_SLOT, UNKNOWN_ROW = -2, -1
@@ -41,15 +41,6 @@ def info_nce(
 def bank_mb(size: int, width: int) -> float:
     """Size in MB of a bank of `size` float32 embeddings of `width` and their row numbers."""
     return size * (4 * width + 8) / 1e6
-
-
-def gathered(mine: Float[Tensor, "B *D"] | Int64[Tensor, "B *D"]) -> Tensor:
-    """The tensors of all ranks, this rank's in its place; without gradient. Ranks must have equal batches."""
-    if not dist.is_initialized():
-        return mine
-    found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(found, mine.contiguous())
-    return torch.cat(found)
 
 
 class SameRow(Term):
@@ -81,7 +72,7 @@ class SameRow(Term):
         mine = step.batch.get("index", torch.full((len(student),), UNKNOWN_ROW, device=student.device)).long()
         keys, rows = gathered(teacher.detach()), gathered(mine)
         candidates, candidate_rows = torch.cat([keys, self.bank]), torch.cat([rows, self.bank_rows])
-        first = dist.get_rank() * len(mine) if dist.is_initialized() else 0
+        first = rank() * len(mine)
         positive = torch.arange(first, first + len(mine), device=student.device)
         same_row = (mine[:, None] == candidate_rows) & (mine[:, None] != UNKNOWN_ROW)
         again = same_row & (torch.arange(len(candidates), device=student.device) != positive[:, None])

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, averaged, gathered
 from kd2deploy.methods._maths import (
     need_embeddings,
     need_one_of,
@@ -29,7 +29,6 @@ from kd2deploy.methods._maths import (
     normalized,
     products,
 )
-from kd2deploy.methods.contrastive import gathered
 
 EPS = 1e-7
 """The authors': keeps a probability of 0 from being divided by."""
@@ -135,7 +134,7 @@ class TwoBanks(Term):
 
     def constants_of(self, found: list[Tensor]) -> Float[Tensor, "2"]:
         """What makes each side's scores probabilities: once set they stay."""
-        fresh = torch.stack([each.detach().mean() for each in found]) * len(self.student_bank)
+        fresh = averaged(torch.stack([each.detach().mean() for each in found])) * len(self.student_bank)
         return torch.where(self.constants > 0, self.constants, fresh)
 
     def remember(self, rows: Tensor, student: Tensor, teacher: Tensor, constants: Tensor) -> None:

@@ -6,7 +6,7 @@ titles speak of invariant consistency, ICD), the contrast, the consistency and t
 DCD+KD.
 Departs from it: the paper's additive offset of the similarities is left out, for both terms are softmaxes of them, and
 no constant changes a softmax; the embedding is what the classification head reads, whatever the network; negatives are
-the other rows of this process's batch.
+the other rows of the batch, of all processes.
 """
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.methods._maths import need_embeddings, need_positive, need_weight, normalized
 from kd2deploy.methods.logit import SoftTargets
 
@@ -62,7 +62,7 @@ class Consistent(Term):
         return torch.stack([self.loss(*step.embeddings(view)) for view in self.views]).sum()
 
     def loss(self, student: Float[Tensor, "B S"], teacher: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
-        projected = self.of_student(student).float(), self.of_teacher(teacher).float()
+        projected = gathered(self.of_student(student).float()), gathered(self.of_teacher(teacher).float())
         similarity = similarities(*projected, self.log_scale)
         return discrimination(similarity) + self.alpha * inconsistency(similarity)
 

@@ -164,6 +164,7 @@ class Guided(Term):
     """A term that compares pictures by a guide, which one of them owns."""
 
     needs = frozenset({"teacher", "values"})
+    by_itself = "trains a codebook from random numbers before the student, which would be another in each of several"
 
     def __init__(self, guide: Guide, owns: bool) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ weight of the classes are ours, the weights of the boxes are DETR's.
 from jaxtyping import Float
 from torch import Tensor
 
-from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted, averaged
 from kd2deploy.methods._maths import need_equal_classes, need_share, need_weight
 from kd2deploy.methods._queries import (
     TINY,
@@ -25,8 +25,8 @@ from kd2deploy.methods._queries import (
 
 
 def weighted_mean(values: Float[Tensor, "N"], weights: Float[Tensor, "N"]) -> Float[Tensor, ""]:
-    """0, in the graph, where there is nothing."""
-    return (values * weights).sum() / weights.sum().clamp(min=TINY)
+    """0, in the graph, where there is nothing. The mean is over the pairs of all processes."""
+    return (values * weights).sum() / averaged(weights.sum()).clamp(min=TINY)
 
 
 class Matching:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.methods._maths import need_positive, need_same_classes, need_weight, pearson
 
 
@@ -20,7 +20,9 @@ def relation_loss(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"]) 
 
 
 class Relations(Term):
-    """`relation_loss` of the softened probabilities, by row (inter-class) or by class (intra-class)."""
+    """`relation_loss` of the softened probabilities, by row (inter-class) or by class (intra-class).
+
+    The rows of a class are those of all processes."""
 
     needs = frozenset({"teacher", "logits"})
 
@@ -36,7 +38,7 @@ class Relations(Term):
     def forward(self, step: Step) -> Float[Tensor, ""]:
         student, teacher = (F.softmax(logits / self.temperature, dim=-1) for logits in step.logits())
         if self.by_class:
-            student, teacher = student.T, teacher.T
+            student, teacher = gathered(student).T, gathered(teacher).T
         return relation_loss(student, teacher) * self.temperature**2
 
 

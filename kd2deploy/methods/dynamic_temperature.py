@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.methods._maths import (
     TINY,
     need_one_answer_per_row,
@@ -42,8 +42,9 @@ def doubt(student: Float[Tensor, "N C"]) -> Float[Tensor, "N"]:
 
 
 def temperatures(hardness: Float[Tensor, "N"], base: float, beta: float, floor: float) -> Float[Tensor, "N"]:
-    """base + beta * (mean hardness - hardness), not below `floor`: their mean is `base` where none is held there."""
-    return (base + beta * (hardness.mean() - hardness)).clamp(min=floor)
+    """base + beta * (mean hardness - hardness), not below `floor`: their mean is `base` where none is held there. The
+    mean is over the rows of all processes."""
+    return (base + beta * (gathered(hardness).mean() - hardness)).clamp(min=floor)
 
 
 def unchanged(log_p: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:

@@ -7,7 +7,7 @@ Not the Multi-level Logit Distillation of CVPR 2023, which tables call MLKD too.
 Departs from it: the features are what the classification head reads. A task whose rows cannot be turned (texts) has no
 turns: rows are then compared with the batch as it stands, each with itself too. Pictures that are not square get a half
 turn alone. A row without a label is a group of its own, as every row is where `by_label` is false. Cropping comes
-before turning, not after it. Batches and negatives are those of this process.
+before turning, not after it.
 """
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.methods._groups import contrast_of_groups, groups_of
 from kd2deploy.methods._maths import (
     need_embeddings,
@@ -25,7 +25,7 @@ from kd2deploy.methods._maths import (
     normalized,
     squared_distance,
 )
-from kd2deploy.methods._turned import TURNED, Turned, two_layers, upright_rows
+from kd2deploy.methods._turned import TURNED, Turned, all_upright_rows, turned_embeddings, two_layers
 
 WIDENING = 16
 """How much wider than the teacher's features the layer between is that the student's are aligned through."""
@@ -84,7 +84,7 @@ class Alignment(Term):
         self.of_student = two_layers(of_student, WIDENING * of_teacher, of_teacher)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.embeddings(TURNED)
+        student, teacher = turned_embeddings(step)
         return squared_distance(normalized(self.of_student(student).float()), normalized(teacher)).mean()
 
 
@@ -104,8 +104,8 @@ class Correlation(Term):
         self.of_student = two_layers(width, width, width)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.embeddings(TURNED)
-        return correlation_kl(self.of_student(student).float(), teacher, upright_rows(step), self.temperature)
+        student, teacher = turned_embeddings(step)
+        return correlation_kl(self.of_student(student).float(), teacher, all_upright_rows(step), self.temperature)
 
 
 class SupervisedContrast(Term):
@@ -129,10 +129,10 @@ class SupervisedContrast(Term):
         self.of_student, self.of_teacher = nn.Linear(of_student, self.dim), nn.Linear(of_teacher, self.dim)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = step.embeddings(TURNED)
+        student, teacher = turned_embeddings(step)
         both = torch.cat([self.of_student(student), self.of_teacher(teacher)])
-        none = torch.full((upright_rows(step),), -1, device=student.device)
-        groups = groups_of(step.batch["labels"] if self.by_label else none, len(student))
+        none = torch.full((all_upright_rows(step),), -1, device=student.device)
+        groups = groups_of(gathered(step.batch["labels"]) if self.by_label else none, len(student))
         return supervised_contrast(normalized(both.float()), groups.repeat(2), self.temperature).mean()
 
 

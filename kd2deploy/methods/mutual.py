@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Observation, Progress, Step, Term, Weighted, counted_logits
+from kd2deploy.core import Method, Networks, Observation, Progress, Step, Term, Weighted, counted_logits, gathered
 from kd2deploy.core.step import embedding_of
 from kd2deploy.methods._groups import contrast_of_groups, groups_of, rows_with_others
 from kd2deploy.methods._maths import (
@@ -168,7 +168,7 @@ class Together(Term):
 
 
 class Contrast(Term):
-    """One of the four losses of all networks' vectors."""
+    """One of the four losses of all networks' vectors, of the rows of all processes."""
 
     needs = frozenset({"labels", "embedding", "logits"})
     rows_of_a_class = 2
@@ -178,7 +178,8 @@ class Contrast(Term):
         self.seen, self.loss, self.temperature = seen, loss, temperature
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        return self.loss(self.seen(step).vectors, step.batch["labels"], self.temperature)
+        vectors = [gathered(own) for own in self.seen(step).vectors]
+        return self.loss(vectors, gathered(step.batch["labels"]), self.temperature)
 
 
 class MeanAnswer(Term):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.methods._groups import groups_of
 from kd2deploy.methods._maths import (
     TINY,
@@ -27,7 +27,7 @@ from kd2deploy.methods._maths import (
     need_weight,
     normalized,
 )
-from kd2deploy.methods._turned import TURNED, Turned, upright_rows
+from kd2deploy.methods._turned import TURNED, Turned, turned_embeddings, upright_rows
 from kd2deploy.methods.logit import softened_kl
 from kd2deploy.methods.mlkd import Alignment, supervised_contrast
 
@@ -77,10 +77,19 @@ def need_fitting(nets: Networks) -> None:
     need_one_answer_per_row(nets, "pckd")
 
 
+def answers(step: Step) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+    """Student's and teacher's logits of the rows as they stand, those of every process."""
+    student, teacher = (gathered(logits[: upright_rows(step)]) for logits in step.logits(TURNED))
+    return student, teacher
+
+
+def labels_of(step: Step) -> Int64[Tensor, "B"]:
+    return gathered(step.batch["labels"])
+
+
 def previewed(step: Step, growth: float) -> Float[Tensor, "B"]:
     """`preview_weights` of the rows as they stand, by the student's answers."""
-    student, _ = step.logits(TURNED)
-    return preview_weights(student[: upright_rows(step)], step.batch["labels"], threshold_in(step.progress, growth))
+    return preview_weights(answers(step)[0], labels_of(step), threshold_in(step.progress, growth))
 
 
 class PreviewedTargets(Term):
@@ -99,7 +108,7 @@ class PreviewedTargets(Term):
         need_fitting(nets)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = (logits[: upright_rows(step)] for logits in step.logits(TURNED))
+        student, teacher = answers(step)
         return (previewed(step, self.growth) * softened_kl(student, teacher, self.temperature)).mean()
 
 
@@ -121,13 +130,13 @@ class CategoryContrast(Term):
         self.maps = nn.ModuleList(nn.Linear(width, head.in_features) for head in self.heads)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        features, _ = step.embeddings(TURNED)
+        features, _ = turned_embeddings(step)
         student, teacher = (head.weight.float() for head in self.heads)
         to_student, to_teacher = (
             normalized(mapped(features).float()) @ centres.T
             for mapped, centres in zip(self.maps, (student, teacher.detach()), strict=True)
         )
-        each = category_contrast(to_student, to_teacher, groups_of(step.batch["labels"], len(features)))
+        each = category_contrast(to_student, to_teacher, groups_of(labels_of(step), len(features)))
         weights = previewed(step, self.growth)
         return (each * weights.repeat(len(each) // len(weights))).mean()
 

@@ -18,6 +18,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
 from kd2deploy.recipe.methods import build_method, method_uses
 from kd2deploy.recipe.resolve import faults_of, one_line, short
+from kd2deploy.recipe.sharing import sharing_faults, with_processes
 from kd2deploy.recipe.yaml_text import parsed, text_of
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import absent
@@ -294,6 +295,8 @@ class Recipe(pydantic.BaseModel):
             except RecipeError as error:
                 faults += error.faults
                 continue
+            first = self.distill[0].settings.processes
+            faults += sharing_faults(entry.method, entry.settings.processes, first, f"distill[{at}].processes")
             if self.teacher is None:
                 faults += [
                     Fault(path, f"{use.name} needs a teacher, and the recipe names none; name one under `teacher`")
@@ -301,6 +304,16 @@ class Recipe(pydantic.BaseModel):
                     if "teacher" in use().needs
                 ]
         return faults
+
+    @property
+    def processes(self) -> int:
+        """The most that share one of its trainings."""
+        tuned = self.teacher.fine_tune if self.teacher is not None else None
+        return max((each.processes for each in (tuned, *(entry.settings for entry in self.distill)) if each), default=1)
+
+    def shared_by(self, processes: int | None) -> "Recipe":
+        """The recipe with every training shared by so many processes; None leaves it. Raises RecipeError."""
+        return self if processes is None else Recipe.parse(with_processes(self.spec(), processes))
 
     def start_faults(self) -> list[Fault]:
         """A student that starts from what the teacher was fine-tuned from, where nothing says what that was."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from kd2deploy.core import Features, Method, Row, Selection, Task, build_task
+from kd2deploy.core.ranks import leader_first
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.data.splits import Splits, lacks_label, splits_in
 from kd2deploy.errors import Fault, RecipeError
@@ -16,6 +17,7 @@ from kd2deploy.run import Done, Stage
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, trained_on, validation_score
 from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
+from kd2deploy.stages.together import shared
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, Training, distill
@@ -143,6 +145,13 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     done = finished(folder)
     if done is not None:
         return done
+    result = shared(spec["trainings"][0]["settings"]["processes"], f"{__name__}.train", spec, inputs, folder, tell)
+    start, last = Model.from_json(inputs["start"]).folder, Path(result["trained"][-1]["student"])
+    return keep_only(folder, last, start, spec["role"], result)
+
+
+def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """The stage's result, with all that the trainings leave in its folder: what several processes may do together."""
     opened = Opened.of(spec, inputs, tell)
     student = opened.task.networks.load(opened.start.folder)
     parts: list[Part] = []
@@ -151,7 +160,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     made = {name: seconds for part in parts for name, seconds in part.generators.items()}
     setup = {name: part.cache_s for part in parts for name in (CACHE,) if part.cache_s is not None}
     several = len(parts) > 1
-    result = {
+    return {
         "role": spec["role"],
         "seed": spec["seed"],
         "trained": [part.trained.to_json() for part in parts],
@@ -165,7 +174,6 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
         "doubts": [doubt for part in parts for doubt in part.doubts],
         "at a time": inputs["at a time"],
     }
-    return keep_only(folder, parts[-1].trained.student, opened.start.folder, spec["role"], result)
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,8 @@ class Opened:
         net = teacher.task.networks.load(teacher.folder) if teacher is not None else None
         cache, written = None, None
         if teacher is not None and net is not None:
-            cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)))
+            with leader_first():
+                cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)))
             data = self.trained_on[at].sha256
             written = generators_of(self.kept, teacher, net, task, features, seed, data)
         found = doubts(method, cache.arrays.get("logits")) if cache is not None else []

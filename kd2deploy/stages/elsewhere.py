@@ -48,10 +48,6 @@ class Child:
         self.ended = False
 
     def __enter__(self) -> Self:
-        own = {name: str(self.threads) for name in THREAD_VARIABLES}
-        if self.device is not None:
-            own[VISIBLE] = self.device
-        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self.said = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kd2deploy.stages.elsewhere"],
@@ -59,7 +55,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self.said,
             text=True,
-            env={**os.environ, **own, "PYTHONPATH": paths},
+            env=environment(self.threads) | ({} if self.device is None else {VISIBLE: self.device}),
         )
         if self.ended:
             self.process.kill()
@@ -93,7 +89,7 @@ class Child:
         if line["do"] == "error":
             raise error_of(line)
         if line["do"] == "advance":
-            self.told.advance(name, line["done"], line["total"], line["note"])
+            self.told.advance(name, line["done"], line["total"], f"{line['what']} {line['note']}".strip())
         elif line["do"] == "stage":
             self.told.stage(name, line["state"])
         elif line["do"] != "end":
@@ -115,6 +111,18 @@ class Child:
         self.ended = True
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """That of a process which finds modules as this one does, and computes in so many threads."""
+    paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return {**os.environ, **{name: str(threads) for name in THREAD_VARIABLES}, "PYTHONPATH": paths}
+
+
+def line_of(error: Kd2DeployError) -> dict[str, Any]:
+    """What a child tells of an error."""
+    faults = [(fault.path, fault.message) for fault in error.faults] if isinstance(error, RecipeError) else []
+    return {"do": "error", "error": str(error), "kind": type(error).__name__, "faults": faults}
 
 
 def error_of(line: Mapping[str, Any]) -> Kd2DeployError:
@@ -141,7 +149,7 @@ class Pipe:
             self.tell(do="stage", state=state)
 
     def advance(self, what: str, done: float, total: float, note: str = "") -> None:
-        self.tell(do="advance", done=done, total=total, note=f"{what} {note}".strip())
+        self.tell(do="advance", what=what, done=done, total=total, note=note)
 
     def say(self, text: str) -> None:
         self.tell(do="say", said=text)
@@ -167,11 +175,8 @@ def carry_out(order: Mapping[str, Any], pipe: Pipe) -> None:
     try:
         with readable_os_errors(folder):
             Run(folder, pipe.stage).carry_out(Stage(**order["stage"]), pipe)
-    except RecipeError as error:
-        faults = [(fault.path, fault.message) for fault in error.faults]
-        pipe.tell(do="error", error=str(error), kind="RecipeError", faults=faults)
     except Kd2DeployError as error:
-        pipe.tell(do="error", error=str(error), kind=type(error).__name__)
+        pipe.tell(**line_of(error))
     else:
         pipe.tell(do="end")
 

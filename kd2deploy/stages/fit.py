@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kd2deploy.core import Features, Task
@@ -20,9 +21,11 @@ from kd2deploy.stages.job import Job, encoded
 from kd2deploy.stages.kept import cache_fault
 from kd2deploy.stages.student import build
 from kd2deploy.stages.teacher import untrained
+from kd2deploy.train.arguments import sharing_fault
 from kd2deploy.train.checkpoint import locate
 from kd2deploy.train.engine import Training, require_fit
 from kd2deploy.train.generator import MaskedLms
+from kd2deploy.train.settings import Settings
 
 PROBE = 2
 """Rows that the networks are shown."""
@@ -114,6 +117,32 @@ def refuse_unfit(job: Job, student: Student) -> None:
         faults = [*found.label_faults(), *found.method_faults(job.recipe.distill)]
     if faults:
         raise RecipeError(faults)
+
+
+def refuse_unshared(job: Job) -> None:
+    """RecipeError with all that keeps as many processes as the recipe says from sharing its trainings here."""
+    gpus = torch.cuda.device_count()
+    faults = [
+        Fault(path, fault)
+        for path, settings, rows in shared_trainings(job)
+        if (fault := sharing_fault(settings.processes, rows, gpus))
+    ]
+    if job.executor.elsewhere and job.recipe.processes > 1 and gpus:
+        message = f"gives each training one GPU, and {job.recipe.processes} processes are to share each; leave it out"
+        faults.append(Fault("--jobs", message))
+    if faults:
+        raise RecipeError(list(dict.fromkeys(faults)))
+
+
+def shared_trainings(job: Job) -> Iterator[tuple[str, Settings, int]]:
+    """Path, settings and number of rows of each training: of a student's, where it has a control, the labelled ones."""
+    recipe = job.recipe
+    if recipe.teacher is not None and recipe.teacher.fine_tune is not None:
+        yield "teacher.fine_tune.processes", recipe.teacher.fine_tune, len(job.splits.labelled)
+    for at, entry in enumerate(recipe.distill):
+        rows = job.splits_for(entry.data).train
+        labelled = sum(not lacks_label(row) for row in rows) if recipe.control else 0
+        yield f"distill[{at}].processes", entry.settings, labelled or len(rows)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class Job:
         """The folder of some splits, for stages: written where another process is to read them."""
         place = self.run.folder / DATA / splits.sha256[:16]
         remember(place, splits)
-        if self.executor.elsewhere and not place.exists():
+        if (self.executor.elsewhere or self.recipe.processes > 1) and not place.exists():
             place.parent.mkdir(exist_ok=True)
             write_splits(splits, place, copies=False)
         return place

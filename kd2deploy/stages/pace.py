@@ -97,6 +97,8 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
         one, generators = pace(found, name, entry, network, runs)
         paces.append(one)
         uncounted += [f"what trains {each} for {name}" for each in generators]
+        if (several := entry.settings.processes) > 1:
+            uncounted.append(f"what the {several} processes of {name} cost each other: its steps were timed in one")
     return paces, uncounted
 
 
@@ -156,8 +158,8 @@ def shortened(method: Method) -> float:
 
 
 def steps_alone(settings: Settings) -> Settings:
-    """The settings without what a training does between its steps."""
-    return replace(settings, keep="last", patience=None, checkpoint_every=NEVER)
+    """The settings without what a training does between its steps, in this process alone."""
+    return replace(settings, keep="last", patience=None, checkpoint_every=NEVER, processes=1)
 
 
 def scores_of(settings: Settings, steps: int) -> int:

@@ -14,11 +14,16 @@ from kd2deploy.recipe import Teacher
 from kd2deploy.run import Stage
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, trained_on, validation_score
+from kd2deploy.stages.together import shared
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.checkpoint import create, locate, with_head
 from kd2deploy.train.engine import Trained, Training, distill
+from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import Trackers
+
+START = "start"
+"""In the stage's folder: what the training starts from."""
 
 
 @dataclass(frozen=True)
@@ -101,31 +106,43 @@ def fine_tune(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, 
     done = finished(folder)
     if done is not None:
         return done
-    teacher, seed, whole = Teacher.model_validate(spec["teacher"]), spec["seed"], build_task(spec["task"])
-    splits = splits_in(Path(inputs["data"]))
-    start = folder / "start"
+    teacher, start = Teacher.model_validate(spec["teacher"]), folder / START
     start.mkdir(exist_ok=True)
-    untrained(whole, teacher, Path(inputs["source"]) if inputs["source"] else None, start, seed)
-    task = whole.at(start)
+    source = Path(inputs["source"]) if inputs["source"] else None
+    untrained(build_task(spec["task"]), teacher, source, start, spec["seed"])
+    result = shared(settings_of(spec).processes, f"{__name__}.train", spec, inputs, folder, tell)
+    return keep_only(folder, Path(result["trained"]["student"]), start, "teacher", result)
+
+
+def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """The stage's result, with all that the training leaves in its folder: what several processes may do together."""
+    start = folder / START
+    seed, task, settings = spec["seed"], build_task(spec["task"]).at(start), settings_of(spec)
+    splits = splits_in(Path(inputs["data"]))
     net = task.networks.load(start)
-    assert teacher.fine_tune is not None
     rows = splits.labelled
     if not rows:
         raise ModelError("no training row has a label, so no teacher can be fine-tuned; give one that is, under `from`")
     validation = encoded(task, splits.validation, start)
     trackers = Trackers(tuple(inputs["trackers"]), Path(inputs["run"]))
     method = task_only()
-    features = trained_on(task, rows, method, teacher.fine_tune, start)
-    with tracked(trackers, task.metric.name, folder, "task_only", teacher.fine_tune) as told:
+    features = trained_on(task, rows, method, settings, start)
+    with tracked(trackers, task.metric.name, folder, "task_only", settings) as told:
         trained = distill(
-            Training(task, net, method, features, teacher.fine_tune, seed),
+            Training(task, net, method, features, settings, seed),
             folder / "training",
             score=lambda net: validation_score(net, task, validation, splits.validation),
             on_progress=watched(tell, "training"),
             on_figures=told,
         )
-    result = {"trained": trained.to_json(), "settings": asdict(teacher.fine_tune)}
-    return keep_only(folder, trained.student, start, "teacher", result)
+    return {"trained": trained.to_json(), "settings": asdict(settings)}
+
+
+def settings_of(spec: Mapping[str, Any]) -> Settings:
+    """How the teacher is fine-tuned."""
+    found = Teacher.model_validate(spec["teacher"]).fine_tune
+    assert found is not None
+    return found
 
 
 def untrained(task: Task, teacher: Teacher, source: Path | None, out: Path, seed: int) -> None:

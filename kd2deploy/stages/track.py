@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kd2deploy.core.ranks import leads
 from kd2deploy.report import Report
 from kd2deploy.run import stage_of
 from kd2deploy.train.engine import VALIDATION
@@ -17,7 +18,11 @@ from kd2deploy.train.trackers import Told, Trackers
 def tracked(
     trackers: Trackers, metric: str, folder: Path, method: Any, settings: Settings, which: str = ""
 ) -> Iterator[Told]:
-    """The trackers' run for a training in a stage's `folder`; `which` tells it from others in the same stage."""
+    """The trackers' run for a training in a stage's `folder`; `which` tells it from others in the same stage. Of
+    processes that train together the first tells them."""
+    if not leads():
+        yield lambda step, figures: None
+        return
     name = stage_of(folder) + (f"-{which.replace(' ', '')}" if which else "")
     with trackers.training(name, {"method": str(method), **asdict(settings)}) as told:
 

@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from kd2deploy.core import Features, Method, TaskLoss
+from kd2deploy.core.figures import count_of
 from kd2deploy.train.distiller import keeps_state
 from kd2deploy.train.length import counts
 from kd2deploy.train.settings import Settings
@@ -56,7 +57,7 @@ def training_arguments(
         dataloader_pin_memory=not on_cpu,
         ddp_find_unused_parameters=may_leave_unused(method),
     )
-    _, per_epoch = counts(settings, rows, arguments.world_size)
+    _, per_epoch = counts(settings, rows)
     arguments.warmup_steps = math.ceil(settings.warmup * math.ceil(settings.epochs * per_epoch))
     return arguments
 
@@ -73,10 +74,15 @@ def refuse_misfits(
     arguments: TrainingArguments,
     scores: bool,
     features: Sequence[Features],
+    rows: int,
 ) -> None:
     """ValueError for what can be seen to fail before anything runs."""
     if not features:
         raise ValueError("there are no rows to train on")
+    if settings.processes > 1 and method.by_itself:
+        raise ValueError(f"processes is {settings.processes}, and the method {method.by_itself}; set it to 1")
+    if fault := sharing_fault(settings.processes, rows, torch.cuda.device_count()):
+        raise ValueError(f"processes {fault}")
     if settings.keep == "best" and not scores:
         raise ValueError("keep: best needs a validation score; give one, or set keep: last")
     if settings.patience is not None and not scores:
@@ -92,5 +98,16 @@ def refuse_misfits(
         raise ValueError(f"{inner[0]} has an optimizer of its own, which fp16 loss scaling breaks; use bf16 or fp32")
     if settings.precision == "fp16" and arguments.device.type != "cuda":
         raise ValueError("precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
-    if inner and arguments.world_size > 1:
-        raise ValueError(f"{inner[0]} has an optimizer of its own, which would drift apart; train on one device")
+
+
+def sharing_fault(processes: int, rows: int, gpus: int) -> str:
+    """Why so many processes cannot share a training on so many rows, where torch shows so many GPUs; empty where they
+    can."""
+    if processes > max(1, rows):
+        return f"is {processes}, and there are {count_of(rows, 'row')} to train on, not one for each; set it to fewer"
+    if processes > 1 and 0 < gpus < processes:
+        return (
+            f"is {processes}, each with a GPU of its own, and torch shows {count_of(gpus, 'GPU')} here; set it to "
+            f"{gpus}, or hide all (CUDA_VISIBLE_DEVICES=) to train on the processor"
+        )
+    return ""

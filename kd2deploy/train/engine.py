@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from kd2deploy.core import Progress, augments
+from kd2deploy.core import Progress, augments, averaged
 from kd2deploy.errors import TrainError
 from kd2deploy.networks.configuration import quiet
 from kd2deploy.train.arguments import refuse_misfits, training_arguments
@@ -35,12 +35,15 @@ from kd2deploy.train.precision import resolved
 from kd2deploy.train.resume import last_whole, remove, write_json
 from kd2deploy.train.rounds import Rounds
 from kd2deploy.train.schedule import dropping
+from kd2deploy.train.settings import Settings
 from kd2deploy.train.training import Training
 
 __all__ = ["Trained", "Training", "distill"]
 
 STUDENT, PARTS, LEDGER, TRAINED = "student.safetensors", "parts.pt", "ledger.json", "trained.json"
 
+APART, SEEDS = 15_485_863, 2**31
+"""Added to the seed once for each process before this one; and beyond this no seed goes."""
 VALIDATION = "validation"
 TOLD = frozenset({"learning_rate", "grad_norm", "epoch"})
 """What the Trainer logs that a tracker is told, beside the losses."""
@@ -84,8 +87,9 @@ def distill(
     settings = training.settings
     with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, folder, training.seed, method, device, training.size)
-        refuse_misfits(method, settings, arguments, score is not None, training.features)
-        run = identity(settings, training.seed, method, training.size, arguments.world_size)
+        refuse_misfits(method, settings, arguments, score is not None, training.features, training.size)
+        require_all(settings, arguments.world_size)
+        run = identity(settings, training.seed, method, training.size)
         set_seed(training.seed)
         training.bind(arguments)
         finished = folder / TRAINED
@@ -98,6 +102,8 @@ def distill(
             training.teacher.to(arguments.device)
         with held_still(method.still):
             engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
+            if arguments.process_index:  # or all would drop and draw the same for the rows of each
+                set_seed((training.seed + APART * arguments.process_index) % SEEDS)
             checkpoint = last_whole(folder) if folder.exists() else None
             with in_a_line():
                 engine.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -113,9 +119,18 @@ def require_fit(training: Training) -> None:
     settings, student, method = training.settings, training.student, training.method
     with quiet(), same_attention(student), fake_quantized(student, settings.quantize):
         arguments = training_arguments(settings, Path(), 0, method, None, training.size)
-        refuse_misfits(method, settings, arguments, True, training.features)
+        refuse_misfits(method, settings, arguments, True, training.features, training.size)
         with torch.random.fork_rng(devices=[]):
             training.bind(arguments)
+
+
+def require_all(settings: Settings, processes: int) -> None:
+    """ValueError where other than all that are to share a training have been started, or a launcher started more."""
+    if settings.processes != processes:
+        raise ValueError(
+            f"the settings say processes: {settings.processes}, and {processes} were started to train together; "
+            "`kd2deploy` starts as many as the settings say, and a program of your own under torchrun says so in them"
+        )
 
 
 def reopened(finished: Path, run: Mapping[str, Any], student: nn.Module) -> Trained:
@@ -143,7 +158,7 @@ class Engine(Trainer):
         self.distiller, self.settings, self.ledger, self.ears = training.distiller(), settings, ledger, ears
         lengths = [training.task.reader.length(row) for row in features] if training.by_length else None
         self.order = Order(lengths, len(features), settings.batch, arguments.seed, training.alike)
-        self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features), arguments.world_size)
+        self.forwards_per_epoch, self.steps_per_epoch = counts(settings, len(features))
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.means: dict[str, float] = {}
         self.clock = Clock()
@@ -218,11 +233,12 @@ class Engine(Trainer):
             self.ears.on_figures(self.state.global_step, figures)
 
     def read_losses(self) -> None:
-        """Fetch the losses of the steps since the last call, in one transfer. TrainError if one is not finite."""
+        """Fetch the losses of the steps since the last call, in one transfer; of each the mean over the processes.
+        TrainError if one is not finite."""
         if not self.pending:
             return
-        flat = torch.stack([value.float() for _, values in self.pending for value in values.values()]).tolist()
-        found = iter(flat)
+        flat = torch.stack([value.float() for _, values in self.pending for value in values.values()])
+        found = iter(averaged(flat).tolist())
         sums: dict[str, tuple[float, int]] = {}
         for step, values in self.pending:
             read = {name: next(found) for name in values}

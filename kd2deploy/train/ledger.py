@@ -86,14 +86,13 @@ class Clock:
         )
 
 
-def identity(settings: Settings, seed: int, method: Method, rows: int, processes: int) -> dict[str, Any]:
+def identity(settings: Settings, seed: int, method: Method, rows: int) -> dict[str, Any]:
     """What must be equal for a training to be continued, as JSON gives it back."""
     return {
         "settings": asdict(settings),
         "seed": seed,
         "terms": sorted(method.terms),
         "rows": rows,
-        "processes": processes,
     }
 
 

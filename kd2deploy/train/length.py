@@ -1,28 +1,27 @@
 """How long a training is: in epochs over its rows, or in optimizer steps."""
 
 import math
-import os
 from dataclasses import replace
 
 from kd2deploy.train.settings import Settings
 
 
-def counts(settings: Settings, rows: int, processes: int) -> tuple[int, int]:
+def counts(settings: Settings, rows: int) -> tuple[int, int]:
     """Forwards and optimizer steps per epoch, in each process."""
-    forwards = math.ceil(math.ceil(rows / settings.batch) / processes)
+    forwards = math.ceil(math.ceil(rows / settings.batch) / settings.processes)
     return forwards, math.ceil(forwards / settings.accumulate)
 
 
 def steps_of(settings: Settings, rows: int) -> int:
-    """Optimizer steps of a training on so many rows, in one process."""
+    """Optimizer steps of a training on so many rows."""
     if settings.steps is not None:
         return settings.steps
-    return math.ceil(settings.epochs * counts(settings, rows, 1)[1])
+    return math.ceil(settings.epochs * counts(settings, rows)[1])
 
 
-def epochs_for(steps: int, settings: Settings, rows: int, processes: int = 1) -> float:
+def epochs_for(steps: int, settings: Settings, rows: int) -> float:
     """The epochs over so many rows that make just these steps: the inverse of `steps_of`."""
-    per_epoch = counts(settings, rows, processes)[1]
+    per_epoch = counts(settings, rows)[1]
     epochs = steps / per_epoch
     rounded_up = math.ceil(epochs * per_epoch) > steps
     return math.nextafter(epochs, 0.0) if rounded_up else epochs
@@ -34,8 +33,7 @@ def of_steps(settings: Settings, steps: int, rows: int) -> Settings:
 
 
 def in_epochs(settings: Settings, rows: int) -> Settings:
-    """The settings with `steps` turned into the epochs that make them, in as many processes as share the training."""
+    """The settings with `steps` turned into the epochs that make them."""
     if settings.steps is None:
         return settings
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    return replace(settings, steps=None, epochs=epochs_for(settings.steps, settings, rows, processes))
+    return replace(settings, steps=None, epochs=epochs_for(settings.steps, settings, rows))

@@ -33,6 +33,7 @@ class Rounds(TrainerCallback):
             if self.engine.ledger.stopped_early:
                 control.should_training_stop = last = True
         if not last and self._due(settings.checkpoint_every, step):
+            self.engine.read_losses()  # here, where every process does; one alone writes the checkpoint
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 MOST_EPOCHS, MOST_ROWS, MOST_STEPS = 1_000_000, 1_000_000, 1_000_000_000
 """Beyond these nothing is trained before the sun goes out, and the numbers of steps overflow."""
 MOST_LOADERS = 256
+MOST_PROCESSES = 1024
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Settings:
     """Optimizer steps, in place of `epochs`: the same work whether there are few rows or many."""
     learning_rate: float = 5e-5
     batch: int = 32
-    """Rows per forward, on each device."""
+    """Rows per forward, in each process."""
+    processes: int = 1
+    """Processes that share the training, each with a GPU of its own where there are any: a forward of all takes as many
+    times `batch` rows."""
     accumulate: int = 1
     """Forwards per optimizer step."""
     weight_decay: float = 0.01
@@ -71,6 +75,8 @@ class Settings:
         _require(0 <= self.warmup < 1, "warmup", "is a share of the steps, from 0 to below 1", self.warmup)
         _require(0 <= self.momentum < 1, "momentum", "must be from 0 to below 1", self.momentum)
         _require(0 <= self.loaders <= MOST_LOADERS, "loaders", f"is from 0 to {MOST_LOADERS}", self.loaders)
+        whole = 0 < self.processes <= MOST_PROCESSES
+        _require(whole, "processes", f"is a number from 1 to {MOST_PROCESSES}", self.processes)
         rate = self.parts_learning_rate
         _require(rate is None or rate > 0, "parts_learning_rate", "must be positive, or null for the student's", rate)
         _require(self.patience is None or self.patience > 0, "patience", "must be positive, or null", self.patience)

@@ -76,7 +76,7 @@ class Training:
     def bind(self, arguments: TrainingArguments) -> None:
         """Show the networks to the method's parts; heads are initialized here, from the seeded generator."""
         epochs = float(self.settings.epochs)
-        forwards, _ = counts(self.settings, self.size, arguments.world_size)
+        forwards, _ = counts(self.settings, self.size)
         if isinstance(self.features, Drawing) and self.numbered.augmentation is not None:
             self.features.check(self.numbered.augmentation)
         batch = self.task.reader.collate(self.probe)

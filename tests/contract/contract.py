@@ -105,6 +105,14 @@ EXCEPT: dict[str, dict[str, str]] = {
         "mix_kd": MIXED_BY_PLACE,
         "mixup_kd": MIXED_BY_PLACE,
     },
+    "processes": {
+        "cr_ild": "each row is mixed with another of its own process",
+        "crd": "the negatives are drawn at random, in each process others",
+        "inconsistent_kd": "rows are changed at random, in each process otherwise",
+        "mgd": "the places that are masked are drawn at random, in each process others",
+        "mix_kd": MIXED_BY_PLACE,
+        "mixup_kd": MIXED_BY_PLACE,
+    },
     "falls": {"crd": "the banks move with the networks, and the loss rises before it falls"},
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from child_training import training
-from other_processes import PATIENCE_S, wait_until
+from other_processes import wait_until
 from small_text import small_bert, small_rows, small_task
 from torch import nn
 from transformers import AutoModelForSequenceClassification
@@ -424,20 +424,3 @@ def test_unused_parameters_are_looked_for_only_where_there_can_be_any():
     assert not may_leave_unused(logit())
     assert may_leave_unused(Method(Learns(), task=Weighted(TaskLoss())))
     assert may_leave_unused(Method(task=Weighted(TaskLoss(), lambda progress: progress.done)))
-
-
-@pytest.mark.recipe
-def test_two_processes_train_one_student(tmp_path):
-    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]  # on a free port
-    done = subprocess.run(
-        [*launched, str(CHILD), str(tmp_path / "run"), "0", "rail_kd"],
-        env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert done.returncode == 0, done.stderr
-    trained = Trained.from_json(json.loads((tmp_path / "run" / "trained.json").read_text())["trained"])
-    assert trained.steps == 6
-    sums = (tmp_path / "run.0.txt").read_text(), (tmp_path / "run.1.txt").read_text()
-    assert sums[0] == sums[1]

@@ -25,7 +25,7 @@ from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.run import Run, readable_os_errors
 from kd2deploy.stages.executor import executor_for
-from kd2deploy.stages.fit import rehearsal
+from kd2deploy.stages.fit import refuse_unshared, rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.kept import forget_cache
 from kd2deploy.stages.made_data import with_made_data
@@ -70,6 +70,7 @@ def compare(
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)
         job = begun(recipe, run, watcher, executor_for(run, jobs))
+        refuse_unshared(job)
         task, splits = job.task, job.splits
         steps = sum(steps_of(entry.settings, len(splits.train)) for entry in recipe.distill)
         job, left_out = with_own_data(job, entrants)
