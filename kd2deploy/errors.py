@@ -72,5 +72,9 @@ class RunError(Kd2DeployError):
     """A run folder that cannot be used: locked, read-only, full, or changed by another hand."""
 
 
+class Killed(RunError):
+    """A process was killed, and the stage that it worked on with it."""
+
+
 class TrustError(Kd2DeployError):
     """Code that only a file names, which is not run, or a file that is not the one that was written."""

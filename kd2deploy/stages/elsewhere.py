@@ -18,17 +18,13 @@ from typing import IO, Any, Protocol, Self
 
 from kd2deploy import errors
 from kd2deploy.core.trust import trust, trusted
-from kd2deploy.errors import Fault, Kd2DeployError, RecipeError, RunError
+from kd2deploy.errors import Fault, Kd2DeployError, Killed, RecipeError, RunError
 from kd2deploy.run import Run, Stage, readable_os_errors
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LAST_WORDS = 2000
 """Characters of a dead child's standard error that are shown."""
-
-
-class Killed(RunError):
-    """A process was killed, and the stage that it worked on with it."""
 
 
 class Told(Protocol):

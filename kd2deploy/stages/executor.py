@@ -15,9 +15,9 @@ from typing import final
 import torch
 
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.errors import Kd2DeployError, RunError
+from kd2deploy.errors import Kd2DeployError, Killed, RunError
 from kd2deploy.run import Done, Run, Stage, read_json, write_json
-from kd2deploy.stages.elsewhere import VISIBLE, Child, Killed
+from kd2deploy.stages.elsewhere import VISIBLE, Child
 
 Outcome = tuple[Stage, Done | Kd2DeployError]
 """A stage and what came of it."""
@@ -138,7 +138,7 @@ def outcome(run: Run, stage: Stage, tell: Watcher, spared: Container[str]) -> Do
     try:
         return run.carry_out(stage, tell)
     except Kd2DeployError as error:
-        if stage.name not in spared:
+        if stage.name not in spared or isinstance(error, Killed):
             raise
         return error
 

@@ -26,9 +26,9 @@ import torch.distributed as dist
 from kd2deploy.core.ranks import leads
 from kd2deploy.core.trust import trust, trusted
 from kd2deploy.core.watcher import Silent, Watcher
-from kd2deploy.errors import Kd2DeployError
+from kd2deploy.errors import Kd2DeployError, Killed
 from kd2deploy.run import SCRATCH, named, read_json, readable_os_errors, write_json
-from kd2deploy.stages.elsewhere import LAST_WORDS, Killed, Pipe, environment, error_of, line_of
+from kd2deploy.stages.elsewhere import LAST_WORDS, Pipe, environment, error_of, line_of
 
 ORDER = "order.json"
 PATIENCE = timedelta(days=7)

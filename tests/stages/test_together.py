@@ -12,8 +12,7 @@ from other_processes import at_work
 
 from kd2deploy.core.ranks import rank
 from kd2deploy.core.watcher import Silent, Watcher
-from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.stages.elsewhere import Killed
+from kd2deploy.errors import Fault, Killed, RecipeError
 from kd2deploy.stages.together import shared
 
 HERE = "stages.test_together"
