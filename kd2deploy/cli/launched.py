@@ -42,11 +42,11 @@ def wanted(nproc: int | None) -> int | None:
         raise typer.Exit
     if local != world:
         raise RunError(
-            f"the launcher started {world} processes on several machines, {local} of them here, and a training is "
-            "shared by processes of one machine; start it on one, or single trainings on each (--jobs)"
+            f"of the {world} that the launcher started {local} run here, and a training is shared by processes of one "
+            "machine; start it on one"
         )
     if nproc not in (None, world):
-        raise RunError(f"--nproc says {nproc} processes, and the launcher started {world}; leave --nproc out")
+        raise RunError(f"--nproc says {nproc}, and the launcher started {world}; leave --nproc out")
     return world
 
 

@@ -128,7 +128,7 @@ def refuse_unshared(job: Job) -> None:
         if (fault := sharing_fault(settings.processes, rows, gpus))
     ]
     if job.executor.elsewhere and job.recipe.processes > 1 and gpus:
-        message = f"gives each training one GPU, and {job.recipe.processes} processes are to share each; leave it out"
+        message = f"gives each training one GPU, and processes: {job.recipe.processes} gives it as many; leave it out"
         faults.append(Fault("--jobs", message))
     if faults:
         raise RecipeError(list(dict.fromkeys(faults)))

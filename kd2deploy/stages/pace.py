@@ -98,7 +98,7 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
         paces.append(one)
         uncounted += [f"what trains {each} for {name}" for each in generators]
         if (several := entry.settings.processes) > 1:
-            uncounted.append(f"what the {several} processes of {name} cost each other: its steps were timed in one")
+            uncounted.append(f"what sharing it in {several} costs {name}: its steps were timed in one process")
     return paces, uncounted
 
 

@@ -114,10 +114,10 @@ class Launched:
         said = self.said.read().strip()
         if killed := KILLED.search(said):
             return Killed(
-                f"one of the {self.processes} processes that trained together was killed by signal {killed[1]} (9: out "
-                "of memory?); run the same command again: it goes on from the last checkpoint"
+                f"of {self.processes} that trained together one was killed by signal {killed[1]} (9: out of memory?); "
+                "run the same command again: it goes on from the last checkpoint"
             )
-        return RuntimeError(f"{self.processes} processes that trained together ended: {said[-LAST_WORDS:]}")
+        return RuntimeError(f"the {self.processes} that trained together ended: {said[-LAST_WORDS:]}")
 
 
 def end_with_parent() -> None:

@@ -128,7 +128,7 @@ def require_all(settings: Settings, processes: int) -> None:
     """ValueError where other than all that are to share a training have been started, or a launcher started more."""
     if settings.processes != processes:
         raise ValueError(
-            f"the settings say processes: {settings.processes}, and {processes} were started to train together; "
+            f"the settings say processes: {settings.processes}, and {processes} are there to train together; "
             "`kd2deploy` starts as many as the settings say, and a program of your own under torchrun says so in them"
         )
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from contract import EXCEPT, Case, all_cases, bound, ground_of, halfway
+from grounds import OF_OBJECTS
 from torch import nn
 
 from kd2deploy.core import averaged, gathered, gathered_along
@@ -14,7 +15,7 @@ from kd2deploy.core.ranks import leader_first, leads
 from kd2deploy.train.arguments import may_leave_unused
 
 BATCH, BATCHES, RANKS = 8, 2, 2
-ALONE = ("cilda", "combined_kd-phase 1", "data_free", "dckd-one answer of the teacher", "dckd-whole", "lmcl", "mate_kd")
+ALONE = ("cilda", "combined_kd-phase 1", "dckd-one answer of the teacher", "dckd-whole", "lmcl", "mate_kd")
 
 
 def shared_cases() -> list[Case]:
@@ -50,6 +51,9 @@ def meet(rank: int, folder) -> None:
 
 
 def on_rank(rank: int, folder) -> None:
+    for case in shared_cases():
+        bound(case)
+        ground_of(case).rows(BATCH * BATCHES)  # kept: some save a network, which transformers does in one process alone
     meet(rank, folder)
     half = BATCH // RANKS
     share = slice(half * rank, half * (rank + 1))
@@ -98,9 +102,15 @@ def test_two_processes_find_the_loss_and_the_gradients_of_one(case: Case, ranks)
         return
     torch.manual_seed(0)
     whole = taught(case, slice(BATCH), lambda distiller: distiller)
+    # a detector's own loss is a mean weighed by what its queries find, which each process takes by itself
+    left_out = {"loss", "term.task"} if case.method in OF_OBJECTS else set()
     for alone, mine, theirs in zip(whole["losses"], one["losses"], other["losses"], strict=True):
         for name, value in alone.items():
+            if name in left_out:
+                continue
             torch.testing.assert_close((mine[name] + theirs[name]) / 2, value, rtol=1e-4, atol=1e-5, msg=name)
+    if left_out:
+        return
     assert set(one["grads"]) == set(whole["grads"])
     for name, grad in whole["grads"].items():
         torch.testing.assert_close(one["grads"][name], grad, rtol=1e-3, atol=1e-5, msg=name)

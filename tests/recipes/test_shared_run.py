@@ -74,6 +74,6 @@ def test_fewer_rows_than_processes_and_gpus_that_are_not_there_are_refused_befor
     two = Recipe.parse(recipe(tmp_path, **changes(tmp_path, processes=2)))
     with pytest.raises(RecipeError, match=r"processes: is 2, each with a GPU of its own, and torch shows 1 GPU here"):
         compress(two, tmp_path / "two", until="distill")
-    with pytest.raises(RecipeError, match="--jobs: gives each training one GPU, and 2 processes are to share each"):
+    with pytest.raises(RecipeError, match="--jobs: gives each training one GPU, and processes: 2 gives it as many"):
         compress(two, tmp_path / "jobs", until="distill", jobs=2)
     assert [list((tmp_path / name / "stages").iterdir()) for name in ("few", "two", "jobs")] == [[], [], []]

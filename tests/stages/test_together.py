@@ -67,6 +67,6 @@ def test_what_any_of_them_raises_is_raised_here_and_none_is_left(tmp_path: Path)
 
 @pytest.mark.recipe
 def test_one_that_is_killed_ends_the_others_and_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Killed, match="one of the 2 processes that trained together was killed by signal 9"):
+    with pytest.raises(Killed, match="of 2 that trained together one was killed by signal 9"):
         done("killed", tmp_path, Silent())
     assert not at_work("kd2deploy.stages.together")

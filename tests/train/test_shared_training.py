@@ -73,7 +73,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_student_to_the_bit(shared: Pat
 
 @pytest.mark.recipe
 def test_other_processes_than_the_settings_say_are_refused(shared: Path) -> None:
-    assert all("the settings say processes: 1, and 2 were started" in str(found["refused"]) for found in said(shared))
+    assert all("the settings say processes: 1, and 2 are there" in str(found["refused"]) for found in said(shared))
 
 
 def test_what_cannot_be_shared_is_said_with_its_remedy() -> None:
