@@ -90,7 +90,7 @@ class Gather(torch.autograd.Function):
         return torch.cat(everyones(mine))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = gradient.contiguous().clone()
         dist.all_reduce(summed)

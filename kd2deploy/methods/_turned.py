@@ -61,7 +61,7 @@ def all_upright_rows(step: Step) -> int:
 
 def of_all_processes(rows: Float[Tensor, "N D"], upright: int) -> Float[Tensor, "M D"]:
     """The rows of every process as they stand, the first `upright` of each, and behind them in turn after turn."""
-    return gathered_along(rows.unflatten(0, (-1, upright)), 1).flatten(0, 1)
+    return gathered_along(rows.reshape(-1, upright, rows.shape[-1]), 1).flatten(0, 1)
 
 
 def turned_embeddings(step: Step) -> tuple[Float[Tensor, "M S"], Float[Tensor, "M T"]]:
