@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kd2deploy.core.ranks import averaged, gathered, gathered_along
     from kd2deploy.core.reader import Prepare, Reader, Reading, ServerReader, SizeUnit
     from kd2deploy.core.regions import Regions
-    from kd2deploy.core.session import Feed, Mark, Marking, Resident, Session, open_session, slow_imports
+    from kd2deploy.core.session import Clocked, Feed, Mark, Marking, Resident, Session, open_session, slow_imports
     from kd2deploy.core.step import (
         Batch,
         Look,
@@ -64,6 +64,7 @@ __all__ = [
     "Array",
     "Artifact",
     "Batch",
+    "Clocked",
     "Converter",
     "Draw",
     "Drawing",

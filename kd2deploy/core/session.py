@@ -39,6 +39,15 @@ class Marking(Protocol):
 
 
 @runtime_checkable
+class Clocked(Protocol):
+    """A session that runs in another program, a browser or a device's own, and knows what only carried arrays there."""
+
+    def clock_ns(self) -> int:
+        """Nanoseconds that have passed where it runs: differences are told by this clock in place of ours."""
+        ...
+
+
+@runtime_checkable
 class Resident(Protocol):
     """A session whose arrays lie on the device between its parts: `run` is `place`, `compute` and `fetch`."""
 

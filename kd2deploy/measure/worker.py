@@ -25,7 +25,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from kd2deploy.core import Artifact, Feed, Marking, Ports, Resident, Session, Target, open_session, trust
+from kd2deploy.core import Artifact, Clocked, Feed, Marking, Ports, Resident, Session, Target, open_session, trust
 from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.errors import Kd2DeployError, NotFiniteError
 from kd2deploy.measure.asked import Asked
@@ -98,6 +98,8 @@ class Worker:
         self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
         self.session = self.opening().__enter__()
+        if isinstance(self.session, Clocked):
+            self.clock = self.session.clock_ns
         return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
 
     def warm(self, feeds: str, seconds: float, runs: int) -> Reply:
