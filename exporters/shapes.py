@@ -100,9 +100,7 @@ def outside(feed: Feed, ranges: Mapping[str, ShapeRange]) -> str:
 
 def refuse_outside(feed: Feed, ranges: Mapping[str, ShapeRange]) -> None:
     if said := outside(feed, ranges):
-        raise SessionError(
-            f"{said}: set the variant's trt_from_onnx shapes ({{axis: [min, opt, max]}}) and export anew"
-        )
+        raise SessionError(f"{said}: set shapes of the variant's last step ({{axis: [min, opt, max]}}) and export anew")
 
 
 def _half(size: int) -> int:

@@ -12,7 +12,7 @@ from kd2deploy.core import Target
 from kd2deploy.core.arguments import taken_by
 from kd2deploy.recipe.steps import converter_of
 
-HERE = "browser", "cpu", "cpu_2core"
+HERE = "browser", "cpu", "cpu_2core", "mobile"
 FILES = [Path(kd2deploy.profiles.__file__).with_name(f"{name}.yaml") for name in HERE]
 OWN = ("source", "task", "target", "folder", "samples")
 

@@ -265,7 +265,7 @@ def test_inputs_outside_of_the_range_are_refused_with_the_remedy() -> None:
     ranges = {"x": ShapeRange((1, 4), (2, 8), (4, 16))}
     assert outside({"x": np.zeros((4, 16))}, ranges) == ""
     for shape in ((5, 8), (1, 3), (1, 17), (1, 8, 1)):
-        with pytest.raises(SessionError, match="set the variant's trt_from_onnx shapes"):
+        with pytest.raises(SessionError, match="set shapes of the variant's last step"):
             refuse_outside({"x": np.zeros(shape)}, ranges)
 
 

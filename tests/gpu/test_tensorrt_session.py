@@ -120,7 +120,7 @@ def test_a_stale_engine_and_a_foreign_shape_are_refused(case: Case, given: dict[
     long = {name: np.ones((1, 33), dtype=array.dtype) for name, array in case.samples[0].items()}
     with (
         open_session(made, case.task.ports, case.target) as session,
-        pytest.raises(SessionError, match="trt_from_onnx shapes"),
+        pytest.raises(SessionError, match="set shapes of the variant"),
     ):
         session.run(long)
 

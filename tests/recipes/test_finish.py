@@ -364,7 +364,7 @@ def test_a_plan_for_a_device_that_is_not_here_is_refused_before_training(tmp_pat
 
 BROUGHT = {"pynvml": "nvidia-ml-py", "tensorrt": "tensorrt", "onnxruntime": "onnxruntime-gpu"}
 """Modules whose package is not the one that is installed here."""
-OTHER_TARGETS = {"nncf", "openvino", "tensorrt_rtx"}
+OTHER_TARGETS = {"executorch", "nncf", "openvino", "tensorrt_rtx", "torchao"}
 """Modules that only the variants of another target import."""
 ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm"}
 """Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
