@@ -3,6 +3,7 @@
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_dynamic_int8_runs_there_too(text: Case, plain: Artifact, tmp_path: Path
 
 def test_a_worker_tells_time_by_a_session_that_has_its_own_clock(text: Case, web: Artifact) -> None:
     worker = Worker()
-    worker.open(web.to_json(), text.task.ports.to_json(), text.target.to_json(), {})
+    worker.open(web.to_json(), text.task.ports.to_json(), asdict(text.target), {})
     try:
         worker.feeds = text.samples[:2]
         assert worker.session is not None
