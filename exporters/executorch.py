@@ -14,6 +14,7 @@ from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import isa
+from kd2deploy.exporters._dynamic import as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.shapes import axis_ranges, port_ranges, refuse_outside
 
@@ -66,9 +67,11 @@ def executorch_from_torch(
         reference = [[one.numpy() for one in module(*each)] for each in inputs]
     try:
         with quiet(), torch.no_grad():
-            program = lowered(module, task.inputs, inputs, sizes, options.int8)
+            example = task.networks.example(net, 2)
+            traced = tuple(example[port.name] for port in task.inputs)
+            program = lowered(module, task.inputs, traced, inputs, sizes, options.int8)
     # Exporters fail in their own ways, each with a message of many lines.
-    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, KeyError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
         raise ConvertError(
             f"ExecuTorch cannot export the network: {str(error).strip().splitlines()[0]:.300}"
         ) from error
@@ -101,11 +104,12 @@ def executorch_from_torch(
 def lowered(
     module: "nn.Module",
     ports: Sequence[Port],
+    traced: tuple[Any, ...],
     inputs: Sequence[tuple[Any, ...]],
     sizes: Mapping[str, Sequence[int]],
     int8: Literal["none", "dynamic", "static"],
 ) -> bytes:
-    """The program's bytes; `inputs` calibrate what is rounded, and the first of more than one row is traced."""
+    """The program's bytes; `inputs` calibrate what is rounded."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -115,20 +119,27 @@ def lowered(
         {place: dims[axis] for place, axis in enumerate(port.axes) if isinstance(axis, str) and axis in dims}
         for port in ports
     )
-    traced = next((each for each in inputs if len(each[0]) > 1), inputs[0])
-    exported = torch.export.export(module, traced, dynamic_shapes=shapes)
-    if int8 != "none":
+    if int8 == "dynamic":
+        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
+        from torchao.quantization.granularity import PerAxis
+
+        each_row = PerAxis(0)
+        config = Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int8, weight_granularity=each_row)
+        quantize_(module, config)
+    exported = torch.export.export(module, traced, dynamic_shapes=as_taken(module, shapes))
+    if int8 == "static":
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
         )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-        config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=int8 == "dynamic")
-        prepared = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(config))
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        prepared = prepare_pt2e(exported.module(), quantizer)
         for each in inputs:
             prepared(*each)
-        exported = torch.export.export(convert_pt2e(prepared), traced, dynamic_shapes=shapes)
+        rounded = convert_pt2e(prepared)
+        exported = torch.export.export(rounded, traced, dynamic_shapes=as_taken(rounded, shapes))
     edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
     found: bytes = edge.to_executorch().buffer
     return found

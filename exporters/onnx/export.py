@@ -4,7 +4,6 @@ What exports which network differs between versions; so each route is tried in a
 against the network at a shape that was not traced, and the artifact says which one made it.
 """
 
-import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kd2deploy.core import Artifact, Feed, Port, Target, Task
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters import _parity
+from kd2deploy.exporters._dynamic import as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.onnx.checking import Outputs, check_agreement
 from kd2deploy.exporters.onnx.files import artifact_at, first_line, load, name_nodes, save
@@ -123,9 +123,7 @@ def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route:
             torch.onnx.export(module, inputs, str(path), dynamo=False, dynamic_axes=axes, **names)
             model = load(path)
         else:
-            shapes: tuple[Any, ...] = tuple(_dynamic(port) for port in task.inputs)
-            if _takes_any_number(module):
-                shapes = (shapes,)
+            shapes = as_taken(module, tuple(_dynamic(port) for port in task.inputs))
             program = torch.onnx.export(
                 module, inputs, dynamo=True, verbose=False, dynamic_shapes=shapes, artifacts_dir=scratch, **names
             )
@@ -133,12 +131,6 @@ def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route:
             model = program.model_proto
     name_nodes(model)
     save(model, path, {"source": source.sha256, "route": route})
-
-
-def _takes_any_number(module: "nn.Module") -> bool:
-    """True for `forward(self, *inputs)`: torch.export then expects the shapes one level deeper."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
 
 
 def _dynamic(port: Port) -> dict[int, str]:
