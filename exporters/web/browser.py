@@ -100,8 +100,8 @@ class Chromium:
         """What a JavaScript expression is, as JSON has it; promises are awaited."""
         answer = self.call("Runtime.evaluate", {"expression": script, "returnByValue": True, "awaitPromise": True})
         if "exceptionDetails" in answer:
-            told = answer["exceptionDetails"]
-            raise SessionError(f"the page failed: {told.get('exception', {}).get('description') or told['text']}")
+            told = answer["exceptionDetails"].get("exception", {}).get("description", "it does not say why")
+            raise SessionError(f"the page failed: {told}")
         return answer["result"].get("value")
 
     def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from kd2deploy.core import Artifact, Feed, Ports, Target
+from kd2deploy.core.figures import count_of
 from kd2deploy.core.serving import Serving
 from kd2deploy.errors import SessionError
 from kd2deploy.exporters._cpu import intra_op_threads, isa
@@ -55,7 +56,8 @@ class WebSession:
             self._found: Mapping[str, Any] = self._browser.value(f"opened({threads})")
             self._inputs = list(self._found["inputs"])
             if not self._found["isolated"] or self._found["threads"] != threads:
-                raise SessionError(f"the page got {self._found['threads']} threads, not {threads}; set target.threads")
+                got = count_of(self._found["threads"], "thread")
+                raise SessionError(f"the page got {got}, not {threads}; set the target's threads")
             unknown = set(self._inputs) - {port.name for port in ports.inputs}
             if unknown:
                 raise SessionError(f"{artifact.path} reads {sorted(unknown)}, which task {ports.called} does not feed")
