@@ -3,16 +3,20 @@
 A million texts as dictionaries of int64 arrays take gigabytes, the numbers in them a tenth of that.
 """
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, final, overload
 
 import numpy as np
 
 from kd2deploy.core.port import TEACHER_PREFIX, Array, Features
 
+FLAT, ENDS, SAME = ".flat", ".ends", "same.json"
+"""How the files of a table are named."""
 OWN = ("labels", "index")
 """What a row has once, whichever network reads it."""
 
@@ -105,6 +109,26 @@ class Table(Lazy):
 
     def __init__(self, columns: Mapping[str, Ragged | Array], same: Mapping[str, Any], rows: int) -> None:
         self.columns, self.same, self.rows = dict(columns), dict(same), rows
+
+    def save(self, folder: Path) -> None:
+        """The rows as files in a folder that is there."""
+        for name, column in self.columns.items():
+            parts = {FLAT: column.flat, ENDS: column.ends} if isinstance(column, Ragged) else {"": column}
+            for ending, array in parts.items():
+                np.save(folder / f"{name}{ending}.npy", array, allow_pickle=False)
+        (folder / SAME).write_text(json.dumps({"rows": self.rows, "same": self.same}))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Table":
+        """What `save` wrote, mapped into memory: several processes share it, and what is not looked at is not read."""
+        said = json.loads((folder / SAME).read_text())
+        mapped = {file.stem: np.asarray(np.load(file, mmap_mode="r")) for file in sorted(folder.glob("*.npy"))}
+        columns: dict[str, Ragged | Array] = {
+            name: array for name, array in mapped.items() if not name.endswith((FLAT, ENDS))
+        }
+        for name in (one.removesuffix(FLAT) for one in mapped if one.endswith(FLAT)):
+            columns[name] = Ragged(mapped[name + FLAT], mapped[name + ENDS])
+        return cls(columns, said["same"], said["rows"])
 
     def having(self, **columns: Ragged | Array) -> "Table":
         """The same rows with more columns; what both hold is shared."""

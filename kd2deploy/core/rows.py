@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.core.mapped import Mapped
 from kd2deploy.core.reading import inside, plain_json, text_of
 from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
-ROWS = "rows.jsonl"
+ROWS, MAPPED = "rows.jsonl", "rows.arrow"
 LARGEST_ROWS_MB = 4000
 REMEDY = "copy or write the folder again"
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], folder: Path, *, copies: bool = True) -> None:
-    """Rows as JSON lines; pictures, encoded ones and recordings too, and other arrays as files beside them."""
+    """Rows as JSON lines; pictures, encoded ones and recordings too, and other arrays as files beside them. Mapped rows
+    as an Arrow file."""
     folder.mkdir(parents=True)
+    if isinstance(rows, Mapped):
+        rows.write(folder / MAPPED)
+        return
     together = stacked(rows, folder)
     with (folder / ROWS).open("w", encoding="utf-8") as stream:
         for place, row in enumerate(rows):
@@ -45,8 +50,11 @@ def stacked(rows: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:
     return found
 
 
-def read_rows(folder: Path, *, copies: bool = True) -> list[Row]:
-    """Rows as `write_rows` wrote them; pictures come back as arrays or as paths. Raises DataError, TrustError."""
+def read_rows(folder: Path, *, copies: bool = True) -> Sequence[Row]:
+    """Rows as `write_rows` wrote them; pictures come back as arrays or as paths, and mapped rows mapped. Raises
+    DataError, TrustError."""
+    if (folder / MAPPED).is_file():
+        return mapped_in(inside(folder, MAPPED))
     path, rows = folder / ROWS, []
     arrays: dict[Path, Any] = {}
     for number, line in enumerate(text_of(path, DataError, most_mb=LARGEST_ROWS_MB).splitlines(), 1):
@@ -55,6 +63,16 @@ def read_rows(folder: Path, *, copies: bool = True) -> list[Row]:
             raise DataError(f"{path} line {number} is no row; {REMEDY}")
         rows.append({name: _read(value, folder, arrays, copies) for name, value in row.items()})
     return rows
+
+
+def mapped_in(file: Path) -> Mapped:
+    """Raises DataError."""
+    import pyarrow
+
+    try:
+        return Mapped.open(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{file} is not a file of rows that can be read ({error}); {REMEDY}") from None
 
 
 def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> Any:

@@ -1,9 +1,10 @@
 """Columns under the task's field names: `text="sentence"` reads the column `sentence` as `text`."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kd2deploy.core.mapped import Mapped
 from kd2deploy.core.trust import short
 from kd2deploy.errors import DataError
 
@@ -24,10 +25,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def columns_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names of all rows' columns, in the order in which they first occur."""
+    if isinstance(rows, Mapped):
+        return rows.names
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def renamed(rows: list[dict[str, Any]], columns: Mapping[str, str], source: str) -> list[dict[str, Any]]:
+def renamed(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], source: str) -> Sequence[dict[str, Any]]:
     """Rows with the named columns under their field's name; the others stay, and what a row lacks is None.
 
     Raises DataError for a column that no row has.
@@ -42,6 +45,8 @@ def renamed(rows: list[dict[str, Any]], columns: Mapping[str, str], source: str)
             )
     if all(field == column for field, column in columns.items()):
         return rows
+    if isinstance(rows, Mapped):
+        return rows.renamed(columns)
     others = [name for name in known if name not in columns and name not in columns.values()]
     return [
         {field: row.get(column) for field, column in columns.items()}

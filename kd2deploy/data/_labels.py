@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.core.mapped import having, values_of
 from kd2deploy.core.trust import short
 from kd2deploy.data._columns import suggestion
 from kd2deploy.data.tables import Tables
@@ -40,7 +41,7 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
 
     This order is the one idea of it: of a file, of a folder of pictures, of a network that names no classes.
     """
-    found = {label_name(row["label"]) for row in rows}
+    found = set(map(label_name, values_of(rows, "label")))
     numbers = {whole_number(name) for name in found}
     if None in numbers:
         return tuple(sorted(found))
@@ -62,7 +63,7 @@ def whole_number(name: str) -> int | None:
 
 def refuse_several(rows: Sequence[Row], split: str) -> None:
     """Raises DataError for labels that are lists or other things that name no one class."""
-    several = [place for place, row in enumerate(rows) if isinstance(row["label"], SEVERAL)]
+    several = [place for place, label in enumerate(values_of(rows, "label")) if isinstance(label, SEVERAL)]
     if several:
         label = rows[several[0]]["label"]
         kind = "dictionary" if isinstance(label, dict) else "list"
@@ -72,19 +73,19 @@ def refuse_several(rows: Sequence[Row], split: str) -> None:
         )
 
 
-def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, split: str) -> list[Row]:
+def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, split: str) -> Sequence[Row]:
     """Rows with the class's place among `names`. Where the source names its classes, numbers are places already."""
     known = places_of(names)
     own = tables.labels or ()
-    found, strange = [], []
-    for place, row in enumerate(rows):
-        label = row["label"]
+    found: list[int] = []
+    strange: list[tuple[int, str]] = []
+    for place, label in enumerate(values_of(rows, "label")):
         if own and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(own):
             label = own[label]
         name = label_name(label)
         at = known.get(name, known.get(whole_number(name)))
         if at is not None:
-            found.append({**row, "label": at})
+            found.append(at)
         else:
             strange.append((place, name))
     if strange:
@@ -94,7 +95,7 @@ def with_indices(rows: Sequence[Row], names: Sequence[str], tables: Tables, spli
             f"({', '.join(map(short, odd[:SHOWN]))}); {suggestion(odd[0], names)} Classes come from the training rows, "
             "or from `labels` of the task"
         )
-    return found
+    return having(rows, "label", found)
 
 
 def places_of(names: Sequence[str]) -> dict[str | int | None, int]:
@@ -110,14 +111,14 @@ def places_of(names: Sequence[str]) -> dict[str | int | None, int]:
 
 def check_classes(kept: Mapping[str, Sequence[Row]], names: Sequence[str], tables: Tables, warnings: list[str]) -> None:
     """Raises DataError for a single class, and for classes that are judged and were never trained."""
-    trained = {row["label"] for row in kept["train"]}
+    trained = set(values_of(kept["train"], "label"))
     if len(trained) < 2:
         only = names[next(iter(trained))]
         raise DataError(
             f"{tables.name('train')}: every row has the label {short(only)}; a classifier needs two classes"
         )
     for split, rows in kept.items():
-        unseen = sorted({row["label"] for row in rows} - trained)
+        unseen = sorted(set(values_of(rows, "label")) - trained)
         if unseen:
             raise DataError(
                 f"{tables.name(split)}: the class {short(names[unseen[0]])} has no training row, and can only be "
@@ -128,16 +129,17 @@ def check_classes(kept: Mapping[str, Sequence[Row]], names: Sequence[str], table
         warnings.append(f"no row at all has the class {', '.join(map(short, idle[:SHOWN]))}")
 
 
-def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
+def with_numbers(rows: Sequence[Row], split: str) -> Sequence[Row]:
     """Rows with the label as a number. Raises DataError for what is none."""
-    found, strange = [], []
-    for place, row in enumerate(rows):
+    found: list[float] = []
+    strange: list[int] = []
+    for place, label in enumerate(values_of(rows, "label")):
         try:
-            value = float(row["label"])
+            value = float(label)
         except (TypeError, ValueError):
             value = math.nan
         if math.isfinite(value):
-            found.append({**row, "label": value})
+            found.append(value)
         else:
             strange.append(place)
     if strange:
@@ -145,4 +147,4 @@ def with_numbers(rows: Sequence[Row], split: str) -> list[Row]:
             f"{split}: {places(strange)} a label that is not a finite number ({short(rows[strange[0]]['label'])}), as "
             "regression needs; name the task's `labels` to classify"
         )
-    return found
+    return having(rows, "label", found)

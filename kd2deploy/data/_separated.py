@@ -6,10 +6,11 @@ with tabs are written without any quoting: there a quotation mark that is not cl
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kd2deploy.core.figures import count_of
 from kd2deploy.data._encoding import encoding_of
@@ -17,6 +18,8 @@ from kd2deploy.errors import DataError
 
 Row = dict[str, Any]
 Fields = list[str]
+Record = list[str | None]
+Taken = TypeVar("Taken")
 Quoting = Literal["auto", "none", "full"]
 """What quotation marks mean. `none`: text. `full`: they enclose a field, which may go on over lines. `auto`: full; with
 tabs, a field that ends on its line, or text."""
@@ -29,21 +32,79 @@ NONCHARACTERS = [chr(place) for place in range(0xFDD0, 0xFDF0)]
 AS_TEXT = "set `quoting: none` if the file's quotation marks are text"
 
 
+class BareError(Exception):
+    """A line holds a carriage return that ends none, and none were looked out for."""
+
+
 @dataclass(frozen=True)
-class Lines:
-    """A file's lines with their ends, and what separates their fields."""
+class Text:
+    """A file's lines with their ends, read anew whenever they are asked for: it need not fit into memory."""
 
     path: Path
-    lines: Sequence[str]
+    first: str
+    """Its first line; empty where the file is."""
+    old_ends: bool = False
+    """Whether carriage returns alone end its lines, as they do where it has no line feed at all."""
+    shield: str = ""
+    """What stands for carriage returns that end no line. The csv module takes them for a line's end, and writes them
+    without quotation marks."""
+
+    @classmethod
+    def of(cls, path: Path) -> "Text":
+        """Raises DataError for what is no text."""
+        with path.open(encoding=encoding_of(path), newline="\n") as stream:
+            first = next(stream, "")
+        old_ends = bool(first) and not first.endswith("\n") and "\r" in first
+        if old_ends:
+            first = first[: first.index("\r")] + "\n"
+        if "\0" in first:
+            raise DataError(f"{path} holds zero bytes: this looks like UTF-16 without its mark; save it as UTF-8")
+        return cls(path, BARE.sub(NONCHARACTERS[0], first), old_ends)
+
+    def shielded(self) -> "Text":
+        """The same with something that the file does not hold in the place of carriage returns that end no line."""
+        found: set[str] = set()
+        for line in self.read():
+            found.update(one for one in NONCHARACTERS if one in line)
+        return replace(self, shield=next(one for one in NONCHARACTERS if one not in found))
+
+    def read(self) -> Iterator[str]:
+        with self.path.open(encoding=encoding_of(self.path), newline="\r" if self.old_ends else "\n") as stream:
+            for line in stream:
+                yield line.removesuffix("\r") + "\n" if self.old_ends else line
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.read():
+            if "\r" not in line or not BARE.search(line):
+                yield line
+            elif self.shield:
+                yield BARE.sub(self.shield, line)
+            else:
+                raise BareError
+
+    def tail(self, first: int) -> Iterator[str]:
+        """The lines from number `first` on, counted from 1."""
+        return islice(self, first - 1, None)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A file's lines, and what separates their fields."""
+
+    text: Text
     separator: str
+
+    @property
+    def path(self) -> Path:
+        return self.text.path
 
     def header(self) -> Fields:
         """The names of the columns. Raises DataError."""
-        if not self.lines[0].strip():
+        if not self.text.first.strip():
             raise DataError(f"{self.path} line 1 is empty; the first line names the columns")
         if self.separator == "\t":
-            return enclosed(self.lines[0], "\t") or plain(self.lines[0], "\t")
-        reader = csv.reader(self.lines, delimiter=self.separator, strict=True)
+            return enclosed(self.text.first, "\t") or plain(self.text.first, "\t")
+        reader = csv.reader(self.text, delimiter=self.separator, strict=True)
         try:
             return next(reader)
         except csv.Error as error:
@@ -51,7 +112,7 @@ class Lines:
 
     def numbered(self) -> Iterator[tuple[int, str]]:
         """The lines below the header that are not empty, counted from 1."""
-        return ((number, line) for number, line in enumerate(self.lines[1:], 2) if line.strip("\r\n"))
+        return ((number, line) for number, line in enumerate(self.text.tail(2), 2) if line.strip("\r\n"))
 
 
 def separated(path: Path, notes: list[str], separator: str | None = None, quoting: Quoting = "auto") -> list[Row]:
@@ -60,53 +121,64 @@ def separated(path: Path, notes: list[str], separator: str | None = None, quotin
     Without a `separator` it is a tab in a tsv and a comma elsewhere, unless the header shows another of SEPARATORS.
     Raises DataError with the line, and for a quotation mark the line on which it was opened.
     """
+
+    def taken(header: Fields, records: Iterator[Record]) -> list[Row]:
+        return [dict(zip(header, record, strict=True)) for record in records]
+
+    return read_separated(path, notes, taken, separator, quoting)
+
+
+def read_separated(
+    path: Path,
+    notes: list[str],
+    take: Callable[[Fields, Iterator[Record]], Taken],
+    separator: str | None = None,
+    quoting: Quoting = "auto",
+) -> Taken:
+    """What `take` makes of a file's header and records, as `separated` reads them: one record at a time."""
     csv.field_size_limit(2**31 - 1)  # a text longer than the module's 128 kB default is still a text
-    lines = lines_of(path)
-    if not lines:
-        return []
-    lines, bare = shielded(lines)
-    file = Lines(path, lines, separator_of(path, lines[0], separator, notes))
+    text = Text.of(path)
+    if not text.first:
+        return take([], iter(()))
+    said: list[str] = []
+    try:
+        found = take(*records_of(text, said, separator, quoting))
+    except BareError:
+        said = []
+        found = take(*records_of(text.shielded(), said, separator, quoting))
+    notes += said
+    return found
+
+
+def records_of(
+    text: Text, notes: list[str], separator: str | None, quoting: Quoting
+) -> tuple[Fields, Iterator[Record]]:
+    """Header and records. Raises DataError."""
+    file = Lines(text, separator_of(text.path, text.first, separator, notes))
     header = file.header()
     if len(set(header)) < len(header):
-        raise DataError(f"{path} names a column twice: {', '.join(header)}")
+        raise DataError(f"{text.path} names a column twice: {', '.join(header)}")
     if quoting == "none":
         records: Iterable[Fields] = unquoted(file, len(header))
     elif quoting == "auto" and file.separator == "\t":
         records = by_line(file, len(header), notes)
     else:
         records = over_lines(file, len(header), notes)
-    rows = [dict(zip(header, (value or None for value in fields), strict=True)) for fields in records]
-    if bare:
-        return [{name: value and value.replace(bare, "\r") for name, value in row.items()} for row in rows]
-    return rows
+    if not text.shield:
+        return header, ([value or None for value in fields] for fields in records)
+    put_back = (text.shield, "\r")
+    return header, ([value.replace(*put_back) or None for value in fields] for fields in records)
 
 
 def header_of(path: Path, separator: str | None = None) -> Fields:
     """The names of a file's columns. Raises DataError."""
-    lines = lines_of(path)
-    return Lines(path, lines, separator_of(path, lines[0], separator, [])).header() if lines else []
-
-
-def lines_of(path: Path) -> list[str]:
-    """Lines with their ends. A carriage return ends a line only where the file has no line feed at all."""
-    with path.open(encoding=encoding_of(path), newline="\n") as stream:
-        lines = list(stream)
-    if len(lines) == 1 and not lines[0].endswith("\n") and "\r" in lines[0]:
-        lines = [line + "\n" for line in lines[0].removesuffix("\r").split("\r")]
-    if lines and "\0" in lines[0]:
-        raise DataError(f"{path} holds zero bytes: this looks like UTF-16 without its mark; save it as UTF-8")
-    return lines
-
-
-def shielded(lines: list[str]) -> tuple[list[str], str]:
-    """Lines with something else in the place of carriage returns that end none, and what that is; "" for nothing.
-
-    The csv module takes them for a line's end, and writes them without quotation marks.
-    """
-    if not any(BARE.search(line) for line in lines):
-        return lines, ""
-    free = next(one for one in NONCHARACTERS if not any(one in line for line in lines))
-    return [BARE.sub(free, line) for line in lines], free
+    text = Text.of(path)
+    if not text.first:
+        return []
+    try:
+        return Lines(text, separator_of(path, text.first, separator, [])).header()
+    except BareError:
+        return Lines(text.shielded(), separator_of(path, text.first, separator, [])).header()
 
 
 def separator_of(path: Path, header: str, given: str | None, notes: list[str]) -> str:
@@ -155,32 +227,41 @@ def unquoted(file: Lines, width: int) -> Iterator[Fields]:
         yield fields
 
 
-def by_line(file: Lines, width: int, notes: list[str]) -> list[Fields]:
+def by_line(file: Lines, width: int, notes: list[str]) -> Iterator[Fields]:
     """Records of one line each: all with their quotation marks, or all without, or each as it fits.
 
-    Where some line fits neither way, fields that go on over lines are tried last.
+    Where some line fits neither way, fields that go on over lines are tried last. Lines are read through for each way,
+    and kept in none.
     """
-    numbers = [number for number, _ in file.numbered()]
-    quoted = [fitting(enclosed(line, file.separator), width) for _, line in file.numbered()]
-    if None not in quoted:
-        return [fields for fields in quoted if fields is not None]
-    odd = numbers[quoted.index(None)]
-    text = [fitting(plain(line, file.separator), width) for _, line in file.numbered()]
-    if None not in text:
+
+    def quoted(line: str) -> Fields | None:
+        return fitting(enclosed(line, file.separator), width)
+
+    def bare(line: str) -> Fields | None:
+        return fitting(plain(line, file.separator), width)
+
+    def fits(*ways: Callable[[str], Fields | None]) -> int | None:
+        """The first line that fits in none of these ways."""
+        return next((number for number, line in file.numbered() if all(way(line) is None for way in ways)), None)
+
+    odd = fits(quoted)
+    if odd is None:
+        return (fields for _, line in file.numbered() if (fields := quoted(line)) is not None)
+    if fits(bare) is None:
         notes.append(f"{file.path}: quotation marks are read as text (line {odd} cannot be read with them)")
-        return [fields for fields in text if fields is not None]
-    mixed = [one or other for one, other in zip(quoted, text, strict=True)]
-    if None not in mixed:
+        return (fields for _, line in file.numbered() if (fields := bare(line)) is not None)
+    number = fits(quoted, bare)
+    if number is None:
         notes.append(
             f"{file.path}: quotation marks that enclose no field on their line are read as text (first on line {odd})"
         )
-        return [fields for fields in mixed if fields is not None]
+        return (fields for _, line in file.numbered() if (fields := quoted(line) or bare(line)) is not None)
     try:
-        return list(over_lines(file, width, notes))
+        return iter(list(over_lines(file, width, notes)))
     except DataError:
-        number = numbers[mixed.index(None)]
-    fields = plain(file.lines[number - 1], file.separator)
-    opened = [at for at in range(2, number + 1) if enclosed(file.lines[at - 1], file.separator) is None]
+        pass
+    opened = [at for at, line in file.numbered() if at <= number and enclosed(line, file.separator) is None]
+    fields = plain(next(line for at, line in file.numbered() if at == number), file.separator)
     remedy = f"; the quotation mark on line {opened[-1]} is not closed there: close it, or {AS_TEXT}" if opened else ""
     raise DataError(misfit(file.path, number, number, fields, width) + remedy)
 
@@ -194,7 +275,7 @@ def fitting(fields: Fields | None, width: int) -> Fields | None:
 
 def over_lines(file: Lines, width: int, notes: list[str]) -> Iterator[Fields]:
     """Records whose fields in quotation marks may hold separators and line ends."""
-    reader = csv.reader(file.lines, delimiter=file.separator, strict=True)
+    reader = csv.reader(file.text, delimiter=file.separator, strict=True)
     rows, long, begun = -1, 0, 0
     while True:
         first = reader.line_num + 1
@@ -218,7 +299,7 @@ def over_lines(file: Lines, width: int, notes: list[str]) -> Iterator[Fields]:
             yield fields
     if long:
         notes.append(
-            f"{file.path}: {rows:,} rows were read from {len(file.lines):,} lines, because {long:,} "
+            f"{file.path}: {rows:,} rows were read from {reader.line_num:,} lines, because {long:,} "
             f"{'row has line ends' if long == 1 else 'rows have line ends'} within quotation marks, first from line "
             f"{begun}; {AS_TEXT}"
         )
@@ -247,7 +328,7 @@ def opened_on(file: Lines, first: int) -> int | None:
 
     Walks over the fields of the record that begins on line `first`.
     """
-    text, at = "".join(file.lines[first - 1 :]), 0
+    text, at = "".join(file.text.tail(first)), 0
     while True:
         if not text.startswith(QUOTE, at):
             ends = [end for end in (text.find(file.separator, at), text.find("\n", at)) if end >= 0]

@@ -1,8 +1,11 @@
 """Data sets of the hub, or any folder that the library `datasets` reads."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from kd2deploy.core.mapped import Mapped
 from kd2deploy.data._columns import renamed, suggestion
+from kd2deploy.data._mapped import LARGE_MB
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -33,7 +36,7 @@ def hub(
             "download it once and read it with `data: {use: files, ...}`"
         ) from error
     asked = {"train": train, "eval": eval, "validation": validation, "unlabelled": unlabelled}
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, Sequence[dict[str, Any]]] = {}
     labels: tuple[str, ...] | None = None
     for split, title in asked.items():
         if title is None:
@@ -61,14 +64,20 @@ def class_names(split: Any, column: str) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-def plain(split: Any) -> list[dict[str, Any]]:
-    """Rows as dicts: pictures and audio as their encoded bytes or path, the class -1 (hidden labels) as None."""
+def plain(split: Any) -> Sequence[dict[str, Any]]:
+    """Rows: pictures and audio as their encoded bytes or path, the class -1 (hidden labels) as None. Of a large set the
+    library's own files stay mapped into memory, where there are no media in it."""
     import datasets
 
     media = {
         name: type(kind) for name, kind in split.features.items() if isinstance(kind, datasets.Image | datasets.Audio)
     }
     classes = [name for name, kind in split.features.items() if isinstance(kind, datasets.ClassLabel)]
+    if not media and split.data.nbytes >= LARGE_MB * 1e6:
+        mapped = Mapped(split.data.table.to_batches())
+        for name in classes:
+            mapped = mapped.having(name, [None if value == -1 else value for value in mapped.values(name)])
+        return mapped
     for name, kind in media.items():
         split = split.cast_column(name, kind(decode=False))
     rows: list[dict[str, Any]] = split.to_list()

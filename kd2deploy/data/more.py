@@ -1,9 +1,6 @@
 """Rows to train on and nothing else: what a training names as its own `data`, labelled or not."""
 
-from pathlib import Path
-
-from kd2deploy.data._columns import renamed
-from kd2deploy.data.files import Row, read, with_media
+from kd2deploy.data.files import named_rows
 from kd2deploy.data.tables import Tables
 from kd2deploy.errors import DataError
 
@@ -20,13 +17,9 @@ def more(
     notes: list[str] = []
     if labelled is None and unlabelled is None:
         raise DataError("more has neither `labelled` nor `unlabelled` rows; name a file")
-    train = rows_of(labelled, columns, notes) if labelled is not None else []
+    train = named_rows(labelled, columns, notes) if labelled is not None else []
     wanted = {field: column for field, column in columns.items() if field != "label"}
-    free = rows_of(unlabelled, wanted, notes) if unlabelled is not None else None
+    free = named_rows(unlabelled, wanted, notes) if unlabelled is not None else None
     given = {split: path for split, path in (("train", labelled), ("unlabelled", unlabelled)) if path is not None}
     about = ", ".join(f"{split}: {path}" for split, path in given.items())
     return Tables(train, [], None, free, about=about, names=given, warnings=tuple(dict.fromkeys(notes)))
-
-
-def rows_of(path: str, columns: dict[str, str], notes: list[str]) -> list[Row]:
-    return with_media(renamed(read(Path(path), notes), columns, path), Path(path))

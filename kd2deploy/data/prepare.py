@@ -7,7 +7,6 @@ a number for regression; None for unlabelled rows) and `index`, their place in t
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from kd2deploy.core import Task
 from kd2deploy.core.figures import count_of
+from kd2deploy.core.mapped import Mapped, having, joined, rows_at, values_of
 from kd2deploy.data._columns import columns_in, suggestion
 from kd2deploy.data._labels import (
     check_classes,
@@ -32,6 +32,8 @@ from kd2deploy.data.splits import Row, Splits
 from kd2deploy.data.tables import Rows, Tables
 from kd2deploy.errors import DataError
 
+as_json = json.JSONEncoder(default=str, sort_keys=True).encode
+
 
 def prepare(
     tables: Tables,
@@ -43,6 +45,7 @@ def prepare(
     limit_eval: int | None = None,
     limit_labels: int | None = None,
     missing: Literal["error", "drop"] = "error",
+    keep: Sequence[str] = (),
     seed: int = 0,
 ) -> Splits:
     """Checked, split and limited rows, for a task and the arguments that it will be made with.
@@ -51,7 +54,8 @@ def prepare(
     rows; empty means regression. `validation_share` of the training rows is held out, class by class, where the source
     has no validation rows. `limit_train` and `limit_eval` draw so many rows in proportion; `limit_labels` then keeps so
     many labels, of which the validation rows are held out, and the other training rows stay without. `missing: drop`
-    leaves out rows that lack their input or label instead of refusing them. Raises DataError that names split, rows and
+    leaves out rows that lack their input or label instead of refusing them. `keep` names columns that rows keep beside
+    what the task reads, and must all have. Raises DataError that names split, rows and
     remedy.
     """
     warnings = list(tables.warnings)
@@ -65,13 +69,13 @@ def prepare(
     several = task.several_labels
     if several:
         labelled = {split: gathered(rows, arguments, tables.name(split)) for split, rows in labelled.items()}
-    kept: dict[str, list[Row]] = {}
+    kept: dict[str, Sequence[Row]] = {}
     for split, rows in labelled.items():
-        kept[split] = complete(rows, [*inputs, "label"] if inputs else [], tables.name(split), missing, warnings)
+        kept[split] = complete(rows, [*inputs, "label", *keep] if inputs else [], tables.name(split), missing, warnings)
         check_values(kept[split], inputs, task, tables.name(split))
     free = complete(
         with_paths(tables.unlabelled or [], task.reads.named),
-        inputs,
+        [*inputs, *keep] if inputs else [],
         tables.name("unlabelled"),
         missing,
         warnings,
@@ -105,21 +109,21 @@ def prepare(
     train = drawn(train, limit_train, generator, several)
     if limit_labels is not None:
         train, others = few_labelled(train, limit_labels, generator, len(names), several)
-        free = others + free
+        free = joined(others, free)
     held = kept.get("validation")
     if held is None:
         train, held = held_out(train, validation_share, generator, tables.name("train"), several)
-    train = train + [{**row, "label": None} for row in free]
+    train = joined(train, having(free, "label", [None] * len(free)))
 
-    fields = [*inputs, "label"] if inputs else None
+    fields = [*inputs, "label", *keep] if inputs else None
     train, held, judged = (indexed(rows, fields) for rows in (train, held, judged))
-    overlap = count_overlap([*train, *held], judged, inputs)
+    overlap, whole = read_through((train, held, judged), inputs)
     if overlap:
         warnings.append(
             f"{overlap} of {len(judged)} evaluation rows also stand in the training data; the scores flatter by up to "
             f"{100 * overlap / len(judged):.2g} points"
         )
-    return Splits(train, held, judged, names, tuple(warnings), overlap, hash_of(train, held, judged))
+    return Splits(train, held, judged, names, tuple(warnings), overlap, whole)
 
 
 def with_training_rows(
@@ -151,8 +155,9 @@ def with_training_rows(
         kept = with_indices(kept, splits.labels, tables, tables.name("train"))
     elif kept and inputs:
         kept = with_numbers(kept, tables.name("train"))
-    found = indexed([*kept, *({**row, "label": None} for row in free)], fields or None)
-    overlap = count_overlap(found, splits.eval, inputs)
+    found = indexed(joined(kept, having(free, "label", [None] * len(free))), fields or None)
+    overlap, _ = read_through((found, [], splits.eval), inputs)
+    _, whole = read_through((found, splits.validation, splits.eval), inputs)
     if overlap:
         warnings.append(f"{overlap} of {len(splits.eval)} evaluation rows also stand in {tables.about or 'those rows'}")
     return replace(
@@ -160,14 +165,15 @@ def with_training_rows(
         train=found,
         warnings=tuple(warnings),
         overlap=max(overlap, splits.overlap),
-        sha256=hash_of(found, splits.validation, splits.eval),
+        sha256=whole,
     )
 
 
 def with_made_rows(splits: Splits, rows: Sequence[Row], details: Mapping[str, str]) -> Splits:
     """The splits with training rows that were made of their own, as sound as those; `details` are of these alone."""
     found = indexed(rows, None)
-    return replace(splits, train=found, details=details, sha256=hash_of(found, splits.validation, splits.eval))
+    _, whole = read_through((found, splits.validation, splits.eval), ())
+    return replace(splits, train=found, details=details, sha256=whole)
 
 
 # rows -----------------------------------------------------------------------------------------------------------
@@ -175,16 +181,16 @@ def with_made_rows(splits: Splits, rows: Sequence[Row], details: Mapping[str, st
 
 def complete(
     rows: Rows, fields: Sequence[str], name: str, missing: str, warnings: list[str], *, empty: bool = False
-) -> list[Row]:
+) -> Sequence[Row]:
     """The rows that have all `fields`. Raises DataError for none, and for lacking ones unless they are dropped."""
-    found = [dict(row) for row in rows]
+    found: Sequence[Row] = rows if isinstance(rows, Mapped) else [dict(row) for row in rows]
     if not found:
         if empty:
             return []
         raise DataError(f"{name} has no rows; check the file, or its filter")
     check_columns(found, fields, name, "Name it under `data`: `{field}: COLUMN`")
     for field in fields:
-        lacking = [place for place, row in enumerate(found) if is_missing(row.get(field))]
+        lacking = [place for place, value in enumerate(values_of(found, field)) if is_missing(value)]
         if not lacking:
             continue
         if missing == "error":
@@ -194,7 +200,7 @@ def complete(
         was = "was" if len(lacking) == 1 else "were"
         warnings.append(f"{name}: {count_of(len(lacking), 'row')} without {field} {was} left out")
         gone = set(lacking)
-        found = [row for place, row in enumerate(found) if place not in gone]
+        found = rows_at(found, [place for place in range(len(found)) if place not in gone])
         if not found:
             raise DataError(f"{name}: no row has a {field}")
     return found
@@ -220,7 +226,8 @@ def with_paths(rows: Rows, named: Sequence[str]) -> Rows:
 def check_values(rows: Sequence[Row], fields: Sequence[str], task: type[Task], name: str) -> None:
     """Raises DataError for rows that the task could not read once it came to them."""
     for field in fields:
-        flaws = {place: flaw for place, row in enumerate(rows) if (flaw := task.reads.flaw(row[field]))}
+        values = values_of(rows, field)
+        flaws = {place: flaw for place, value in enumerate(values) if (flaw := task.reads.flaw(value))}
         if flaws:
             first = next(iter(flaws.values()))
             raise DataError(f"{name}: {places(list(flaws))} {field} that cannot be read: {first}; mend or remove it")
@@ -264,8 +271,10 @@ def own_classes(
     return names
 
 
-def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
+def indexed(rows: Sequence[Row], fields: Sequence[str] | None) -> Sequence[Row]:
     """Rows with their place as `index`, and nothing but the fields that the task reads."""
+    if isinstance(rows, Mapped):
+        return (rows if fields is None else rows.only(fields)).numbered_anew()
     return [
         {**(row if fields is None else {field: row[field] for field in fields}), "index": place}
         for place, row in enumerate(rows)
@@ -278,7 +287,7 @@ def indexed(rows: Iterable[Row], fields: Sequence[str] | None) -> list[Row]:
 def by_class(rows: Sequence[Row], several: bool = False) -> dict[Any, list[int]]:
     """Places of the rows of each class, or of each rarest label of a set; all in one where labels are neither."""
     found: dict[Any, list[int]] = {}
-    for place, label in enumerate(rarest(rows) if several else [row.get("label") for row in rows]):
+    for place, label in enumerate(rarest(rows) if several else values_of(rows, "label")):
         found.setdefault(label if isinstance(label, int) else None, []).append(place)
     return {label: found[label] for label in sorted(found, key=lambda label: (label is None, label or 0))}
 
@@ -309,17 +318,18 @@ def chosen(rows: Sequence[Row], wanted: int, generator: np.random.Generator, sev
     return found
 
 
-def drawn(rows: list[Row], limit: int | None, generator: np.random.Generator, several: bool = False) -> list[Row]:
+def drawn(
+    rows: Sequence[Row], limit: int | None, generator: np.random.Generator, several: bool = False
+) -> Sequence[Row]:
     """At most `limit` rows, every class in proportion, in their order."""
     if limit is None or limit >= len(rows):
         return rows
-    places_kept = chosen(rows, limit, generator, several)
-    return [row for place, row in enumerate(rows) if place in places_kept]
+    return rows_at(rows, sorted(chosen(rows, limit, generator, several)))
 
 
 def held_out(
-    rows: list[Row], share: float, generator: np.random.Generator, name: str, several: bool = False
-) -> tuple[list[Row], list[Row]]:
+    rows: Sequence[Row], share: float, generator: np.random.Generator, name: str, several: bool = False
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """Training and validation rows: `share` of each class is held out, and at least one row stays to train on."""
     if not 0 < share < 1:
         raise DataError(f"validation_share must lie between 0 and 1, got {share}")
@@ -333,29 +343,50 @@ def held_out(
         if len(largest) < 2:
             raise DataError(f"{name} has too few rows to hold any out; add rows, or name a validation file")
         held = {largest[int(generator.integers(len(largest)))]}
-    return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
+    return parted(rows, held)[::-1]
 
 
 def few_labelled(
-    rows: list[Row], labels: int, generator: np.random.Generator, classes: int, several: bool = False
-) -> tuple[list[Row], list[Row]]:
+    rows: Sequence[Row], labels: int, generator: np.random.Generator, classes: int, several: bool = False
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """`labels` rows that keep theirs, every class in proportion and at least once; and the others."""
     if labels < classes:
         raise DataError(f"limit_labels {labels} is less than one label for each of {classes} classes; raise it")
-    places_kept = chosen(rows, labels, generator, several)
-    return (
-        [row for place, row in enumerate(rows) if place in places_kept],
-        [row for place, row in enumerate(rows) if place not in places_kept],
-    )
+    return parted(rows, chosen(rows, labels, generator, several))
+
+
+def parted(rows: Sequence[Row], places: set[int]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows at some places, and the others, both in their order."""
+    return rows_at(rows, sorted(places)), rows_at(rows, [place for place in range(len(rows)) if place not in places])
 
 
 # what was read --------------------------------------------------------------------------------------------------
 
 
-def count_overlap(train: Sequence[Row], judged: Sequence[Row], fields: Sequence[str]) -> int:
-    """Rows of `judged` whose input is, to the byte, that of a training row."""
-    seen = {content_hash(row, fields) for row in train} if fields else set()
-    return sum(times for found, times in Counter(content_hash(row, fields) for row in judged).items() if found in seen)
+def read_through(splits: Sequence[Sequence[Row]], fields: Sequence[str]) -> tuple[int, str]:
+    """Of training, validation and evaluation rows: how many of the last have, to the byte, an input that stands in the
+    others; and the hash of all rows in their order. Every row is read once, and what is kept of it are a few bytes."""
+    *learnt, judged = splits
+    of_judged = list(digests(judged, fields))
+    waiting = {of_input for of_input, _ in of_judged} if fields else set()
+    seen: set[bytes] = set()
+    whole = hashlib.sha256()
+    for rows in learnt:
+        whole.update(len(rows).to_bytes(8, "big"))
+        for of_input, others in digests(rows, fields):
+            whole.update(of_input + others)
+            if of_input in waiting:
+                seen.add(of_input)
+    whole.update(len(judged).to_bytes(8, "big"))
+    for of_input, others in of_judged:
+        whole.update(of_input + others)
+    return sum(of_input in seen for of_input, _ in of_judged), whole.hexdigest()
+
+
+def digests(rows: Sequence[Row], fields: Sequence[str]) -> Iterator[tuple[bytes, bytes]]:
+    """Of each row the hash of its input, and that of all else that it holds."""
+    for row in rows:
+        yield content_hash(row, fields), content_hash(row, sorted(row.keys() - {"index", *fields}))
 
 
 def content_hash(row: Row, fields: Iterable[str]) -> bytes:
@@ -382,13 +413,4 @@ def content(row: Row, fields: Iterable[str]) -> Iterator[bytes]:
         elif hasattr(value, "__array_interface__"):
             yield np.asarray(value).tobytes()
         else:
-            yield json.dumps(value, default=str, sort_keys=True).encode()
-
-
-def hash_of(*splits: Sequence[Row]) -> str:
-    whole = hashlib.sha256()
-    for rows in splits:
-        whole.update(len(rows).to_bytes(8, "big"))
-        for row in rows:
-            whole.update(content_hash(row, sorted(row.keys() - {"index"})))
-    return whole.hexdigest()
+            yield as_json(value).encode()

@@ -1,17 +1,20 @@
 """Splits as an artifact: what a run trains on, chooses by and is judged by, with a hash, written and read here alone.
 
-A folder of splits holds `splits.json` and, for each split, its rows as JSON lines. Pictures and other arrays lie beside
+A folder of splits holds `splits.json` and, for each split, its rows as JSON lines, or, where they lie in a file and not
+in memory, as an Arrow file that all who read it share. Pictures and other arrays lie beside
 them: arrays of one shape together in a file for each field, others one by one. Picture files are copied where the
 folder is to go elsewhere (a pack), and named where it stays on this machine.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from kd2deploy.core.artifact import sha256_of
+from kd2deploy.core.mapped import Mapped, rows_at, values_of
 from kd2deploy.core.reading import object_of
 from kd2deploy.core.rows import REMEDY, read_rows, write_rows
 from kd2deploy.core.rows import Row as Row
@@ -28,10 +31,10 @@ MOST_KNOWN = 8
 class Splits:
     """What a run trains on (`train`), chooses by (`validation`) and is judged by (`eval`)."""
 
-    train: list[Row]
+    train: Sequence[Row]
     """Labelled rows, then those whose label is None."""
-    validation: list[Row]
-    eval: list[Row]
+    validation: Sequence[Row]
+    eval: Sequence[Row]
     labels: tuple[str, ...]
     """The classes in the order of the networks' outputs; empty for regression."""
     warnings: tuple[str, ...]
@@ -43,19 +46,28 @@ class Splits:
     """What else a person may want to know of the rows, by name."""
 
     @property
-    def labelled(self) -> list[Row]:
+    def labelled(self) -> Sequence[Row]:
         """The training rows that have a label."""
-        return [row for row in self.train if not lacks_label(row)]
+        return rows_at(self.train, [place for place, lacks in enumerate(lacking(self.train)) if not lacks])
 
     @property
-    def unlabelled(self) -> list[Row]:
+    def unlabelled(self) -> Sequence[Row]:
         """Those that have none."""
-        return [row for row in self.train if lacks_label(row)]
+        return rows_at(self.train, [place for place, lacks in enumerate(lacking(self.train)) if lacks])
 
 
 def lacks_label(row: Mapping[str, Any]) -> bool:
     """Whether a row stands for one whose label nobody gave; a task without labels has rows that know no such field."""
     return "label" in row and row["label"] is None
+
+
+def lacking(rows: Sequence[Row]) -> Iterator[bool]:
+    """`lacks_label` of each row."""
+    if isinstance(rows, Mapped):
+        return (
+            (label is None for label in values_of(rows, "label")) if "label" in rows.names else repeat(False, len(rows))
+        )
+    return map(lacks_label, rows)
 
 
 def write_splits(splits: Splits, folder: Path, *, copies: bool) -> Path:

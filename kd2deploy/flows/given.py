@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kd2deploy.core import Feed, Row, Target, Task, build_task
-from kd2deploy.data.files import files
+from kd2deploy.data.files import files, places_of
 from kd2deploy.data.prepare import check_columns
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.exporters.bundle import MANIFEST, read_bundle
@@ -102,7 +102,7 @@ def rows_of(kind: type[Task], given: Given) -> list[Row] | None:
 
 def columns_of(kind: type[Task], data: str, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """The columns that were named, and the usual names of the others; no label is needed."""
-    return guessed(kind, Path(data), columns, also=())
+    return guessed(kind, places_of(data)[0], columns, also=())
 
 
 def synthetic(model: Model, batch: int) -> list[Feed]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kd2deploy.core import Task
-from kd2deploy.data.files import column_names, read
+from kd2deploy.data.files import column_names, places_of, read
 from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import known, locate, suggestion
@@ -73,11 +73,12 @@ def described(train: str, task: str | None, columns: Mapping[str, str | None]) -
     regression. Raises RecipeError, DataError.
     """
     require_there(train, "--train")
-    name = task or fitting(Path(train), columns)
+    first = places_of(train)[0]
+    name = task or fitting(first, columns)
     kind = task_called(name)
-    found = guessed(kind, Path(train), columns)
+    found = guessed(kind, first, columns)
     block: dict[str, Any] = {"use": name, **kind.reads.implied(found)}
-    if fractional(Path(train), found.get("label", "label")):
+    if fractional(first, found.get("label", "label")):
         block["labels"] = []
     return block, found
 
@@ -91,8 +92,9 @@ def given_files(**named: str | None) -> dict[str, str]:
 
 
 def require_there(path: str, flag: str) -> None:
-    """Nothing, or RecipeError with the flag where no such file or folder is."""
-    if not Path(path).exists():
+    """Nothing, or RecipeError with the flag where no such file or folder is. Raises DataError for a pattern or an
+    address that stands for none."""
+    if not places_of(path)[0].exists():
         raise RecipeError([Fault(flag, f"{path} does not exist (looked for in {Path.cwd()}); check the path")])
 
 

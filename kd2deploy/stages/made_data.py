@@ -4,7 +4,7 @@ Whatever makes rows is a `Maker`; the stage around it keeps them as splits with 
 the rows and the teacher. Students and controls read the same ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from kd2deploy.core.figures import count_of
+from kd2deploy.core.mapped import having, rows_at, values_of
 from kd2deploy.core.watcher import Silent, Watcher
 from kd2deploy.data.prepare import with_made_rows
-from kd2deploy.data.splits import Row, Splits, lacks_label, splits_in, write_splits
+from kd2deploy.data.splits import Row, Splits, lacking, splits_in, write_splits
 from kd2deploy.data.tables import Made
 from kd2deploy.measure.accuracy import answered_in
 from kd2deploy.report import ArtifactRecord
@@ -31,7 +32,7 @@ ROWS = "splits"
 class MadeRows:
     """Training rows in place of a run's own."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     said: str
     """What was made, for a person."""
 
@@ -116,15 +117,15 @@ def tried(job: Job, made: Made) -> str:
 def pseudo_labelled(options: Mapping[str, Any], splits: Splits, teacher: Model, tell: Watcher) -> MadeRows:
     """The training rows, those without a label with the teacher's answer where its probability is high enough."""
     least = options["least_probability"]
-    free = [place for place, row in enumerate(splits.train) if lacks_label(row)]
-    task, rows = teacher.task, list(splits.train)
-    features = encoded(task, [rows[place] for place in free], teacher.folder)
+    free = [place for place, lacks in enumerate(lacking(splits.train)) if lacks]
+    task, labels = teacher.task, list(values_of(splits.train, "label"))
+    features = encoded(task, rows_at(splits.train, free), teacher.folder)
     net = task.networks.load(teacher.folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     asked = labelled = 0
     for places, outputs in answered_in(Live(net, task), task, features, batch=32):
         for place, label in zip(places, task.metric.sure(outputs, least), strict=True):
             if label is not None:
-                rows[free[place]] = {**rows[free[place]], "label": label}
+                labels[free[place]] = label
                 labelled += 1
         asked += len(places)
         tell.advance("pseudo-labels", asked, len(free))
@@ -132,4 +133,4 @@ def pseudo_labelled(options: Mapping[str, Any], splits: Splits, teacher: Model, 
         f"{labelled:,} of {count_of(len(free), 'row')} without a label were given the teacher's answer, where its "
         f"probability is {least:g} at least; how many of these are right is unknown"
     )
-    return MadeRows(rows, said)
+    return MadeRows(having(splits.train, "label", labels), said)

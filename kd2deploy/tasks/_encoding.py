@@ -1,6 +1,6 @@
 """Texts to token ids in chunks, so that neither whole texts' tokens nor those behind the cut are ever kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kd2deploy.core.features import Ragged
@@ -15,7 +15,7 @@ left too few tokens, the whole text is read."""
 Pair = tuple[str, str]
 
 
-def token_columns(reader: Any, texts: Sequence[Pair], pair: bool, length: int) -> dict[str, Ragged]:
+def token_columns(reader: Any, texts: Iterable[Pair], pair: bool, length: int) -> dict[str, Ragged]:
     """`input_ids` and, where the tokenizer has them, `token_type_ids` of texts cut to `length` tokens."""
     parts: dict[str, list[Ragged]] = {}
     for chunk in chunks(texts):
@@ -24,7 +24,7 @@ def token_columns(reader: Any, texts: Sequence[Pair], pair: bool, length: int) -
     return {name: Ragged.joined(found) for name, found in parts.items()}
 
 
-def chunks(texts: Sequence[Pair]) -> Iterator[list[Pair]]:
+def chunks(texts: Iterable[Pair]) -> Iterator[list[Pair]]:
     """The texts in order, at most CHUNK_ROWS and, but for a single long one, CHUNK_CHARACTERS at a time."""
     found: list[Pair] = []
     characters = 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kd2deploy.core import TEACHER_PREFIX, Array, Features, Port, Prepare, Reader, Reading, Row, ServerReader, Table
+from kd2deploy.core.mapped import values_of
 from kd2deploy.core.trust import short
 from kd2deploy.errors import DataError, ModelError
 from kd2deploy.networks.configuration import read_configs
@@ -131,8 +132,8 @@ class TextReader(Reader):
         if not rows:
             return Table({}, {}, 0)
         reader, pad, length = self.read_by(folder)
-        columns = token_columns(reader, [self.texts(row) for row in rows], self.pair, length)
-        index = np.array([int(row.get("index", place)) for place, row in enumerate(rows)])
+        columns = token_columns(reader, map(self.texts, rows), self.pair, length)
+        index = np.array([place if at is None else int(at) for place, at in enumerate(values_of(rows, "index"))])
         return Table({**columns, "index": index, "labels": self.target.of(rows)}, {"pad_id": pad}, len(rows))
 
     def read_by(self, folder: Path) -> tuple[Any, int, int]:

@@ -1,5 +1,6 @@
 """Rows out of columns: what goes in comes out, and little is kept."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,13 @@ def test_a_selection_is_numbered_anew_with_the_teachers_inputs_beside() -> None:
     assert (row["index"], row["labels"], row["teacher.ids"]) == (0, 0, 6)
     assert set(row) == {"ids", "labels", "index", "pad_id", "teacher.ids"}
     assert [row["index"] for row in Selection(table())] == [0, 1]
+
+
+def test_a_saved_table_gives_the_same_rows_out_of_mapped_files(tmp_path: Path) -> None:
+    table().save(tmp_path)
+    found = Table.open(tmp_path)
+    assert [{**row, "ids": row["ids"].tolist()} for row in found] == [{**row, "pad_id": 0} for row in ROWS]
+    assert found[0]["ids"].dtype == np.int64
+    assert isinstance(found.columns["ids"], Ragged)
+    assert found.columns["ids"].flat.dtype == np.uint32
+    assert isinstance(found.columns["ids"].flat.base, np.memmap)
