@@ -17,7 +17,7 @@ from kd2deploy.core import Gates, Variant
 from kd2deploy.core.verdict import EXIT_CODES
 from kd2deploy.measure.diagnosis import CHECKS
 from kd2deploy.measure.statistics import samples_needed
-from kd2deploy.recipe import Distill, Measurement, Plan, Recipe, Shrink, Static, Student, Teacher
+from kd2deploy.recipe import Answers, Caching, Distill, Measurement, Plan, Recipe, Shrink, Static, Student, Teacher
 from kd2deploy.recipe.resolve import known, load_target, locate, target_files
 from kd2deploy.stages.fallback import searched
 from kd2deploy.train.settings import Settings
@@ -86,7 +86,7 @@ def fields() -> dict[str, list[str]]:
     """Every field of a recipe, by the section of docs/recipe.md whose table explains it."""
     models: dict[str, list[type[pydantic.BaseModel]]] = {
         "Top level": [Recipe],
-        "Teacher": [Teacher],
+        "Teacher": [Teacher, Answers, Caching],
         "Student": [Student, Shrink, Plan, Static],
         "Distill": [Distill],
         "Measurement": [Measurement],

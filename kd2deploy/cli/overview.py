@@ -77,7 +77,7 @@ def overview(recipe: Recipe) -> Overview:
             task, about = job.task, job.about
             if recipe.student.plan is None:
                 refuse_unfit(job, recipe.student)
-            elif recipe.teacher is not None and "teacher" in found and recipe.teacher.fine_tune is None:
+            elif recipe.teacher_network and "teacher" in found and recipe.teacher_network.fine_tune is None:
                 task.networks.check_pair(found["teacher"], found["teacher"])
             splits, made = look(job).splits, foreseen(job)
             time_needed = whole_time(job, runtimes)
@@ -88,7 +88,8 @@ def overview(recipe: Recipe) -> Overview:
     teacher, student = recipe.teacher, recipe.student
     if teacher is not None:
         trained = f", fine-tuned for {how_trained(teacher.fine_tune)}" if teacher.fine_tune else ""
-        stages["teacher"] = f"{teacher.source or 'created from its configuration'}{trained}"
+        whence = f"the answers in {teacher.answers.file}" if teacher.answers else "created from its configuration"
+        stages["teacher"] = f"{teacher.source or whence}{trained}"
     if recipe.baseline is not None:
         stages["baseline"] = recipe.baseline
     stages["plan"] = "candidates are timed untrained" if student.plan else "the recipe names the student"

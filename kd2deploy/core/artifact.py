@@ -22,7 +22,8 @@ class Artifact:
     """A file, or a folder whose every file counts."""
     sha256: str
     opened_by: str
-    """Dotted name of the session class: `kd2deploy.exporters.onnx.OnnxSession`."""
+    """Dotted name of the session class: `kd2deploy.exporters.onnx.OnnxSession`; empty for answers, which are never
+    run."""
     precision: str = "fp32"
     """fp32, fp16, bf16, int8: what the weights of the heavy operations are held in."""
     parent: str | None = None

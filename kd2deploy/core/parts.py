@@ -125,9 +125,18 @@ class Networks:
 
     def need_teacher(self, part: str) -> tuple[nn.Module, Sizes]:
         """The teacher and its sizes, or an error that names the part that cannot do without."""
-        if self.teacher is None or self.teacher_sizes is None:
+        sizes = self.need_teacher_sizes(part)
+        if self.teacher is None:
+            raise ValueError(
+                f"{part} runs the teacher's network, and only its answers are here; use a method that reads logits"
+            )
+        return self.teacher, sizes
+
+    def need_teacher_sizes(self, part: str) -> Sizes:
+        """The teacher's sizes, known too where its answers were brought along; or an error that names the part."""
+        if self.teacher_sizes is None:
             raise ValueError(f"{part} needs a teacher; name one under `teacher` or use task_only")
-        return self.teacher, self.teacher_sizes
+        return self.teacher_sizes
 
 
 class Part(nn.Module, ABC):

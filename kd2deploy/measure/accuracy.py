@@ -61,6 +61,15 @@ def score_open(
     return scorer.finish(session.describe())
 
 
+def score_answers(file: Path, task: Task, rows: Sequence[Row]) -> Evaluation:
+    """The score of answers in a .npy file: logits [N, C], the rows in the order given. Raises MeasureError."""
+    logits = np.load(file, allow_pickle=False)
+    check_finite("logits", logits)
+    scorer = Scorer(task.metric, rows)
+    scorer.add({"logits": logits}, range(len(rows)))
+    return scorer.finish({"runtime": "answers that were brought along"})
+
+
 def outputs_of(session: Session, task: Task, features: Sequence[Features], *, batch: int = 32) -> dict[str, Array]:
     """An open session's outputs for all examples, in the order given: for who must see them all at once, to choose by.
 

@@ -60,15 +60,21 @@ def best_order(fit: Fit, classes: int) -> Array:
     return np.asarray(order)
 
 
+def other_order(train: Fit, judged: Fit, classes: int) -> Array | None:
+    """[C]: the class that each answer stands for, where the two fit far better so than in the present order."""
+    order = best_order(train, classes)
+    fits_better = min(fit.under(order) - fit.agreement for fit in (train, judged)) > FAR_BETTER
+    return order if fits_better and train.under(order) > train.commonest[1] else None
+
+
 def label_doubts(
     train: Fit, judged: Fit, labels: Sequence[str], *, named: bool, who: Literal["teacher", "baseline"] = "teacher"
 ) -> list[str]:
     """What a person should know before training, at most one sentence. `who` was asked; `named`: it names its own
     classes."""
-    order = best_order(train, len(labels))
+    order = other_order(train, judged, len(labels))
     of_train = f"{percent(train.agreement)} of {count_of(len(train.truth), 'training label')}"
-    fits_better = min(fit.under(order) - fit.agreement for fit in (train, judged)) > FAR_BETTER
-    if fits_better and train.under(order) > train.commonest[1]:
+    if order is not None:
         line = f"`labels: [{', '.join(labels[place] for place in order)}]`"
         remedy = (
             f"its config.json names them ({', '.join(labels)}); correct `id2label` there, or the labels in the data"

@@ -12,7 +12,7 @@ from kd2deploy.core import Networks, Pair, Regions
 
 def need_feature_maps(nets: Networks, method: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Channels of the student's and the teacher's maps, or an error where they cannot be compared level by level."""
-    _, teacher = nets.need_teacher(method)
+    teacher = nets.need_teacher_sizes(method)
     student = nets.student_sizes
     for name, sizes in (("student", student), ("teacher", teacher)):
         if not sizes.features:

@@ -122,7 +122,7 @@ def need_sum_of_one(**weights: float | int) -> None:
 
 def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
     """Student's and teacher's sizes where both show hidden states, or an error that says what to use instead."""
-    _, teacher = nets.need_teacher(method)
+    teacher = nets.need_teacher_sizes(method)
     for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
         if sizes.blocks < 1:
             raise ValueError(
@@ -134,7 +134,7 @@ def need_hidden(nets: Networks, method: str) -> tuple[Sizes, Sizes]:
 
 def need_embeddings(nets: Networks, method: str) -> tuple[int, int]:
     """Widths of the student's and the teacher's embeddings, or an error where one gives none."""
-    _, teacher = nets.need_teacher(method)
+    teacher = nets.need_teacher_sizes(method)
     for name, width in (("student", nets.student_sizes.embedding), ("teacher", teacher.embedding)):
         if width < 1:
             raise ValueError(
@@ -166,7 +166,7 @@ def need_classes(nets: Networks, method: str, least: int) -> None:
 
 def need_equal_classes(nets: Networks, method: str) -> None:
     """An error where the two networks' answers have different widths."""
-    _, teacher = nets.need_teacher(method)
+    teacher = nets.need_teacher_sizes(method)
     student = nets.student_sizes
     if teacher.classes != student.classes:
         raise ValueError(

@@ -95,7 +95,7 @@ class AttentionRelations(Term):
 
     def bind(self, nets: Networks) -> None:
         need_same_positions(nets, self.method)
-        _, teacher = nets.need_teacher(self.method)
+        teacher = nets.need_teacher_sizes(self.method)
         for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
             if not sizes.heads:
                 raise ValueError(

@@ -52,7 +52,7 @@ class OfQueries(Term):
         self.matching = matching
 
     def bind(self, nets: Networks) -> None:
-        _, teacher = nets.need_teacher("detr_kd")
+        teacher = nets.need_teacher_sizes("detr_kd")
         for name, sizes in (("student", nets.student_sizes), ("teacher", teacher)):
             if not sizes.queries:
                 raise ValueError(f"detr_kd compares queries and their boxes, and the {name} has none; use logit")

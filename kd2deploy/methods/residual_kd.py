@@ -41,7 +41,7 @@ def residual_error(
 
 def need_pair(nets: Networks) -> tuple[Sizes, Sizes, Sizes]:
     """Student's, assistant's and teacher's sizes, or an error where the networks are others."""
-    _, teacher = nets.need_teacher("residual_kd")
+    teacher = nets.need_teacher_sizes("residual_kd")
     members = nets.student_sizes.members
     if len(members) != 2:
         told = f"of {count_of(len(members), 'network')}" if members else "a single network"

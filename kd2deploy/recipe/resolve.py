@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SUPPLIED: Mapping[str, int] = {"converter": 5}
 """How many leading arguments the program supplies, by kind; none where it is not said."""
-NOT_SOURCES = frozenset({"prepare", "splits", "tables"})
+NOT_SOURCES = frozenset({"answers", "prepare", "splits", "tables"})
 
 
 @dataclass(frozen=True)

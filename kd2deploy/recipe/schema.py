@@ -15,18 +15,16 @@ import yaml
 from kd2deploy.core.members import Combine
 from kd2deploy.core.target import Gates, Target
 from kd2deploy.errors import Fault, RecipeError
+from kd2deploy.recipe.answers import READ_LOGITS, Answers, beyond_answers
+from kd2deploy.recipe.caching import Caching
 from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
 from kd2deploy.recipe.methods import build_method, method_uses
 from kd2deploy.recipe.resolve import faults_of, one_line, short
 from kd2deploy.recipe.sharing import sharing_faults, with_processes
+from kd2deploy.recipe.strict import STRICT
 from kd2deploy.recipe.yaml_text import parsed, text_of
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.trackers import absent
-
-STRICT = pydantic.ConfigDict(
-    extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, ser_json_inf_nan="constants"
-)
-
 
 Block = str | dict[str, Any]
 
@@ -35,17 +33,21 @@ SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
 
 
 class Teacher(pydantic.BaseModel):
-    """A folder, a hub id or `package:MODULE`; or an architecture to create. `fine_tune` trains it first."""
+    """A folder, a hub id or `package:MODULE`; or an architecture to create. `fine_tune` trains it first. Or `answers`
+    alone, of a teacher that is no network here."""
 
     model_config = STRICT
     source: str | None = pydantic.Field(None, alias="from")
     create: dict[str, Any] | None = None
     fine_tune: Settings | None = None
+    answers: Answers | None = None
 
     @pydantic.model_validator(mode="after")
     def one_origin(self) -> "Teacher":
-        if (self.source is None) == (self.create is None):
-            raise ValueError("needs exactly one of `from` (a folder, hub id or package:NAME) and `create`")
+        if sum(one is not None for one in (self.source, self.create, self.answers)) != 1:
+            raise ValueError("needs exactly one of `from` (a folder, hub id or package:NAME), `create` and `answers`")
+        if self.answers is not None and self.fine_tune is not None:
+            raise ValueError("`answers` come from no network here, so there is none to fine-tune")
         if self.create is not None and self.fine_tune is None:
             raise ValueError("`create` makes an untrained network; say how to train it under `fine_tune`")
         return self
@@ -190,7 +192,7 @@ class Recipe(pydantic.BaseModel):
     control: bool = True
     """Train the same student at the same budget without a teacher: what the report compares with."""
     seeds: list[int] = pydantic.Field([0], min_length=1, max_length=100)
-    teacher_cache: Literal["auto", "on", "off"] = "auto"
+    teacher_cache: Caching = pydantic.Field(default_factory=lambda: Caching.model_validate("auto"))
     targets: list[str] = pydantic.Field(["cpu"], min_length=1)
     variants: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
     """Only these of the targets' variants are tried; all of them when left out."""
@@ -266,6 +268,7 @@ class Recipe(pydantic.BaseModel):
         if recipe is not None and not faults:
             faults = [
                 *(recipe.method_faults() if recipe.distill else recipe.faults_untrained()),
+                *recipe.answer_faults(),
                 *recipe.start_faults(),
                 *recipe.gate_faults(),
             ]
@@ -314,6 +317,42 @@ class Recipe(pydantic.BaseModel):
     def shared_by(self, processes: int | None) -> "Recipe":
         """The recipe with every training shared by so many processes; None leaves it. Raises RecipeError."""
         return self if processes is None else Recipe.parse(with_processes(self.spec(), processes))
+
+    @property
+    def teacher_network(self) -> Teacher | None:
+        """The teacher, where it is a network here."""
+        return self.teacher if self.teacher is not None and self.teacher.answers is None else None
+
+    @property
+    def answers(self) -> Answers | None:
+        """The teacher, where it is known by its answers alone."""
+        return self.teacher.answers if self.teacher is not None else None
+
+    def answer_faults(self) -> list[Fault]:
+        """What cannot be had of a teacher that is known by its answers alone."""
+        if self.answers is None:
+            return []
+        faults = []
+        if self.baseline is None:
+            message = "have no network whose speed could be measured; name under `baseline` what speed is compared with"
+            faults.append(Fault("teacher.answers", message))
+        for at, entry in enumerate(self.distill):
+            path = f"distill[{at}]"
+            try:
+                build_method(entry.method, f"{path}.method")
+            except RecipeError:
+                continue  # which `method_faults` tells
+            faults += [
+                Fault(f"{path}.method", f"{use.name} {reason}, and teacher.answers has no network; {READ_LOGITS}")
+                for use, _ in method_uses(entry.method, f"{path}.method")[0]
+                if (reason := beyond_answers(use()))
+            ]
+            if entry.data is not None:
+                faults.append(Fault(f"{path}.data", "reads rows that teacher.answers does not answer; leave it out"))
+            if entry.settings.augment is not None:
+                message = "changes the rows that teacher.answers has answered; leave it out"
+                faults.append(Fault(f"{path}.augment", message))
+        return faults
 
     def start_faults(self) -> list[Fault]:
         """A student that starts from what the teacher was fine-tuned from, where nothing says what that was."""
@@ -373,7 +412,8 @@ class Recipe(pydantic.BaseModel):
 
 
 PARTS: dict[str, list[str]] = {
-    "teacher": ["from", "create", "fine_tune"],
+    "teacher": ["from", "create", "fine_tune", "answers"],
+    "answers": list(Answers.model_fields),
     "student": ["from", "shrink", "create", "plan", "static", "members", "combine", "budget"],
     "members": list(Member.model_fields),
     "budget": list(Shrink.model_fields),
@@ -383,6 +423,7 @@ PARTS: dict[str, list[str]] = {
     "plan": list(Plan.model_fields),
     "static": ["dim", "from"],
     "measurement": list(Measurement.model_fields),
+    "teacher_cache": list(Caching.model_fields),
     "gates": [field.name for field in dataclasses.fields(Gates)],
 }
 

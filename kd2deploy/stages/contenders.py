@@ -1,9 +1,10 @@
 """Who is measured: the teacher as it was and as the student is deployed, students, controls and every variant."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from kd2deploy.core import Artifact, Target
+from kd2deploy.core import Artifact, Target, made
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.measure.timing import Contender
 from kd2deploy.report import Role
@@ -33,6 +34,8 @@ def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Export
     if networks.teacher is not None and networks.apart is not None:  # what the students learn from, and no more
         teacher = networks.teacher
         entries.append(Entry(Contender("teacher (eager)", teacher.artifact), teacher, "teacher", timed=False))
+    if job.answers is not None and job.answers.judged is not None:
+        entries.append(by_its_answers(job, job.answers.judged))
     entries.append(as_trained("student (eager)", student.model, "student", student.seed))
     for one in trainings.students:
         if one is not student:
@@ -50,6 +53,14 @@ def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Export
 def as_trained(name: str, model: Model, role: Role, seed: int, timed: bool = True) -> Entry:
     """A network as PyTorch runs it."""
     return Entry(Contender(name, model.artifact), model, role, seed, timed=timed)
+
+
+def by_its_answers(job: Job, answers: Path) -> Entry:
+    """A teacher that is no network here: scored, and never run."""
+    artifact = made(answers, "", made_by="answers")
+    return Entry(
+        Contender("teacher (answers)", artifact), Model(answers, artifact.sha256, job.task), "teacher", timed=False
+    )
 
 
 def links(deployed: Exported, student: Model, seed: int, entries: list[Entry]) -> list[Entry]:

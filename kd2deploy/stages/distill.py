@@ -10,20 +10,21 @@ from torch import nn
 from kd2deploy.core import Features, Method, Row, Selection, Task, build_task
 from kd2deploy.core.ranks import leader_first
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.data.splits import Splits, lacks_label, splits_in
+from kd2deploy.data.splits import Splits, lacking, splits_in
 from kd2deploy.errors import Fault, RecipeError
-from kd2deploy.recipe import Distill, build_method
+from kd2deploy.recipe import Caching, Distill, build_method
 from kd2deploy.run import Done, Stage
 from kd2deploy.stages.choose import chosen_for
 from kd2deploy.stages.job import Job, Model, encoded, model_at, trained_on, validation_score
-from kd2deploy.stages.kept import CACHED, Kept, cache_for, generators_of
+from kd2deploy.stages.kept import CACHED, Encodings, Kept, cache_for, generators_of
 from kd2deploy.stages.together import shared
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
 from kd2deploy.train.engine import Trained, Training, distill
-from kd2deploy.train.flattened import doubts
+from kd2deploy.train.flattened import ASKED, doubts
 from kd2deploy.train.length import in_epochs, of_steps, steps_of
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache
 from kd2deploy.train.trackers import Trackers
 
 Role = Literal["student", "control"]
@@ -78,7 +79,7 @@ def without_teacher(job: Job, entry: Distill) -> Distill:
     """What the control does in a training's place: as many steps on the labels alone, of the same rows where they have
     any, else of the recipe's own."""
     rows = job.splits_for(entry.data).train
-    if entry.data is None or any(not lacks_label(row) for row in rows):
+    if entry.data is None or not all(lacking(rows)):
         return Distill(method="task_only", settings=entry.settings, data=entry.data)
     steps = steps_of(entry.settings, len(rows))
     settings = of_steps(entry.settings, steps, len(job.splits.train))
@@ -90,7 +91,8 @@ def described_by(
 ) -> Stage:
     """One student through these trainings, as the stage `<name>-seed<seed>`."""
     taught = any("teacher" in build_method(entry.method).needs for entry in entries)
-    assert teacher is not None or not taught, "a recipe whose method needs a teacher names one"
+    assert teacher or job.answers or not taught, "a recipe whose method needs a teacher names one"
+    answers = job.answers if teacher is None and taught else None
     read = [job.splits_for(entry.data) for entry in entries]
     return Stage(
         f"{name}-seed{seed}",
@@ -99,7 +101,7 @@ def described_by(
             "role": role,
             "seed": seed,
             "task": job.task.spec(),
-            "cache": job.recipe.teacher_cache,
+            "cache": job.recipe.teacher_cache.model_dump(mode="json"),
             **job.divided,
         },
         parents={
@@ -107,6 +109,7 @@ def described_by(
             **{f"data of {at + 1}": one.sha256 for at, one in enumerate(read) if one is not job.splits},
             "start": start.sha256,
             **({"teacher": teacher.sha256} if teacher is not None and taught else {}),
+            **({"teacher's answers": answers.sha256} if answers is not None else {}),
         },
         work=f"{__name__}.work",
         inputs={
@@ -114,6 +117,7 @@ def described_by(
             "trained on": [str(job.place_of(one)) for one in read],
             "start": start.to_json(),
             "teacher": teacher.to_json() if teacher is not None and taught else None,
+            "answers": str(answers.taught) if answers is not None else None,
             "cache": str(job.run.folder / CACHED),
             "run": str(job.run.folder),
             "trackers": list(job.recipe.report_to),
@@ -202,6 +206,8 @@ class Opened:
     """By training."""
     start: Model
     teacher: Model | None
+    answers: Path | None
+    """Of a teacher that is no network here."""
 
     @classmethod
     def of(cls, spec: Mapping[str, Any], inputs: Mapping[str, Any], tell: Watcher) -> "Opened":
@@ -209,12 +215,13 @@ class Opened:
         return cls(
             spec,
             run,
-            Kept(Path(inputs["cache"]), spec["cache"], build_task(spec["task"]), tell),
+            Kept(Path(inputs["cache"]), Caching.model_validate(spec["cache"]), build_task(spec["task"]), tell),
             Trackers(tuple(inputs["trackers"]), run),
             splits_in(Path(inputs["data"])),
             tuple(splits_in(Path(place)) for place in inputs["trained on"]),
             Model.from_json(inputs["start"]),
             Model.from_json(inputs["teacher"]) if inputs["teacher"] else None,
+            Path(inputs["answers"]) if inputs["answers"] else None,
         )
 
     @property
@@ -229,9 +236,11 @@ class Opened:
         method, rows = build_method(entry["method"], path), self.trained_on[at].train
         settings = Settings(**entry["settings"])
         teacher = self.teacher if "teacher" in method.needs else None
+        brought = TeacherCache.brought(self.answers) if self.answers and "teacher" in method.needs else None
         beside = self.teacher.folder if self.teacher else None
-        features = trained_on(task, rows, method, settings, self.start.folder, beside)
-        if teacher is None:
+        keep = Encodings(self.kept.folder, self.trained_on[at].sha256)
+        features = trained_on(task, rows, method, settings, self.start.folder, beside, keep)
+        if teacher is None and brought is None:
             features, settings = labelled(rows, features, settings)
         net = teacher.task.networks.load(teacher.folder) if teacher is not None else None
         cache, written = None, None
@@ -240,14 +249,16 @@ class Opened:
                 cache = cache_for(self.kept, method, net, teacher, features, in_epochs(settings, len(rows)))
             data = self.trained_on[at].sha256
             written = generators_of(self.kept, teacher, net, task, features, seed, data)
-        found = doubts(method, cache.arrays.get("logits")) if cache is not None else []
+        read = cache or brought
+        found = doubts(method, read.spread(ASKED)) if read is not None else []
+        found += [cache.said] if cache is not None and cache.said else []
         validation = encoded(task, self.splits.validation, self.start.folder)
         name = "training" if len(self.trained_on) == 1 else f"training {at + 1}"
         which = name if len(self.trained_on) > 1 else ""
         try:
             with tracked(self.trackers, task.metric.name, folder, entry["method"], settings, which) as told:
                 trained = distill(
-                    Training(task, student, method, features, settings, seed, net, cache, written),
+                    Training(task, student, method, features, settings, seed, net, read, written),
                     folder / f"training-{at}",
                     score=lambda net: validation_score(net, task, validation, self.splits.validation),
                     on_progress=watched(self.kept.tell, name),
@@ -267,7 +278,7 @@ def labelled(
 
     An unlabelled row teaches it nothing, and batches of few labels would make it a weak control.
     """
-    kept = [place for place, row in enumerate(rows) if not lacks_label(row)]
+    kept = [place for place, lacks in enumerate(lacking(rows)) if not lacks]
     if len(kept) == len(features):
         return features, settings
     return Selection(features, kept), of_steps(settings, steps_of(settings, len(rows)), len(kept))

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from kd2deploy.core import Features, Task
-from kd2deploy.data.splits import lacks_label
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.recipe import Distill, Student, Teacher, build_method, method_name
 from kd2deploy.stages.job import Job, encoded
@@ -26,6 +25,7 @@ from kd2deploy.train.checkpoint import locate
 from kd2deploy.train.engine import Training, require_fit
 from kd2deploy.train.generator import MaskedLms
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache
 
 PROBE = 2
 """Rows that the networks are shown."""
@@ -51,12 +51,13 @@ class Rehearsal:
     teacher: nn.Module | None
     student_folder: Path
     student: nn.Module
+    answers: TeacherCache | None = None
+    """Those of a teacher that is no network here."""
 
     def rows_of(self, entry: Distill, taught: bool) -> Rows:
         """What a training reads: under a teacher every row, else the labelled ones."""
-        rows = self.job.splits_for(entry.data).train
-        if not taught:
-            rows = [row for row in rows if not lacks_label(row)]
+        splits = self.job.splits_for(entry.data)
+        rows = splits.train if taught else splits.labelled
         return Rows(len(rows), encoded(self.task, rows[:PROBE], self.student_folder, self.origin) if rows else ())
 
     def generator(self, rows: Rows) -> MaskedLms:
@@ -92,7 +93,8 @@ class Rehearsal:
         for place, block in enumerate(entry.method if isinstance(entry.method, list) else [entry.method]):
             method = build_method([block])
             teacher = self.teacher if "teacher" in method.needs else None
-            rows = self.rows_of(entry, teacher is not None)
+            answers = self.answers if "teacher" in method.needs else None
+            rows = self.rows_of(entry, teacher is not None or answers is not None)
             try:
                 require_fit(
                     Training(
@@ -102,6 +104,7 @@ class Rehearsal:
                         rows.probe,
                         entry.settings,
                         teacher=teacher,
+                        cache=answers,
                         generator=self.generator(rows) if teacher is not None else None,
                         rows=rows.count,
                     )
@@ -160,9 +163,10 @@ def rehearsal(job: Job, wanted: Student) -> Iterator[Rehearsal]:
             job=job,
             task=task,
             origin=origin,
-            teacher=job.task.at(origin).networks.load(origin) if job.recipe.teacher is not None else None,
+            teacher=job.task.at(origin).networks.load(origin) if job.recipe.teacher_network is not None else None,
             student_folder=student,
             student=task.networks.load(student),
+            answers=job.answers.cache if job.answers is not None else None,
         )
     finally:
         shutil.rmtree(place)
@@ -170,7 +174,7 @@ def rehearsal(job: Job, wanted: Student) -> Iterator[Rehearsal]:
 
 def origin_of(job: Job, out: Path) -> Path:
     """`started_origin` of a recipe."""
-    teacher = job.recipe.teacher
+    teacher = job.recipe.teacher_network
     name = teacher.source if teacher is not None else job.recipe.baseline
     return started_origin(job.task, teacher, locate(name) if name is not None else None, job.recipe.seeds[0], out)
 

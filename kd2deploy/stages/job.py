@@ -1,8 +1,9 @@
 """What every stage is handed: the recipe, the run folder, the data and the task."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,14 +37,38 @@ from kd2deploy.report import ArtifactRecord, Floor, TaskInfo
 from kd2deploy.run import Run
 from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.teacher_cache import TeacherCache
 from kd2deploy.train.trackers import Trackers
 
 DATA = "data"
 """Where a run folder keeps splits that several processes read."""
 TORCH_SESSION = "kd2deploy.exporters.torch.TorchSession"
 AnyRow = TypeVar("AnyRow", bound=Row)
+TAUGHT, JUDGED = "train.npy", "eval.npy"
+"""Answers that were brought along: to the training rows and, where each has one, to the evaluation rows."""
+Read = Callable[[Sequence[Row], Path], Sequence[Features]]
+Keep = Callable[[Task, Read, Sequence[Row], Path], Sequence[Features]]
+"""What reads rows for a network in a folder, or finds them read."""
 SEED = 0
 """Of the rows that calibrate, check and time: the same for every seed of a training."""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """The answers of a teacher that is no network here."""
+
+    taught: Path
+    """To the training rows: [N, C] float32 logits."""
+    sha256: str
+    judged: Path | None
+    """To the evaluation rows, [M, C]; None where some have none."""
+    said: str
+    """Where they come from, for a person."""
+
+    @property
+    def cache(self) -> TeacherCache:
+        """As what students learn from."""
+        return TeacherCache.brought(self.taught)
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,8 @@ class Job:
     """The lineage of what was made so."""
     floors: tuple[Floor, ...] = ()
     """What any network must beat."""
+    answers: Brought | None = None
+    """The teacher, where it is known by its answers alone."""
 
     def splits_for(self, data: Block | None) -> Splits:
         """What a training that names `data` reads; the run's own rows stand for what is yet to be made of them."""
@@ -147,13 +174,22 @@ def model_at(folder: Path, task: Task) -> Model:
 
 
 def encoded(
-    task: Task, rows: Sequence[Row], student: Path, teacher: Path | None = None, *, anew: bool = False
+    task: Task,
+    rows: Sequence[Row],
+    student: Path,
+    teacher: Path | None = None,
+    *,
+    anew: bool = False,
+    keep: Keep | None = None,
 ) -> Sequence[Features]:
     """Rows as the student reads them, numbered; where the teacher reads other inputs, its own stand beside them.
 
-    `anew`: so that they can be augmented, as what is scored, calibrated or timed never is.
+    `anew`: so that they can be augmented, as what is scored, calibrated or timed never is. `keep` keeps what was read
+    for whoever reads the same rows again.
     """
-    read = task.reader.drawing if anew else task.reader.encode
+    read: Read = task.reader.drawing if anew else task.reader.encode
+    if keep is not None and not anew:
+        read = partial(keep, task, task.reader.encode)
     own = read(rows, student)
     if teacher is None or task.reader.reads_alike(student, teacher):
         return Selection(own)
@@ -161,11 +197,17 @@ def encoded(
 
 
 def trained_on(
-    task: Task, rows: Sequence[Row], method: Method, settings: Settings, student: Path, teacher: Path | None = None
+    task: Task,
+    rows: Sequence[Row],
+    method: Method,
+    settings: Settings,
+    student: Path,
+    teacher: Path | None = None,
+    keep: Keep | None = None,
 ) -> Sequence[Features]:
     """The rows of a training: so that they can be augmented where it does so, or a view of its method."""
     anew = augments(type(task.reader), settings.augment) or "redraw" in method.needs
-    return encoded(task, rows, student, teacher, anew=anew)
+    return encoded(task, rows, student, teacher, anew=anew, keep=keep)
 
 
 def parts_of(task: Task, features: Sequence[Features]) -> Sequence[Features]:

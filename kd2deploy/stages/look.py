@@ -35,7 +35,7 @@ def look(job: Job) -> Job:
     """The job with what was found among its data's details and warnings. Raises DataError, ModelError."""
     recipe = job.recipe
     named = {
-        "teacher": recipe.teacher.source if recipe.teacher is not None else None,
+        "teacher": recipe.teacher_network.source if recipe.teacher_network is not None else None,
         "baseline": recipe.baseline,
         "student": recipe.student.source,
     }
@@ -43,7 +43,7 @@ def look(job: Job) -> Job:
     stage = Stage(
         "look",
         spec={
-            "teacher": recipe.teacher.model_dump(mode="json") if recipe.teacher is not None else None,
+            "teacher": recipe.teacher_network.model_dump(mode="json") if recipe.teacher_network is not None else None,
             "student": recipe.student.source,
             "task": job.task.spec(),
         },

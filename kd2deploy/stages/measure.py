@@ -16,7 +16,7 @@ from kd2deploy.core import Artifact, Features, Feed, Row, Target, usable_cores
 from kd2deploy.core.watcher import Watcher, in_hundredths
 from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import Kd2DeployError
-from kd2deploy.measure.accuracy import score, timing_feeds
+from kd2deploy.measure.accuracy import score, score_answers, timing_feeds
 from kd2deploy.measure.feeds import exchange
 from kd2deploy.measure.latency import Means, contradiction, race
 from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
@@ -137,6 +137,11 @@ class Measurable:
     def name(self) -> str:
         return self.contender.name
 
+    @property
+    def runs(self) -> bool:
+        """Whether it is a network that answers here, and not answers alone."""
+        return bool(self.contender.artifact.opened_by)
+
     def to_json(self) -> dict[str, Any]:
         own = {"artifact": self.contender.artifact.to_json(), "options": dict(self.contender.options)}
         return {"name": self.name, **own, "model": self.model.to_json(), "timed": self.timed}
@@ -194,15 +199,18 @@ def scored(
     read: dict[Path, Sequence[Features]] = {}
     for entry in entries:
         model = entry.model
-        if model.folder not in read:
+        if entry.runs and model.folder not in read:
             read[model.folder] = encoded(model.task, rows, model.folder)
 
     def one(at: int) -> None:
         entry = entries[at]
         found = None
         try:
-            features, scratch = read[entry.model.folder], folder / SCRATCH
-            found = score(entry.contender, entry.model.task, target, features, rows, scratch=scratch)
+            if entry.runs:
+                features, scratch = read[entry.model.folder], folder / SCRATCH
+                found = score(entry.contender, entry.model.task, target, features, rows, scratch=scratch)
+            else:
+                found = score_answers(entry.contender.artifact.verify().path, entry.model.task, rows)
         except Kd2DeployError as error:
             failures[entry.name] = str(error)
         write_evaluation(found, folder / scored_file(at))

@@ -10,7 +10,6 @@ from pathlib import Path
 from torch import nn
 
 from kd2deploy.core import Method, Task
-from kd2deploy.data.splits import lacks_label
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.distill import without_teacher
 from kd2deploy.stages.estimate import Pace
@@ -87,10 +86,14 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
         wanted += [
             (f"control{which}", without_teacher(found.job, each), student, len(recipe.seeds)) for which, each in named
         ]
-    if recipe.teacher is not None and recipe.teacher.fine_tune is not None:  # first: who has taught is frozen
+    if (
+        recipe.teacher_network is not None and recipe.teacher_network.fine_tune is not None
+    ):  # first: who has taught is frozen
         assert found.teacher is not None
         teacher = Network(found.teacher, found.origin, found.job.task.at(found.origin))
-        wanted.insert(0, ("teacher", Distill(method="task_only", settings=recipe.teacher.fine_tune), teacher, 1))
+        wanted.insert(
+            0, ("teacher", Distill(method="task_only", settings=recipe.teacher_network.fine_tune), teacher, 1)
+        )
     paces: list[Pace] = []
     uncounted: list[str] = []
     for name, entry, network, runs in wanted:
@@ -107,11 +110,13 @@ def pace(found: Rehearsal, name: str, entry: Distill, network: Network, runs: in
     job, settings = found.job, entry.settings
     method = build_method(entry.method)
     teacher = found.teacher if "teacher" in method.needs else None
-    everything = job.splits_for(entry.data).train
-    rows = everything if teacher is not None else [row for row in everything if not lacks_label(row)]
+    splits = job.splits_for(entry.data)
+    everything = splits.train
+    brought = found.answers if "teacher" in method.needs else None
+    rows = everything if teacher is not None or brought is not None else splits.labelled
     some = sampled(rows, (LEAST_STEPS + 1) * settings.batch * settings.accumulate)
     features = trained_on(network.task, some, method, settings, network.folder, found.origin)
-    cache, written = None, None
+    cache, written = brought.first(len(some)) if brought is not None else None, None
     if teacher is not None:
         model = Model(found.origin, "throw-away", job.task.at(found.origin))
         kept = Kept(job.run.folder / CACHED, job.recipe.teacher_cache, job.task, job.watcher)

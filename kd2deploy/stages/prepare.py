@@ -16,6 +16,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe import Block, Recipe, is_labels_missing
 from kd2deploy.recipe.resolve import Use, bind, one_line
 from kd2deploy.run import Run
+from kd2deploy.stages.answers import with_answers
 from kd2deploy.stages.executor import IN_ORDER, Executor
 from kd2deploy.stages.job import Job, key_of
 
@@ -44,6 +45,7 @@ def prepare(recipe: Recipe) -> tuple[Task, Splits, str]:
         limit_eval=recipe.limit_eval,
         limit_labels=recipe.limit_labels,
         missing=recipe.missing,
+        keep=[recipe.answers.id] if recipe.answers is not None and recipe.answers.id is not None else [],
     )
     sizes = len(splits.train), len(splits.validation), len(splits.eval)
     log.info("%s: %d training, %d validation, %d evaluation rows", tables.about, *sizes)
@@ -100,7 +102,9 @@ def begun(recipe: Recipe, run: Run, watcher: Watcher, executor: Executor = IN_OR
     warnings = (*splits.warnings, *(warning for other in beside.values() for warning in other.warnings))
     overlap = max([splits.overlap, *(other.overlap for other in beside.values())])
     splits = replace(splits, warnings=warnings, overlap=overlap)
-    return Job(recipe, run, watcher, splits, task, about, executor=executor, beside=beside, to_make=to_make)
+    job = Job(recipe, run, watcher, splits, task, about, executor=executor, beside=beside, to_make=to_make)
+    kind, arguments = task_use(recipe.task)
+    return with_answers(job, kind, kind.reads.fields(arguments))
 
 
 def others(recipe: Recipe, task: Task, splits: Splits) -> tuple[dict[str, Splits], dict[str, Made]]:
@@ -129,10 +133,9 @@ def others(recipe: Recipe, task: Task, splits: Splits) -> tuple[dict[str, Splits
 
 def refuse_unmakeable(name: str, made: Made, recipe: Recipe, task: Task, path: str, labels: Sequence[str]) -> None:
     """RecipeError where a run has not what the rows are to be made of."""
-    if recipe.teacher is None:
-        raise RecipeError(
-            [Fault(path, f"{name} asks the teacher, and the recipe names none; name one under `teacher`")]
-        )
+    if recipe.teacher_network is None:
+        lacks = "the recipe names none" if recipe.teacher is None else "teacher.answers has no network"
+        raise RecipeError([Fault(path, f"{name} asks the teacher, and {lacks}; name one under `teacher`")])
     if made.probabilities and not task.metric.tells_probability:
         kind = "numbers" if not task.own_target else "something of its own"
         message = f"{name} needs answers that have a probability, and {task.name} answers {kind} here; leave it out"

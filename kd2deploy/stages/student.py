@@ -95,7 +95,7 @@ def whence(job: Job, start: Start | None) -> list[str]:
 
 def differences(job: Job, origin: Model, student: Path) -> tuple[str, ...]:
     """How the student's answers differ from those of a teacher that it learns from."""
-    taught = job.recipe.teacher is not None and bool(job.recipe.distill)
+    taught = job.recipe.teacher_network is not None and bool(job.recipe.distill)
     return job.task.networks.differences(origin.folder, student) if taught else ()
 
 

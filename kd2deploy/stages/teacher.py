@@ -61,9 +61,9 @@ def teach(job: Job) -> Taught:
         source = locate(job.recipe.baseline)
         require_sound(job, source)
         apart = chosen_for(job, "baseline", model_at(source, job.task))
-    if job.recipe.teacher is None:
+    if job.recipe.teacher_network is None:
         return Taught(None, apart)
-    teacher, trained = taught(job, job.recipe.teacher)
+    teacher, trained = taught(job, job.recipe.teacher_network)
     return Taught(teacher, apart, trained)
 
 

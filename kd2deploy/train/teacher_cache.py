@@ -8,11 +8,8 @@ differs from a live one by float rounding (about 1e-6 in float32).
 import hashlib
 import json
 import logging
-import os
-import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd2deploy.core import TEACHER_PREFIX, Batch, Features, Method, Observation, Task, clean_look
-from kd2deploy.core.locks import held
+from kd2deploy.core import TEACHER_PREFIX, Features, Method, Observation, Task
 from kd2deploy.core.step import answers_positions
-from kd2deploy.errors import TrainError
-from kd2deploy.train.resume import write_json
+from kd2deploy.train.compact import LOGITS, PLACES, REST, Compact, whole
+from kd2deploy.train.shards import EACH_POSITION, EXTRA, FILLED, Filling, shown_to
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 3
+LAYOUT = 4
 """Version of the files' layout; part of the key, so that an older cache is never misread."""
-EXTRA = "extras."
-FILLED = "filled.json"
-EACH_POSITION = "the teacher answers every position of a row, and only answers of one shape for each row are kept"
 AUGMENTED = "rows are augmented, so that the teacher sees another one in every epoch"
+WHOLE = Compact()
 Array = np.ndarray[Any, Any]
 
 
@@ -61,25 +55,28 @@ def unfit_answers(task: Task, teacher: nn.Module, features: Sequence[Features]) 
     return EACH_POSITION if answers_positions(seen) else None
 
 
-def shown_to(task: Task, teacher: nn.Module, features: Sequence[Features]) -> Batch:
-    """The rows as a batch that the teacher reads, where it is, without labels."""
-    device = next(teacher.parameters()).device
-    looked = clean_look(task.reader.collate(features)).teacher
-    return {name: value.to(device) for name, value in looked.items() if name != "labels"}
+@torch.no_grad()
+def unfit_top(task: Task, teacher: nn.Module, features: Sequence[Features], top: int) -> str | None:
+    """Why the `top` likeliest classes alone cannot be kept; None where they can."""
+    seen = task.networks.observe(teacher, shown_to(task, teacher, features[:1]))
+    if seen.logits is None or seen.logits.ndim != 2 or seen.per_label or answers_positions(seen):
+        return f"keeps the likeliest classes of a row, and {task.name} answers a row with no one class here"
+    classes = seen.logits.shape[1]
+    return f"must be less than the number of classes, which is {classes}" if top >= classes else None
 
 
 def rows_hash(features: Sequence[Features]) -> str:
     """sha256 of the rows as the teacher reads them: another tokenizer, order, length or image size gives another."""
-    whole = hashlib.sha256(str(len(features)).encode())
+    found = hashlib.sha256(str(len(features)).encode())
     for row in features:
         own = {name: value for name, value in row.items() if name.startswith(TEACHER_PREFIX)}
         for name, value in sorted((own or row).items()):
             if name in ("labels", "index"):
                 continue
             array = np.ascontiguousarray(value)
-            whole.update(f"{name}{array.dtype}{array.shape}".encode())
-            whole.update(array.tobytes())
-    return whole.hexdigest()
+            found.update(f"{name}{array.dtype}{array.shape}".encode())
+            found.update(array.tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,16 @@ class TeacherCache:
 
     folder: Path
     rows: int
-    data_hash: str
-    """`rows_hash` of the features it was filled from."""
+    data_hash: str | None
+    """`rows_hash` of the features it was filled from; None where answers were brought along, a row each."""
     arrays: dict[str, Array] = field(repr=False)
     """`logits` [rows, ..., C] or `values`, perhaps `embedding` [rows, D] and `extras.<name>`; memory-mapped."""
     seconds: float
-    """What filling it took, whenever that was."""
+    """What filling it took, whenever that was and in however many processes."""
+    classes: int = 0
+    """Of the logits, where the likeliest alone are kept."""
+    said: str = ""
+    """What is kept of the answers, where that is not all; for a person."""
 
     @classmethod
     def open_or_fill(
@@ -104,29 +105,39 @@ class TeacherCache:
         features: Sequence[Features],
         *,
         teacher_hash: str,
-        batch: int = 64,
+        compact: Compact = WHOLE,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> "TeacherCache":
         """The cache of this teacher on these rows under `folder`; what is missing of it is computed first.
 
-        An interrupted fill goes on where it stopped. `teacher` is run in eval mode on the device that it is on;
-        `on_progress(rows done, rows)`. Raises TrainError where answers have no fixed shape per row.
+        An interrupted fill goes on where it stopped, and other processes that need the same cache fill it too.
+        `teacher` is run in eval mode on the device that it is on; `on_progress(rows done, rows)`. Raises TrainError
+        where answers have no fixed shape per row, or are more than `compact` can hold.
         """
         data_hash = rows_hash(features)
-        key = hashlib.sha256(json.dumps([LAYOUT, teacher_hash, data_hash, task.spec()], sort_keys=True).encode())
+        made_of = [LAYOUT, teacher_hash, data_hash, task.spec(), compact.top, compact.half]
+        key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
         place = folder / key.hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
-        with held(folder):
-            if place.exists():
-                log.info("the teacher's answers to %d rows are reused from %s", len(features), place)
-            else:
-                log.info("the teacher answers %d rows, kept in %s", len(features), place)
-                partial = place.with_suffix(".partial")
-                fill(partial, task, teacher, features, batch, on_progress)
-                partial.rename(place)
+        if place.exists():
+            log.info("the teacher's answers to %d rows are reused from %s", len(features), place)
+        else:
+            log.info("the teacher answers %d rows, kept in %s", len(features), place)
+            Filling(place, task, teacher, features, compact, on_progress).complete()
         arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(place.glob("*.npy"))}
-        seconds = json.loads((place / FILLED).read_text())["seconds"]
-        return cls(place, len(features), data_hash, arrays, seconds)
+        known = json.loads((place / FILLED).read_text())
+        told = "" if compact.is_whole else compact.said(known["classes"], known["of_bytes"], known["changed"])
+        return cls(place, len(features), data_hash, arrays, known["seconds"], known["classes"], told)
+
+    @classmethod
+    def brought(cls, file: Path) -> "TeacherCache":
+        """Logits [rows, C] in a .npy file, that no network here has answered."""
+        logits = np.load(file, mmap_mode="r")
+        return cls(file.parent, len(logits), None, {"logits": logits}, seconds=0.0)
+
+    def first(self, rows: int) -> "TeacherCache":
+        """Only the answers to the first rows."""
+        return replace(self, rows=rows, arrays={name: kept[:rows] for name, kept in self.arrays.items()})
 
     def require(self, method: Method, augmented: bool = False) -> None:
         """Nothing, or ValueError where the method, or rows that are augmented, need the teacher itself."""
@@ -136,83 +147,32 @@ class TeacherCache:
 
     def require_rows(self, features: Sequence[Features]) -> None:
         """Nothing, or ValueError where these are not the rows that the teacher answered."""
-        if rows_hash(features) != self.data_hash:
+        if self.data_hash is None and len(features) == self.rows:
+            return
+        if self.data_hash is None or rows_hash(features) != self.data_hash:
             raise ValueError(
                 f"the teacher cache {self.folder} was filled from other rows ({self.rows} of them), or from rows "
                 f"encoded otherwise, than the {len(features)} trained on; fill a cache from the same features"
             )
 
+    def spread(self, most: int) -> Array | None:
+        """The logits of at most so many rows, evenly over all; None where there are none."""
+        asked = torch.arange(0, self.rows, max(1, self.rows // most))
+        logits = self.lookup(asked).logits
+        return None if logits is None else logits.numpy()
+
     def lookup(self, index: Tensor) -> Observation:
         """The teacher's answers to the rows at `index` [B], on the device of `index`."""
         rows = index.cpu().numpy()
-        found = {name: torch.from_numpy(np.asarray(kept[rows])).to(index.device) for name, kept in self.arrays.items()}
+        read = {name: np.asarray(kept[rows]) for name, kept in self.arrays.items()}
+        if PLACES in read:
+            read = {name: kept for name, kept in read.items() if name not in (PLACES, REST)} | {
+                LOGITS: whole(read, self.classes)
+            }
+        found = {name: torch.from_numpy(kept).to(index.device).float() for name, kept in read.items()}
         return Observation(
             logits=found.get("logits"),
             values=found.get("values"),
             embedding=found.get("embedding"),
             extras={name.removeprefix(EXTRA): value for name, value in found.items() if name.startswith(EXTRA)},
         )
-
-
-@torch.no_grad()
-def fill(
-    folder: Path,
-    task: Task,
-    teacher: nn.Module,
-    features: Sequence[Features],
-    batch: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
-    """Write the teacher's answers into `folder`, going on from what is there; complete when it returns."""
-    # Longest first: little is padded, and a lack of memory shows in the first batch.
-    order = sorted(range(len(features)), key=lambda row: -task.reader.length(features[row]))
-    teacher.eval()
-    counter = folder / FILLED
-    before: dict[str, Any] = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "seconds": 0.0}
-    done, began = before["rows"], time.perf_counter() - before["seconds"]
-    if not done:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    arrays = {file.stem: np.load(file, mmap_mode="r+") for file in folder.glob("*.npy")} if done else {}
-    while done < len(features):
-        rows = order[done : done + batch]
-        shown = shown_to(task, teacher, [features[row] for row in rows])
-        answers = answers_of(task.networks.observe(teacher, shown, needs=frozenset({"embedding"})))
-        for name, answer in answers.items():
-            if name not in arrays:
-                arrays[name] = reserved(folder / f"{name}.npy", answer.dtype, (len(features), *answer.shape[1:]))
-            if arrays[name].shape[1:] != answer.shape[1:]:
-                raise TrainError(
-                    f"the teacher's {name} has shape {answer.shape[1:]} for some rows and {arrays[name].shape[1:]} for "
-                    "others: such answers depend on padding and cannot be cached; train without the teacher cache"
-                )
-            arrays[name][rows] = answer
-            arrays[name].flush()
-        done += len(rows)
-        write_json(counter, {"rows": done, "seconds": time.perf_counter() - began})
-        if on_progress:
-            on_progress(done, len(features))
-
-
-def reserved(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    """A new array in a file whose room on the disk is taken at once.
-
-    Where the disk is full this is an OSError; a file that grows while it is written through a mapping would end the
-    process.
-    """
-    mapped: Array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-    with file.open("r+b") as stream:
-        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-    return mapped
-
-
-def answers_of(seen: Observation) -> dict[str, Array]:
-    """What is kept of an observation. Raises TrainError where answers are given per position of a padded row."""
-    if answers_positions(seen):
-        raise TrainError(f"{EACH_POSITION}; train without the teacher cache")
-    answers = {"logits": seen.logits, "values": seen.values}
-    kept = {name: answer for name, answer in answers.items() if answer is not None}
-    kept |= {EXTRA + name: value for name, value in seen.extras.items()}
-    if seen.embedding is not None:
-        kept["embedding"] = seen.embedding
-    return {name: value.float().cpu().numpy() for name, value in kept.items()}

@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from kd2deploy.core import Drawing, Features, MaskedLm, Method, Redraw, Task, augmentation
 from kd2deploy.train.classes import classes_of
-from kd2deploy.train.distiller import Distiller, networks
+from kd2deploy.train.distiller import Distiller, networks, sizes_seen
 from kd2deploy.train.length import counts
 from kd2deploy.train.order import Alike, Numbered
 from kd2deploy.train.own_batches import OwnBatches
@@ -37,7 +37,7 @@ class Training:
     seed: int = 0
     teacher: nn.Module | None = None
     cache: TeacherCache | None = None
-    """Stands in for the teacher where the method reads nothing else of it."""
+    """Stands in for the teacher where the method reads nothing else of it, or where there is no network."""
     generator: Callable[[str | None], MaskedLm] | None = None
     """What writes text for methods that need a masked language model: `Networks.masked_lm`."""
     rows: int | None = None
@@ -82,6 +82,8 @@ class Training:
         batch = self.task.reader.collate(self.probe)
         steps = math.ceil(epochs * forwards)
         found = networks(self.task, self.student, self.teacher, batch, rows=self.size, epochs=epochs, steps=steps)
+        if self.teacher is None and self.cache is not None:
+            found = replace(found, teacher_sizes=sizes_seen(self.cache.lookup(torch.zeros(1, dtype=torch.int64))))
         own, redraw = self.own_batches(arguments.device), self.redraw(arguments.device)
         classes = partial(classes_of, self.features, self.size)
         self.method.bind(replace(found, masked_lm=self.generator, batches=own, redraw=redraw, classes=classes))

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from functools import cached_property
 
 import numpy as np
@@ -16,20 +17,25 @@ from transcripts import Transcripts
 from transformers import AutoConfig, BertForTokenClassification
 
 from kd2deploy.core import Look, Method, TaskLoss, View, Weighted
+from kd2deploy.core.locks import held
 from kd2deploy.core.watcher import Silent
 from kd2deploy.errors import RunError, TrainError
 from kd2deploy.methods.contrastive import contrastive
 from kd2deploy.methods.hidden import hidden
 from kd2deploy.methods.logit import SoftTargets, logit
+from kd2deploy.recipe import Caching
 from kd2deploy.run import readable_os_errors
 from kd2deploy.stages.job import Model
 from kd2deploy.stages.kept import Kept, cache_for
 from kd2deploy.tasks._text_networks import TextNetworks
 from kd2deploy.tasks.text_classification import TextClassification
+from kd2deploy.train import shards
+from kd2deploy.train.compact import Compact
 from kd2deploy.train.distiller import Distiller, networks
 from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
-from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit, unfit_answers
+from kd2deploy.train.shards import Filling
+from kd2deploy.train.teacher_cache import TeacherCache, rows_hash, unfit, unfit_answers, unfit_top
 
 
 class Other(View):
@@ -52,7 +58,7 @@ class Counted:
 
 def filled(folder, rows=20, teacher=None, **more):
     teacher = small_bert(4, 32, seed=2) if teacher is None else teacher
-    found = {"teacher_hash": "abc", "batch": 4} | more
+    found = {"teacher_hash": "abc", "compact": Compact(batch=4)} | more
     return TeacherCache.open_or_fill(folder, small_task(), teacher, small_rows(rows), **found)
 
 
@@ -101,7 +107,13 @@ def test_a_training_with_a_cache_never_runs_the_teacher(tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
-def test_a_filled_cache_is_opened_without_the_teacher_and_an_interrupted_one_goes_on(tmp_path):
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of two batches."""
+    monkeypatch.setattr(shards, "BATCHES", 2)
+
+
+def test_a_filled_cache_is_opened_without_the_teacher_and_an_interrupted_one_goes_on(tmp_path, small_shards):
     teacher = small_bert(4, 32, seed=2)
     run = Counted(teacher)
 
@@ -115,15 +127,17 @@ def test_a_filled_cache_is_opened_without_the_teacher_and_an_interrupted_one_goe
     with pytest.raises(Stopped):
         filled(tmp_path / "cut", teacher=teacher, on_progress=stop)
     assert run.rows == 12
-    (counter,) = (tmp_path / "cut").glob("*.partial/filled.json")
-    assert json.loads(counter.read_text())["seconds"] > 0
-    counter.write_text(json.dumps({"rows": 12, "seconds": 1000.0}))
+    (said,) = (tmp_path / "cut").glob("*.partial/shard-*/filled.json")
+    known = json.loads(said.read_text())
+    assert known["seconds"] > 0
+    said.write_text(json.dumps({**known, "seconds": 1000.0}))
     cut = filled(tmp_path / "cut", teacher=teacher)
-    assert run.rows == 20
+    assert run.rows == 24, "the shard that was worked on is filled anew, those before it are not"
     again = filled(tmp_path / "cut", teacher=teacher)
-    assert run.rows == 20
+    assert run.rows == 24
     whole = filled(tmp_path / "whole", teacher=teacher)
     assert 1000 < cut.seconds == again.seconds
+    assert [file.name for file in cut.folder.parent.iterdir()] == [cut.folder.name], "nothing is left of the shards"
     index = torch.arange(20)
     assert torch.equal(cut.lookup(index).logits, whole.lookup(index).logits)
     assert torch.equal(again.lookup(index).embedding, whole.lookup(index).embedding)
@@ -180,6 +194,87 @@ def test_answers_without_a_fixed_shape_are_refused(tmp_path):
         TeacherCache.open_or_fill(tmp_path, task, small_bert(), small_rows(8), teacher_hash="abc")
 
 
+def test_two_processes_fill_a_cache_together(tmp_path, small_shards):
+    """The other holds a shard and has filled another; this one fills the rest and waits for the first."""
+    whole = filled(tmp_path / "whole", rows=24)
+    root = tmp_path / "shared"
+    root.mkdir()
+    place = root / whole.folder.name
+    other = Filling(place, small_task(), small_bert(4, 32, seed=2), small_rows(24), Compact(batch=4), None)
+    other.partial.mkdir()
+    order = sorted(range(24), key=lambda row: -small_task().reader.length(small_rows(24)[row]))
+    other.fill(1, order[8:16], 8)
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with held(other.lock(0)):
+            began.set()
+            go_on.wait()
+            other.fill(0, order[:8], 0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    began.wait()
+    told = []
+
+    def progress(done, rows):
+        told.append(done)
+        go_on.set()
+
+    found = filled(root, rows=24, on_progress=progress)
+    holder.join()
+    assert told == [20, 24], "it asked about the last shard alone"
+    index = torch.arange(24)
+    assert torch.equal(found.lookup(index).logits, whole.lookup(index).logits)
+
+
+def test_the_likeliest_classes_alone_keep_their_probability_and_the_rest_its_sum(tmp_path):
+    exact = filled(tmp_path)
+    cache = filled(tmp_path, compact=Compact(top=1))
+    index = torch.tensor([3, 0, 19])
+    one, other = (found.lookup(index).logits.softmax(-1) for found in (exact, cache))
+    best = one.argmax(-1, keepdim=True)
+    torch.testing.assert_close(other.gather(1, best), one.gather(1, best), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other.sum(-1), torch.ones(3), rtol=1e-5, atol=1e-6)
+    rest = other.scatter(1, best, 0).sort(-1).values
+    torch.testing.assert_close(rest[:, 1], rest[:, 2])
+    torch.testing.assert_close(other.argmax(-1), one.argmax(-1))
+    assert "as the 1 likeliest of 3 classes: " in cache.said
+    assert exact.said == ""
+
+
+def test_half_precision_is_read_back_in_full_and_its_effect_is_told(tmp_path):
+    exact, cache = filled(tmp_path), filled(tmp_path, compact=Compact(half=True))
+    assert {kept.dtype for kept in cache.arrays.values()} == {np.dtype(np.float16)}
+    index = torch.arange(20)
+    one, other = exact.lookup(index), cache.lookup(index)
+    assert other.logits.dtype == other.embedding.dtype == torch.float32
+    torch.testing.assert_close(other.logits, one.logits, rtol=1e-3, atol=1e-3)
+    assert cache.said.startswith(
+        "the teacher's answers are kept as float16: 50 % of the bytes, at a mean KL divergence of"
+    )
+
+
+def test_the_change_that_is_told_is_the_mean_divergence_of_the_rows(tmp_path):
+    exact, cache = filled(tmp_path), filled(tmp_path, compact=Compact(top=2, half=True))
+    one, other = (found.lookup(torch.arange(20)).logits.double().log_softmax(-1) for found in (exact, cache))
+    wanted = float((one.exp() * (one - other)).sum(-1).mean())
+    told = json.loads((cache.folder / "filled.json").read_text())["changed"]["1"]
+    assert told == pytest.approx(wanted, rel=1e-3, abs=1e-9)
+
+
+def test_logits_that_float16_cannot_hold_are_refused():
+    with pytest.raises(TrainError, match=r"reach 1e\+05, which float16 cannot hold; set `teacher_cache"):
+        Compact(half=True).kept({"logits": np.full((2, 3), 1e5, np.float32)})
+
+
+def test_the_likeliest_classes_are_refused_where_a_row_has_no_one_class_or_too_few():
+    assert "must be less than the number of classes, which is 3" in unfit_top(
+        small_task(), small_bert(), small_rows(2), 3
+    )
+    assert unfit_top(small_task(), small_bert(), small_rows(2), 2) is None
+
+
 def test_a_counter_without_its_arrays_starts_anew(tmp_path):
     cache = filled(tmp_path)
     shutil.rmtree(cache.folder)
@@ -201,7 +296,7 @@ def test_a_teacher_that_answers_every_position_is_run_where_the_choice_is_free(t
         [{"text": "a good plot", "label": "+"}, {"text": "dull", "label": "-"}], tmp_path / "teacher"
     )
     assert "answers every position" in unfit_answers(task, net, rows)
-    kept = Kept(tmp_path / "cache", "auto", task, Silent())
+    kept = Kept(tmp_path / "cache", Caching(), task, Silent())
     teacher = Model(tmp_path / "teacher", "abc", task)
     assert cache_for(kept, logit(), net, teacher, rows, Settings(epochs=3)) is None
     assert unfit_answers(small_task(), small_bert(), small_rows(2)) is None

@@ -57,8 +57,9 @@ def compare(
     entrants = [*field_of(methods, recipe.distill), *settings]
     if recipe.student.plan is not None:
         raise RecipeError([Fault("student.plan", "a comparison needs one student; name its shape or its folder")])
-    if recipe.teacher is None:
-        raise RecipeError([Fault("teacher", "is missing: a comparison trains methods that learn from one")])
+    if recipe.teacher_network is None:
+        lacks = "is missing" if recipe.teacher is None else "has answers and no network"
+        raise RecipeError([Fault("teacher", f"{lacks}: a comparison trains methods that learn from one")])
     if not recipe.distill:
         raise RecipeError(
             [Fault("distill", "is empty: a comparison trains as long as the recipe does; name a training")]

@@ -26,7 +26,7 @@ def described(job: Job, target: Target, planned: Planned | None = None) -> Repor
         target_about=target.about,
         workload=f"batch {target.workload.batch}, inputs drawn from the evaluation set",
         task=job.task_info,
-        data=data_of(job, {**labels_of(splits), **splits.details}),
+        data=data_of(job, {**labels_of(splits), **splits.details, **answers_of(job)}),
         floors=job.floors,
         candidates=planned.candidates if planned else (),
         versions=versions(),
@@ -41,6 +41,11 @@ def labels_of(splits: Splits) -> dict[str, Plain]:
     if free := len(splits.unlabelled):
         known = {"training rows with a label": len(splits.labelled), "training rows without": free, **known}
     return {**known}
+
+
+def answers_of(job: Job) -> dict[str, Plain]:
+    """Where a teacher's answers come from that is no network here."""
+    return {"the teacher": job.answers.said} if job.answers is not None else {}
 
 
 def data_of(job: Job, details: Mapping[str, Plain]) -> DataInfo:
