@@ -12,6 +12,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+Values = Sequence[Any] | Array
 AT_ONCE = 1024
 """Rows that are made plain values together."""
 INDEX = "index"
@@ -29,7 +30,7 @@ class Mapped(Sequence[Row]):
         self,
         batches: Sequence[Any],
         places: Array | None = None,
-        over: Mapping[str, Sequence[Any]] | None = None,
+        over: Mapping[str, Values] | None = None,
         numbered: bool = False,
     ) -> None:
         self.batches = list(batches)
@@ -113,12 +114,12 @@ class Mapped(Sequence[Row]):
     def at(self, places: Sequence[int] | Array) -> "Mapped":
         """The rows at some places, in their order; those that are numbered keep their number."""
         chosen = np.asarray(places, dtype=np.int64)
-        over = {name: picked(values, chosen) for name, values in self.over.items()}
+        over: dict[str, Values] = {name: picked(values, chosen) for name, values in self.over.items()}
         if self.numbered:
             over[INDEX] = chosen
         return Mapped(self.batches, self.places[chosen], over)
 
-    def having(self, field: str, values: Sequence[Any]) -> "Mapped":
+    def having(self, field: str, values: Values) -> "Mapped":
         """The same rows with other values of a field."""
         return Mapped(self.batches, self.places, {**self.over, field: values}, self.numbered)
 
@@ -200,7 +201,7 @@ def taken(column: Any, local: Array) -> list[Any]:
     return found
 
 
-def picked(values: Sequence[Any], places: Array) -> Sequence[Any]:
+def picked(values: Values, places: Array) -> Values:
     return values[places] if isinstance(values, np.ndarray) else [values[place] for place in places.tolist()]
 
 

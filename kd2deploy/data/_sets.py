@@ -55,7 +55,7 @@ def parted(row: Mapping[str, Any], separator: str) -> Row:
 
 def with_sets(
     kept: Mapping[str, Sequence[Row]], labels: Sequence[str] | None, tables: Tables, warnings: list[str]
-) -> tuple[tuple[str, ...], dict[str, list[Row]]]:
+) -> tuple[tuple[str, ...], dict[str, Sequence[Row]]]:
     """The labels' names, and every split's rows with one 0 or 1 for each of them. Raises DataError.
 
     The names are those given, the source's, or those of the training rows, sorted.
@@ -76,7 +76,7 @@ def with_sets(
             f"{tables.name('train')}: {'one label' if names else 'no label'} in all rows; a set is of two labels or "
             "more"
         )
-    found = {
+    found: dict[str, Sequence[Row]] = {
         split: [{**row, "label": [int(one) for one in row["label"]]} for row in rows]
         if several_hot
         else placed(rows, names, tables.labels or (), tables.name(split))

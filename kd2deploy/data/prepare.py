@@ -343,7 +343,8 @@ def held_out(
         if len(largest) < 2:
             raise DataError(f"{name} has too few rows to hold any out; add rows, or name a validation file")
         held = {largest[int(generator.integers(len(largest)))]}
-    return parted(rows, held)[::-1]
+    validated, learnt = parted(rows, held)
+    return learnt, validated
 
 
 def few_labelled(

@@ -61,7 +61,7 @@ def lacks_label(row: Mapping[str, Any]) -> bool:
     return "label" in row and row["label"] is None
 
 
-def lacking(rows: Sequence[Row]) -> Iterator[bool]:
+def lacking(rows: Sequence[Mapping[str, Any]]) -> Iterator[bool]:
     """`lacks_label` of each row."""
     if isinstance(rows, Mapped):
         return (

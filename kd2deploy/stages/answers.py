@@ -34,6 +34,8 @@ def with_answers(job: Job, kind: type[Task], fields: Sequence[str]) -> Job:
     if given is None:
         return job
     file = Path(given.file)
+    if not job.recipe.distill and not file.exists():  # of a bundle that is exported again: nobody learns from them
+        return job
     refuse_unfit(job, kind, file)
     stage = Stage(
         "answers",

@@ -86,7 +86,7 @@ def whence(job: Job, start: Start | None) -> list[str]:
         return []
     if start == "pretrained":
         return ["student and control start from the network that the teacher was fine-tuned from: pretraining alone"]
-    whose = "fine-tuned teacher" if tuned else "teacher"
+    whose = "fine-tuned teacher" if tuned else "teacher" if job.recipe.teacher_network is not None else "baseline"
     return [
         f"student and control start from weights of the {whose}: what those know of the task, the control has without "
         "being taught; `initialise: pretrained` or `random` starts both from less"

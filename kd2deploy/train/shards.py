@@ -150,8 +150,8 @@ class Filling:
             require_alike(parts, arrays)
             for name, part in parts.items():
                 arrays[name][of["rows"]] = part
-        for array in arrays.values():
-            array.flush()
+        for name in arrays:
+            flush(self.partial / f"{name}.npy")
         rows = len(self.features)
         took = {
             "seconds": sum(of["seconds"] for of in said),

@@ -21,12 +21,14 @@ def answered(folder: Path, answers: Any = None, **changes: Any) -> dict[str, Any
     """The small run with a baseline, and the answers of who counts words for a teacher."""
     baseline = save_encoder(folder / "baseline", labels=["neg", "pos"], layers=2, hidden=16)
     spec = recipe(folder, baseline=str(baseline), student={"shrink": {"layers": 1}}, **changes)
+    spec["distill"] = changes.get("distill") or [{"method": "logit", "epochs": 16, "learning_rate": 5e-3, "batch": 16}]
     spec["teacher"] = {"answers": str(folder / "answers.parquet") if answers is None else answers}
     return spec
 
 
 def write_answers(folder: Path, *splits: str, leave_out: int = 0, turned: bool = False) -> None:
-    texts = [row["sentence"] for split in splits for row in csv.DictReader((folder / f"{split}.csv").open())]
+    lines = [(folder / f"{split}.csv").read_text().splitlines() for split in splits]
+    texts = [row["sentence"] for found in lines for row in csv.DictReader(found)]
     shares = [sum(word in GOOD for word in text.split()) / 2 for text in texts]
     found = [[share, 1 - share] if turned else [1 - share, share] for share in shares]
     table = pyarrow.table({"sentence": texts[leave_out:], "probabilities": found[leave_out:]})

@@ -19,7 +19,7 @@ from kd2deploy.stages.job import Model
 from kd2deploy.stages.students import Trainings
 from kd2deploy.stages.teacher import Taught
 
-JOB: Any = SimpleNamespace()
+JOB: Any = SimpleNamespace(answers=None)
 TARGET = Target("cpu", "", "cpu", {"onnx": Variant(), "int8": Variant()})
 
 
