@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kd2deploy.core import Features, Task
+from kd2deploy.data.splits import lacking
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.recipe import Distill, Student, Teacher, build_method, method_name
 from kd2deploy.stages.job import Job, encoded
@@ -144,7 +145,7 @@ def shared_trainings(job: Job) -> Iterator[tuple[str, Settings, int]]:
         yield "teacher.fine_tune.processes", recipe.teacher.fine_tune, len(job.splits.labelled)
     for at, entry in enumerate(recipe.distill):
         rows = job.splits_for(entry.data).train
-        labelled = sum(not lacks_label(row) for row in rows) if recipe.control else 0
+        labelled = sum(not lacks for lacks in lacking(rows)) if recipe.control else 0
         yield f"distill[{at}].processes", entry.settings, labelled or len(rows)
 
 
