@@ -118,7 +118,8 @@ def overview(recipe: Recipe) -> Overview:
 def how_trained(settings: Settings) -> str:
     length = count_of(settings.epochs, "epoch") if settings.steps is None else count_of(settings.steps, "step")
     augmented = f", rows augmented by {', '.join(settings.augment)}" if settings.augment is not None else ""
-    return length + augmented + (f", in each of {settings.processes} that share it" if settings.processes > 1 else "")
+    shared = f", shared by {count_of(settings.processes, 'process', 'processes')}" if settings.processes > 1 else ""
+    return length + augmented + shared
 
 
 def data_of(recipe: Recipe) -> list[Block]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from kd2deploy.core import Method, Task
+from kd2deploy.core.figures import count_of
 from kd2deploy.recipe import Distill, build_method
 from kd2deploy.stages.distill import without_teacher
 from kd2deploy.stages.estimate import Pace
@@ -100,8 +101,9 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
         one, generators = pace(found, name, entry, network, runs)
         paces.append(one)
         uncounted += [f"what trains {each} for {name}" for each in generators]
-        if (several := entry.settings.processes) > 1:
-            uncounted.append(f"what sharing it in {several} costs {name}: its steps were timed in one process")
+        if entry.settings.processes > 1:
+            several = count_of(entry.settings.processes, "process", "processes")
+            uncounted.append(f"what {several} of {name} cost each other: its steps were timed in one")
     return paces, uncounted
 
 

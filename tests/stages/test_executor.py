@@ -17,7 +17,7 @@ from other_processes import ELSEWHERE, all_end, at_work, wait_until
 from recipes.small_run import recipe, written
 
 from kd2deploy.core.watcher import Silent, Watcher
-from kd2deploy.errors import RunError, TrainError
+from kd2deploy.errors import Killed, RunError, TrainError
 from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 from kd2deploy.run import Done, Run, Stage
@@ -40,6 +40,11 @@ def failing(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, te
 def dying(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
+
+
+def killed(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """Stands for a stage one of whose own processes was killed."""
+    raise Killed("it was killed by signal 9")
 
 
 def measuring(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
@@ -130,6 +135,11 @@ def test_an_error_elsewhere_is_raised_here(run: Run, work: str, kind: type[Excep
     with pytest.raises(kind, match=words):
         Processes(2).map(run, [stage("good", "told"), stage("bad", work)], Silent())
     assert at_work() <= before
+
+
+def test_a_kill_is_never_spared(run: Run) -> None:
+    with pytest.raises(Killed):
+        list(IN_ORDER.each(run, [stage("dead", "killed")], Silent(), {"dead"}))
 
 
 def test_a_stage_is_plain_values(run: Run) -> None:
