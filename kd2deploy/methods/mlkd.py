@@ -84,7 +84,7 @@ class Alignment(Term):
         self.of_student = two_layers(of_student, WIDENING * of_teacher, of_teacher)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        student, teacher = turned_embeddings(step)
+        student, teacher = map(gathered, step.embeddings(TURNED))
         return squared_distance(normalized(self.of_student(student).float()), normalized(teacher)).mean()
 
 
