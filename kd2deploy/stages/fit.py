@@ -125,13 +125,15 @@ def refuse_unfit(job: Job, student: Student) -> None:
 
 def refuse_unshared(job: Job) -> None:
     """RecipeError with all that keeps as many processes as the recipe says from sharing its trainings here."""
+    if job.recipe.processes == 1:
+        return
     gpus = torch.cuda.device_count()
     faults = [
         Fault(path, fault)
         for path, settings, rows in shared_trainings(job)
         if (fault := sharing_fault(settings.processes, rows, gpus))
     ]
-    if job.executor.elsewhere and job.recipe.processes > 1 and gpus:
+    if job.executor.elsewhere and gpus:
         message = f"gives each training one GPU, and processes: {job.recipe.processes} gives it as many; leave it out"
         faults.append(Fault("--jobs", message))
     if faults:
