@@ -221,7 +221,7 @@ class Opened:
             tuple(splits_in(Path(place)) for place in inputs["trained on"]),
             Model.from_json(inputs["start"]),
             Model.from_json(inputs["teacher"]) if inputs["teacher"] else None,
-            Path(inputs["answers"]) if inputs["answers"] else None,
+            Path(inputs["answers"]) if inputs.get("answers") else None,
         )
 
     @property
