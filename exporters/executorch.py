@@ -67,7 +67,9 @@ def executorch_from_torch(
         reference = [[one.numpy() for one in module(*each)] for each in inputs]
     try:
         with quiet(), torch.no_grad():
-            example = task.networks.example(net, 2)
+            # Memory is planned for the largest shape, and guards about sizes narrow it where a smaller one is traced.
+            largest = {axis: each[2] for axis, each in sizes.items() if axis != task.inputs[0].axes[0]}
+            example = task.networks.example(net, sizes[str(task.inputs[0].axes[0])][2], **largest)
             traced = tuple(example[port.name] for port in task.inputs)
             program = lowered(module, task.inputs, traced, inputs, sizes, options.int8)
     # Exporters fail in their own ways, each with a message of many lines.
@@ -170,7 +172,10 @@ class ExecutorchSession:
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         refuse_outside(feed, self._ranges)
         given = [self._torch.from_numpy(np.ascontiguousarray(feed[name])) for name in self._inputs]
-        answers = self._method.execute(given)
+        try:
+            answers = self._method.execute(given)
+        except RuntimeError as error:
+            raise SessionError(f"ExecuTorch cannot run this request: {error}") from error
         # The next run writes into the same memory.
         return {name: one.numpy().copy() for name, one in zip(self._outputs, answers, strict=True)}
 
