@@ -27,8 +27,8 @@ QUANTIZABLE: dict[Mode, frozenset[str]] = {
     "dynamic": frozenset({"MatMul", "Attention"}),
     "static": frozenset({"MatMul", "Gemm", "Conv"}),
 }
-"""Operations that gain from bytes. There is no dynamic Gemm, and dynamic convolutions (ConvInteger) are slower than
-fp32 ones."""
+"""Operations with weights that gain from bytes. There is no dynamic Gemm, and dynamic convolutions (ConvInteger) are
+slower than fp32 ones."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,6 @@ class Int8:
     per_channel: bool = True
     reduce_range: bool | None = None
     """Keep weights to 7 bits; None decides it from the processor, since without VNNI full-range products saturate."""
-    all_products: bool = False
-    """Also the products of two activations, as attention's are: they gain time and no size."""
     embeddings: bool = False
     """Also store the embedding tables in 8 bits (a smaller file, not a faster one)."""
 
@@ -122,8 +120,10 @@ def int8_from_onnx(
 
 
 def quantizable_nodes(path: Path, options: Int8) -> list[str]:
-    """Names of the operations that can be held in 8 bits, in the graph's order: those with a constant weight, and
-    products without one where all are asked for."""
+    """Names of the operations with a constant weight that can be held in 8 bits, in the graph's order.
+
+    Products of two activations, as attention's are, stay as they are: in bytes they were slower at every length tried.
+    """
     import onnx
 
     graph = onnx.load(path).graph
@@ -134,7 +134,7 @@ def quantizable_nodes(path: Path, options: Int8) -> list[str]:
             return options.embeddings and node.input[0] in weights
         if node.op_type not in QUANTIZABLE[options.mode] or has_bias(node):
             return False
-        return node.input[1] in weights or (options.all_products and node.op_type == "MatMul")
+        return node.input[1] in weights
 
     return [node.name for node in graph.node if chosen(node)]
 
@@ -157,7 +157,6 @@ def quantized(path: Path, samples: Sequence[Feed], nodes: Sequence[str], options
     with tempfile.TemporaryDirectory() as scratch, quiet():
         written = Path(scratch) / "model.onnx"
         if options.mode == "dynamic":
-            extra["MatMulConstBOnly"] = not options.all_products
             quantize_dynamic(path, written, extra_options=extra, **common)
         else:
             if options.layout == "tensorrt":

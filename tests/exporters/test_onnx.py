@@ -1,5 +1,6 @@
 """Export, fusion and the ONNX session, on the runtime itself."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from conftest import Case
 from damage import with_weights, with_wrong_bias
@@ -178,9 +180,19 @@ def test_weights_that_are_not_finite_are_refused_when_they_are_loaded(text: Case
         onnx_from_torch(broken, text.task, text.target, tmp_path / "out", text.samples)
 
 
-def test_attention_gelu_and_layer_norm_are_fused(fused: Artifact) -> None:
-    assert fused.details["fused"] == {"Attention": 2, "SkipLayerNormalization": 4, "BiasGelu": 2}
+def test_attention_and_gelu_are_fused_and_on_a_processor_norms_stay_apart_from_their_sums(
+    text: Case, plain: Artifact, fused: Artifact, tmp_path: Path
+) -> None:
+    assert fused.details["fused"] == {"Attention": 2, "Gelu": 2}
     assert fused.details["raw_masks"] == 2
+    optimized = tmp_path / "optimized.onnx"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(optimized)
+    onnxruntime.InferenceSession(fused.path, options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(optimized).graph.node)
+    assert (kinds["LayerNormalization"], kinds["SkipLayerNormalization"]) == (5, 0), "it fuses none of them again"
+    whole = fused_from_onnx(plain, text.task, text.target, tmp_path, text.samples, skip_norms=True)
+    assert whole.details["fused"] == {"Attention": 2, "SkipLayerNormalization": 4, "BiasGelu": 2}
     assert fused.details["nodes"] < fused.details["nodes_before"] / 2
     assert fused.details["domains"] == ["ai.onnx", "com.microsoft"]
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from conftest import Case
 from damage import with_weights
-from tiny_models import save_image_net
+from tiny_models import save_encoder, save_image_net
 
 from kd2deploy.core import Artifact, Target, made
 from kd2deploy.errors import ConvertError
@@ -17,6 +17,7 @@ from kd2deploy.exporters.onnx.attention import has_bias
 from kd2deploy.exporters.onnx.checking import damage, run_all
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx, quantizable_nodes, rank_sensitivity
 from kd2deploy.tasks.image_classification import ImageClassification
+from kd2deploy.tasks.text_classification import TextClassification
 
 QUERY = "net.bert.encoder.layer.0.attention.self.query/MatMul"
 
@@ -29,24 +30,37 @@ def test_dynamic_int8_replaces_every_chosen_operation(text: Case, plain: Artifac
     assert found.details["domains"] == ["ai.onnx"], "it runs outside ONNX Runtime too"
 
 
-def test_products_of_activations_are_in_bytes_too_where_all_are_asked_for(text: Case, tmp_path: Path) -> None:
-    """On the graph that tracing gives, at a batch and a length that were not traced, with rows that are padded."""
+def test_a_traced_graph_is_quantized_for_any_batch_and_length(text: Case, tmp_path: Path) -> None:
     for name in ("traced", "int8"):
         (tmp_path / name).mkdir()
     source = onnx_from_torch(
         text.source, text.task, text.target, tmp_path / "traced", text.samples, route="torchscript"
     )
-    options = Int8(all_products=True, per_channel=False)
+    options = Int8(per_channel=False)
     found = int8_from_onnx(source, text.task, text.target, tmp_path / "int8", text.samples, options=options)
-    weighed = quantizable_nodes(source.path, Int8())
-    assert set(found.details["quantized"]) - set(weighed), "attention's own"
-    assert found.details["operations"]["MatMulInteger"] == len(found.details["quantized"]) == len(weighed) + 2 * 2
+    assert found.details["operations"] == {"MatMulInteger": 12}
     assert found.details["domains"] == ["ai.onnx"]
     rows = [{"text": "a good film is not slow " * 2, "label": None}, *({"text": "dull", "label": None},) * 4]
     feed = text.task.reader.feed(text.task.reader.encode(rows, text.source.path))
     assert feed["input_ids"].shape[0] == 5
     exact, rounded = (run_all(one.path, text.task, text.target, [feed])[0]["logits"] for one in (source, found))
     np.testing.assert_allclose(rounded, exact, atol=0.1 * float(np.abs(exact).max()))
+
+
+def test_a_fused_attention_of_a_wide_network_has_a_weight_to_quantize(target: Target, tmp_path: Path) -> None:
+    """Its three weights, put side by side, are more than onnxscript folds by itself."""
+    folder = save_encoder(tmp_path / "wide", "bert", layers=1, hidden=96)
+    task = TextClassification(labels=["neg", "pos"], max_length=32).at(folder)
+    rows = [{"text": words, "label": None} for words in ("a good film", "the plot was dull", "very slow")]
+    samples = [task.reader.feed([row]) for row in task.reader.encode(rows, folder)]
+    for name in ("onnx", "fused", "int8"):
+        (tmp_path / name).mkdir()
+    source = made(folder, "kd2deploy.exporters.torch.TorchSession")
+    plain = onnx_from_torch(source, task, target, tmp_path / "onnx", samples)
+    fused = fused_from_onnx(plain, task, target, tmp_path / "fused", samples)
+    quantized = int8_from_onnx(fused, task, target, tmp_path / "int8", samples)
+    assert quantized.details["operations"] == {"QAttention": 1, "MatMulInteger": 3}
+    assert quantized.details["agreement"]["cosine"] > 0.99
 
 
 def test_fused_attention_is_quantized_and_hides_the_padding(text: Case, fused: Artifact, tmp_path: Path) -> None:
