@@ -28,7 +28,7 @@ VERSIONED = (
     "tensorrt-rtx-cu13",
 )
 
-LAYOUT = 2
+LAYOUT = 3
 """Of every stage: raised when what any stage's result or files say, or what a method does by default, is another than
 before under the same specification. Between two releases the version alone does not tell, and an earlier result would
 be misread."""

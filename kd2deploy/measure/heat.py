@@ -185,6 +185,12 @@ class Heat:
         if self.at_once == 1:
             lane.cold.append(Cold(lane.open_s, warmed["first_run_ms"]))
 
+    def leave(self, lane: Lane) -> None:
+        """One contender ends before the others, and has no further turn; it frees what it held."""
+        self.attempt(lane, partial(self.close, lane))
+        self.workers[lane.name].__exit__(None, None, None)
+        self.lanes = [one for one in self.lanes if one is not lane]
+
     # timing -------------------------------------------------------------------------------------------------
 
     def round(self, turn: int) -> None:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,45 @@ def race(
 
     `feeds` are single requests of `target.workload.batch` rows, drawn from the evaluation set.
     """
+    plan = plan or full()
+    with handed_over(contenders, feeds, means.scratch) as given:
+        for process in range(plan.processes):
+            alive = [lane for lane in given.lanes if not lane.failure]
+            # On a device the memory that one takes is read while none other opens.
+            at_once = 1 if process == 0 or target.device != "cpu" else usable_cores()
+            heat = Heat(process, alive, plan, len(feeds), means.clock, at_once)
+            with connected(heat, task_spec, target, means):
+                heat.run(given.folders, on_progress)
+    order, lanes = given.order, given.lanes
+    sizes = tuple(elements(feeds[place]) for place in order)
+    batch, threads = target.workload.batch, with_threads(target).threads
+    return {lane.name: lane.timing(sizes, batch, threads) for lane in lanes}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the processes of a race are given: each contender's lane, and the folder that its requests lie in, by its
+    name and in one order for all."""
+
+    lanes: Sequence[Lane]
+    folders: Mapping[str, Path]
+    order: Sequence[int]
+
+
+@contextmanager
+def handed_over(contenders: Sequence[Contender], feeds: Sequence[Feed], scratch: Path | None) -> Iterator[Given]:
+    """Requests written to where all processes find them, gone afterwards. Raises MeasureError for a race that cannot
+    be."""
     names = [contender.name for contender in contenders]
     if len(set(names)) < len(names):
         raise MeasureError(f"contenders need names of their own, got {names}")
     if not feeds:
         raise MeasureError("a race needs at least one input; draw some from the evaluation set")
-    plan = plan or full()
     odd = [contender.name for contender in contenders if len(contender.feeds or feeds) != len(feeds)]
     if odd:
         raise MeasureError(f"{odd[0]} was given other requests than the rest; give each contender the same examples")
     order = spread_order([elements(feed) for feed in feeds])
-    with exchange(means.scratch) as folder:
+    with exchange(scratch) as folder:
         lanes = [
             Lane(contender, rows=written(contender, order, folder / f"rows-{turn}"))
             for turn, contender in enumerate(contenders)
@@ -77,22 +105,20 @@ def race(
             else shared
             for turn, contender in enumerate(contenders)
         }
-        for process in range(plan.processes):
-            alive = [lane for lane in lanes if not lane.failure]
-            # On a device the memory that one takes is read while none other opens.
-            at_once = 1 if process == 0 or target.device != "cpu" else usable_cores()
-            heat = Heat(process, alive, plan, len(order), means.clock, at_once)
-            with ExitStack() as stack:
-                # Forks of its own for each heat: what an address or a page's place does to a time differs between them.
-                forks = stack.enter_context(Forks()) if at_once > 1 else None
-                for lane in heat.in_order():
-                    spec = lane.contender.task_spec or task_spec
-                    worker = means.connect(lane.contender, spec, target, plan.timeout_s, forks)
-                    heat.workers[lane.name] = stack.enter_context(worker)
-                heat.run(folders, on_progress)
-    sizes = tuple(elements(feeds[place]) for place in order)
-    batch, threads = target.workload.batch, with_threads(target).threads
-    return {lane.name: lane.timing(sizes, batch, threads) for lane in lanes}
+        yield Given(lanes, folders, order)
+
+
+@contextmanager
+def connected(heat: Heat, task_spec: Mapping[str, Any], target: Target, means: Means) -> Iterator[None]:
+    """A process for each of the heat's contenders; all are ended afterwards."""
+    with ExitStack() as stack:
+        # Forks of its own for each heat: what an address or a page's place does to a time differs between them.
+        forks = stack.enter_context(Forks()) if heat.at_once > 1 else None
+        for lane in heat.in_order():
+            spec = lane.contender.task_spec or task_spec
+            worker = means.connect(lane.contender, spec, target, heat.plan.timeout_s, forks)
+            heat.workers[lane.name] = stack.enter_context(worker)
+        yield
 
 
 def written(contender: Contender, order: Sequence[int], folder: Path) -> Path | None:

@@ -1,7 +1,7 @@
 """How a race is run: how many processes, how long the turns, when it stops."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kd2deploy.measure.stop_rule import StopRule
 
@@ -66,4 +66,22 @@ def quick() -> Protocol:
     """One process and a few seconds: enough to tell 2x from 1x, and never the ground of a verdict."""
     return Protocol(
         processes=1, block_s=0.05, throughput_s=0.0, least_rounds=8, stop=StopRule(min_s=0.5, relative=0.03, cap_s=10.0)
+    )
+
+
+def turns() -> Protocol:
+    """Quick rounds in one process, by which variants are told apart that differ much: shorter turns than `quick()`."""
+    return replace(
+        quick(), warm_s=0.1, block_warm_s=0.02, block_warm_runs=1, block_s=0.03, least_runs=3, end_to_end_share=0.0
+    )
+
+
+def last_race() -> Protocol:
+    """Three fresh processes and seconds in each, by which the near-equal are told apart: what is chosen by."""
+    return Protocol(
+        processes=3,
+        throughput_s=0.0,
+        end_to_end_share=0.0,
+        least_rounds=4,
+        stop=StopRule(min_s=1.5, cap_s=6.0),
     )

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from kd2deploy.core.examples import Example, Shown
 from kd2deploy.core.losses import ClassDrop, DropLink
 from kd2deploy.core.speedups import Speedup
+from kd2deploy.core.tried import Tried
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.core.written import write_text
 from kd2deploy.errors import RunError
@@ -42,6 +43,8 @@ class Report:
     task: TaskInfo | None = None
     data: DataInfo | None = None
     contenders: tuple[Measurement, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    """All ways to deploy, in the target's order; those that were near enough are among the contenders too."""
     speedups: tuple[Speedup, ...] = ()
     drop_chain: tuple[DropLink, ...] = ()
     class_drops: tuple[ClassDrop, ...] = ()

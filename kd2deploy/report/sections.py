@@ -53,6 +53,7 @@ def sections(report: Report) -> list[Section]:
         diagnosis(report),
         comparison(report),
         latency(report),
+        choice(report),
         drop(report),
         distilled(report),
         training(report),
@@ -116,6 +117,13 @@ def latency(report: Report) -> Section:
         ),
         folded=_there(tables.sessions(report)),
     )
+
+
+def choice(report: Report) -> Section:
+    """Left out where there was nothing to choose from."""
+    if len(report.tried) < 2:
+        return Section("choice", "The choice among ways to deploy")
+    return Section("choice", "The choice among ways to deploy", tables=_there(tables.tried(report)))
 
 
 def drop(report: Report) -> Section:

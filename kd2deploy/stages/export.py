@@ -1,7 +1,8 @@
 """export: every variant of the target, made by its converters, scored on the validation rows; one is chosen.
 
 What several variants are made of is made first, once. Then each variant is a stage of its own, and those that do not
-depend on each other may be made side by side. Only once all are there are they timed, alone.
+depend on each other may be made side by side. Only once all are there are they timed, alone: those that keep the score,
+by successive halving.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,15 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pydantic import TypeAdapter
 
 from kd2deploy.core import Artifact, Metric, Target
+from kd2deploy.core.tried import Tried
 from kd2deploy.core.watcher import Watcher, in_hundredths
 from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import ConvertError
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.latency import Means, race
-from kd2deploy.measure.protocol import quick
+from kd2deploy.measure.choosing import fastest_of
+from kd2deploy.measure.latency import Means
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, bring, calibration, convert, needs_of, request_shapes, shaped, unusable
 from kd2deploy.stages.job import Job, Model, encoded, for_target
@@ -31,11 +33,14 @@ FEEDS = 32
 @dataclass(frozen=True)
 class Exports:
     variants: Mapping[str, Exported]
+    """The chosen one, and those that were raced against it to the end."""
     left_out: Mapping[str, str]
     """Why a variant of the target was not made."""
     chosen: str
     """The fastest that keeps the student's accuracy."""
     why: str
+    tried: tuple[Tried, ...] = ()
+    """All of the target's variants, and how far each came."""
 
 
 def export(job: Job, student: Model, target: Target) -> Exports:
@@ -66,40 +71,76 @@ def export(job: Job, student: Model, target: Target) -> Exports:
         needs="target",
     )
     found = job.run.carry_out(stage, job.watcher).result
-    variants = {name: replace(made[name], median_ms=median) for name, median in found["medians_ms"].items()}
-    return Exports(variants, left_out | found["left_out"], found["chosen"], found["why"])
+    tried = TypeAdapter(tuple[Tried, ...]).validate_python(found["tried"])
+    near = {one.name: one.median_ms for one in tried if one.fate in ("deployed", "raced")}
+    variants = {name: replace(made[name], median_ms=median) for name, median in near.items()}
+    left_out |= {one.name: one.reason for one in tried if one.fate == "left_out"}
+    never = [Tried(name, "left_out", reason=reason) for name, reason in left_out.items() if name not in made]
+    return Exports(variants, left_out, found["chosen"], found["why"], in_order(target, (*tried, *never)))
+
+
+def in_order(target: Target, tried: Sequence[Tried]) -> tuple[Tried, ...]:
+    """What was tried, in the order of the target's variants."""
+    known = {one.name: one for one in tried}
+    return tuple(known[name] for name in target.variants)
 
 
 def timed_and_chosen(
     spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher
 ) -> Mapping[str, Any]:
-    """A quick timing of all variants in one race, and the one to deploy. Raises ConvertError where none opens."""
+    """How far each variant came, and the one to deploy. Raises ConvertError where none opens."""
     student, target = Model.from_json(inputs["student"]), Target.from_json(inputs["target"])
     features = encoded(student.task, splits_in(Path(inputs["data"])).validation, student.folder)
     made = {name: Exported.from_json(one, student.artifact) for name, one in inputs["variants"].items()}
     feeds = timing_feeds(student.task, features, target.workload.batch, FEEDS)
-    contenders, watched = [one.contender for one in made.values()], in_hundredths(tell, "quick timing")
-    timings = race(contenders, student.task.spec(), target, feeds, quick(), watched, Means(folder / SCRATCH))
-    failed = {name: timing.failure for name, timing in timings.items() if timing.failure}
-    medians = {name: float(np.median(timing.samples_ms)) for name, timing in timings.items() if name not in failed}
-    timed = {name: replace(made[name], median_ms=median) for name, median in medians.items()}
-    chosen, why = choose(timed, spec["least"], student.task.metric)
-    return {"medians_ms": medians, "left_out": failed, "chosen": chosen, "why": why}
+    watched, means = in_hundredths(tell, "quick timing"), Means(folder / SCRATCH)
+    found: dict[str, Tried] = {}
+    for group in by_worth(made, spec["least"], student.task.metric):
+        contenders = [made[name].contender for name in group]
+        found |= fastest_of(contenders, student.task.spec(), target, feeds, on_progress=watched, means=means)
+        if any(one.fate == "deployed" for one in found.values()):
+            break
+    tried = {name: found.get(name, Tried(name, "inaccurate")) for name in made}
+    tried = {
+        name: replace(one, precision=made[name].artifact.precision, score=made[name].score)
+        for name, one in tried.items()
+    }
+    chosen, why = told(made, tried, spec["least"], student.task.metric)
+    return {"tried": [asdict(one) for one in tried.values()], "chosen": chosen, "why": why}
 
 
-def choose(made: Mapping[str, Exported], least: float, metric: Metric) -> tuple[str, str]:
-    """The fastest variant whose validation score is worth at least `least`; where none is, the most accurate."""
-    if not made:
-        raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
+def by_worth(made: Mapping[str, Exported], least: float, metric: Metric) -> list[list[str]]:
+    """Who is timed together: all whose validation score is worth at least `least`. Where none of them opens, the others
+    one after the other, the most accurate first."""
     worth = {name: metric.worth(one.score or 0.0) for name, one in made.items()}
-    fit = [one for name, one in made.items() if worth[name] >= least]
-    advice = advice_for([one for one in made.values() if one.artifact.precision in ROUNDED and one not in fit])
-    if fit:
-        fastest = min(fit, key=lambda one: one.median_ms or 0.0)
-        return fastest.name, f"the fastest of {len(fit)} that keep the student's score on the validation rows{advice}"
-    kept = made[max(made, key=lambda name: worth[name])]
-    bound = f"{'above' if metric.higher_is_better else 'below'} {metric.worth(least):.4f}"
-    return kept.name, f"no variant keeps the validation score {bound}; this one keeps most of it{advice}"
+    fit = [name for name in made if worth[name] >= least]
+    others = sorted((name for name in made if name not in fit), key=lambda name: -worth[name])
+    return [*([fit] if fit else []), *([name] for name in others)]
+
+
+def told(made: Mapping[str, Exported], tried: Mapping[str, Tried], least: float, metric: Metric) -> tuple[str, str]:
+    """The variant to deploy and why it is that one. Raises ConvertError where none opened."""
+    chosen = next((name for name, one in tried.items() if one.fate == "deployed"), None)
+    if chosen is None:
+        raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
+    fit = [name for name, one in made.items() if metric.worth(one.score or 0.0) >= least]
+    advice = advice_for([one for name, one in made.items() if one.artifact.precision in ROUNDED and name not in fit])
+    if chosen not in fit:
+        bound = f"{'above' if metric.higher_is_better else 'below'} {metric.worth(least):.4f}"
+        return chosen, f"no variant keeps the validation score {bound}; this one keeps most of it{advice}"
+    opened = [name for name in fit if tried[name].fate != "left_out"]
+    kept = f"the fastest of {len(opened)} that keep the student's score on the validation rows"
+    return chosen, kept + narrowed([tried[name] for name in opened]) + advice
+
+
+def narrowed(tried: Sequence[Tried]) -> str:
+    """How many quick timings left over for the last race, in words; empty where there was no choice."""
+    quick = sum(one.fate in ("slower", "crowded_out") for one in tried)
+    if not quick:
+        return ""
+    if quick == len(tried) - 1:
+        return f"; quick timings dropped {'the other' if quick == 1 else f'the other {quick}'}"
+    return f"; quick timings dropped {quick}, and a race decided between {len(tried) - quick}"
 
 
 def advice_for(lost: Sequence[Exported]) -> str:

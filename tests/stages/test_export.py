@@ -9,10 +9,11 @@ import pytest
 from small_text import small_task
 
 from kd2deploy.core import Artifact, Target, Variant, made
+from kd2deploy.core.tried import Fate, Tried
 from kd2deploy.errors import ConvertError
 from kd2deploy.flows.files import samples_hash
 from kd2deploy.stages.convert import Exported, builds_for_shapes, convert, needs_of, place_of, shaped
-from kd2deploy.stages.export import choose
+from kd2deploy.stages.export import by_worth, told
 from kd2deploy.stages.job import Model
 from kd2deploy.stages.variants import families, shared_steps
 from kd2deploy.tasks.text_classification import TextClassification
@@ -20,34 +21,62 @@ from kd2deploy.tasks.text_classification import TextClassification
 METRIC = TextClassification(["no", "yes"]).metric
 
 
-def exported(name: str, precision: str, score: float, ms: float, **details: Any) -> Exported:
+def exported(name: str, precision: str, score: float, **details: Any) -> Exported:
     artifact = Artifact(Path(name), "0", "none", precision=precision, details=details)
-    return Exported(name, (), artifact, score=score, median_ms=ms)
+    return Exported(name, (), artifact, score=score)
 
 
-def test_the_fastest_that_keeps_the_score_is_deployed() -> None:
-    made = {one.name: one for one in (exported("fp32", "fp32", 0.9, 3.0), exported("int8", "int8", 0.9, 1.0))}
-    assert choose(made, 0.89, METRIC) == (
+def made_of(*found: Exported) -> dict[str, Exported]:
+    return {one.name: one for one in found}
+
+
+def far(**fates: Fate) -> dict[str, Tried]:
+    return {name: Tried(name, fate) for name, fate in fates.items()}
+
+
+FP32, INT8 = exported("fp32", "fp32", 0.9), exported("int8", "int8", 0.9)
+LOST = exported("lost", "int8", 0.5)
+
+
+def test_who_keeps_the_score_is_timed_together_and_the_others_only_where_none_of_these_opens() -> None:
+    worse = exported("worse", "int8", 0.4)
+    assert by_worth(made_of(worse, FP32, LOST, INT8), 0.89, METRIC) == [["fp32", "int8"], ["lost"], ["worse"]]
+    assert by_worth(made_of(worse, LOST), 0.89, METRIC) == [["lost"], ["worse"]]
+
+
+def test_why_the_chosen_one_was_chosen() -> None:
+    kept = "the fastest of 2 that keep the student's score on the validation rows"
+    assert told(made_of(FP32, INT8), far(fp32="raced", int8="deployed"), 0.89, METRIC) == ("int8", kept)
+    assert told(made_of(FP32, INT8), far(fp32="slower", int8="deployed"), 0.89, METRIC) == (
         "int8",
-        "the fastest of 2 that keep the student's score on the validation rows",
+        f"{kept}; quick timings dropped the other",
     )
+    many = [exported(name, "fp32", 0.9) for name in "abcdef"]
+    found = far(a="slower", b="raced", c="deployed", d="left_out", e="crowded_out", f="slower")
+    assert told(made_of(*many), found, 0.89, METRIC)[1] == (
+        "the fastest of 5 that keep the student's score on the validation rows; quick timings dropped 3, and a race "
+        "decided between 2"
+    )
+    with pytest.raises(ConvertError, match="no variant could be opened"):
+        told(made_of(FP32), far(fp32="left_out"), 0.89, METRIC)
 
 
 def test_int8_that_lost_too_much_brings_the_advice_to_train_with_rounding() -> None:
-    made = {one.name: one for one in (exported("fp32", "fp32", 0.9, 3.0), exported("int8", "int8", 0.5, 1.0))}
-    chosen, why = choose(made, 0.89, METRIC)
+    made = made_of(FP32, LOST)
+    chosen, why = told(made, far(fp32="deployed", lost="inaccurate"), 0.89, METRIC)
     assert chosen == "fp32"
-    assert "int8 lost too much: a last training with `quantize: int8` may win it back" in why
-    chosen, why = choose(made, 0.95, METRIC)
+    assert "lost lost too much: a last training with `quantize: int8` may win it back" in why
+    chosen, why = told(made, far(fp32="deployed", lost="inaccurate"), 0.95, METRIC)
     assert chosen == "fp32"
-    assert "this one keeps most of it; int8 lost" in why
+    assert "this one keeps most of it; lost lost" in why
 
 
 def test_for_tensorrt_the_advice_is_to_round_as_it_does() -> None:
-    engine = exported("engine", "int8", 0.5, 1.0, **{"from": {"layout": "tensorrt"}})
-    assert "`quantize: int8_symmetric`" in choose({"engine": engine}, 0.89, METRIC)[1]
-    graph = exported("graph", "int8", 0.5, 1.0, layout="onnxruntime")
-    assert "`quantize: int8`" in choose({"engine": engine, "graph": graph}, 0.89, METRIC)[1]
+    engine = exported("engine", "int8", 0.5, **{"from": {"layout": "tensorrt"}})
+    assert "`quantize: int8_symmetric`" in told({"engine": engine}, far(engine="deployed"), 0.89, METRIC)[1]
+    graph = exported("graph", "int8", 0.5, layout="onnxruntime")
+    found = far(engine="deployed", graph="inaccurate")
+    assert "`quantize: int8`" in told({"engine": engine, "graph": graph}, found, 0.89, METRIC)[1]
 
 
 def test_what_lies_in_a_conversions_place_is_used_as_it_is(tmp_path: Path) -> None:

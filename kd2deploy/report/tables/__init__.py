@@ -9,6 +9,7 @@ from kd2deploy.report.tables.scores import by_class, class_drops, classes, floor
 from kd2deploy.report.tables.speed import lengths, medians_by_length, per_unit, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
 from kd2deploy.report.tables.table import Cell, Fact, Table, pairs
+from kd2deploy.report.tables.tried import tried
 
 __all__ = [
     "Cell",
@@ -40,4 +41,5 @@ __all__ = [
     "sessions",
     "speedups",
     "stages",
+    "tried",
 ]

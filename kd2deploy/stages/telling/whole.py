@@ -34,6 +34,7 @@ def full_report(
         task=in_unit(job.task_info, size_unit(field.deployed)),
         verdict=judged.verdict,
         contenders=contenders(job.task, field),
+        tried=exports.tried,
         speedups=judged.speedups,
         drop_chain=chain,
         class_drops=judged.class_drops,
