@@ -17,7 +17,8 @@ from kd2deploy.stages.teacher import Taught
 
 
 def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Exports, target: Target) -> Field:
-    """The field of a run, unmeasured. Other seeds' networks are scored and not timed: their latency is the same."""
+    """The field of a run, unmeasured. Other seeds' networks are scored and not timed: their latency is the same. So are
+    variants that the choice has dropped: they are slower, or lose too much."""
     chosen, student = exports.variants[exports.chosen], trainings.chosen
     entries: list[Entry] = []
     unmade: tuple[Unmade, ...] = ()
@@ -43,9 +44,18 @@ def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Export
     for one in trainings.controls:
         name = "control" if one.seed == student.seed else f"control (seed {one.seed})"
         entries.append(as_trained(name, one.model, "control", one.seed, timed=False))
-    for variant in exports.variants.values():
-        of_student = Entry(variant.contender, student.model, "variant", student.seed, variant.chain, variant is chosen)
-        entries.append(of_student)
+    for name, variant in exports.variants.items():
+        entries.append(
+            Entry(
+                variant.contender,
+                student.model,
+                "variant",
+                student.seed,
+                variant.chain,
+                deployed=variant is chosen,
+                timed=name not in exports.dropped,
+            )
+        )
     entries += links(chosen, student.model, student.seed, entries)
     return Field(tuple(entries), unmade)
 

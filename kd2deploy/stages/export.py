@@ -33,7 +33,7 @@ FEEDS = 32
 @dataclass(frozen=True)
 class Exports:
     variants: Mapping[str, Exported]
-    """The chosen one, and those that were raced against it to the end."""
+    """All that could be made and opened, in the target's order."""
     left_out: Mapping[str, str]
     """Why a variant of the target was not made."""
     chosen: str
@@ -41,6 +41,11 @@ class Exports:
     why: str
     tried: tuple[Tried, ...] = ()
     """All of the target's variants, and how far each came."""
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """Who is not worth a place in the race that is judged."""
+        return frozenset(one.name for one in self.tried if one.fate not in ("deployed", "raced"))
 
 
 def export(job: Job, student: Model, target: Target) -> Exports:
@@ -72,9 +77,9 @@ def export(job: Job, student: Model, target: Target) -> Exports:
     )
     found = job.run.carry_out(stage, job.watcher).result
     tried = TypeAdapter(tuple[Tried, ...]).validate_python(found["tried"])
-    near = {one.name: one.median_ms for one in tried if one.fate in ("deployed", "raced")}
-    variants = {name: replace(made[name], median_ms=median) for name, median in near.items()}
     left_out |= {one.name: one.reason for one in tried if one.fate == "left_out"}
+    medians = {one.name: one.median_ms for one in tried}
+    variants = {name: replace(one, median_ms=medians[name]) for name, one in made.items() if name not in left_out}
     never = [Tried(name, "left_out", reason=reason) for name, reason in left_out.items() if name not in made]
     return Exports(variants, left_out, found["chosen"], found["why"], in_order(target, (*tried, *never)))
 

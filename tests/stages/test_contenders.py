@@ -1,5 +1,6 @@
 """Who a run measures, with which role and seed, and what is timed."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from stages.small_field import TASK
 
 from kd2deploy.core import Artifact, Target, Variant
+from kd2deploy.core.tried import Tried
 from kd2deploy.errors import ConvertError
 from kd2deploy.stages import contenders as made
 from kd2deploy.stages.contenders import contenders
@@ -49,8 +51,8 @@ EXPORTS = Exports(
 )
 
 
-def field(teacher: Model | None, apart: Model | None = None) -> Field:
-    return contenders(JOB, Taught(teacher, apart), Trainings(STUDENTS, CONTROLS, STUDENTS[1]), EXPORTS, TARGET)
+def field(teacher: Model | None, apart: Model | None = None, exports: Exports = EXPORTS) -> Field:
+    return contenders(JOB, Taught(teacher, apart), Trainings(STUDENTS, CONTROLS, STUDENTS[1]), exports, TARGET)
 
 
 @pytest.fixture
@@ -99,3 +101,10 @@ def test_a_teacher_beside_a_baseline_is_scored_and_not_timed() -> None:
     assert baseline is not None
     assert (teacher.timed, baseline.role, baseline.timed) == (False, "baseline", True)
     assert found.failure("teacher_same_runtime") is None
+
+
+@pytest.mark.usefixtures("unmade")
+def test_a_variant_that_the_choice_has_dropped_is_scored_and_not_timed() -> None:
+    exports = replace(EXPORTS, tried=(Tried("onnx", "slower"), Tried("int8", "deployed")))
+    found = {one.name: one.timed for one in field(model("teacher"), exports=exports).entries if one.role == "variant"}
+    assert found == {"onnx": False, "int8": True}
