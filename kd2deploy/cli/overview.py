@@ -15,6 +15,7 @@ from kd2deploy.data.splits import Splits
 from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flows.pack import device_is_here
+from kd2deploy.measure.choosing import Halving
 from kd2deploy.measure.protocol import full
 from kd2deploy.recipe import Block, Recipe, method_uses
 from kd2deploy.recipe.resolve import is_of_others
@@ -159,10 +160,11 @@ def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]
             uncounted.append(f"all that happens on the device of {target.name}")
             continue
         variants = len(target.variants) - len(runtimes[target.name])
-        contenders = variants + len(("teacher", "teacher as deployed", "student"))
+        contenders = min(variants, Halving().places) + len(("teacher", "teacher as deployed", "student"))
         parts.append(exports(target.name, variants))
-        timed_s = wanted.cap_s * (1 + full().end_to_end_share if wanted.end_to_end else 1)
-        parts.append(measuring(target.name, contenders, contenders + others, timed_s, wanted.processes))
+        further = (full().end_to_end_share if wanted.end_to_end else 0) + (CROWDED_SHARE if wanted.neighbour else 0)
+        timed_s = wanted.cap_s * (1 + further)
+        parts.append(measuring(target.name, contenders, variants + others + 3, timed_s, wanted.processes))
     return lines(parts, uncounted)
 
 

@@ -25,3 +25,5 @@ class Speedup:
     """The same for short, middling and long requests apart; empty where all are alike."""
     end_to_end: Estimate | None = None
     """The same of whole requests, from rows to answers; None where they were not timed."""
+    crowded: Estimate | None = None
+    """The same beside a busy neighbour; None where that was not timed."""

@@ -8,6 +8,7 @@ import itertools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.core.figures import count_of
-from kd2deploy.errors import Kd2DeployError
+from kd2deploy.errors import Kd2DeployError, MeasureError
 from kd2deploy.measure.order import ordered, row_of, there_and_back
 from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol
@@ -29,6 +30,8 @@ from kd2deploy.measure.timing import Block, Cold, Contender, Doubles, Timing
 GOLDEN = (5**0.5 - 1) / 2
 OnProgress = Callable[[str, float], None]
 """Called with a sentence and the share done, 0..1."""
+Neighbour = Callable[[], AbstractContextManager[None]]
+"""Somebody else who is at work on the machine meanwhile."""
 
 
 class Asked(typing.Protocol):
@@ -65,6 +68,11 @@ class Lane:
     whole_ns: float = 0.0
     not_whole: str = ""
     """Why it is not asked end to end any more."""
+    crowded: list[Block] = field(default_factory=list)
+    """Beside a busy neighbour."""
+    crowded_ns: float = 0.0
+    not_crowded: str = ""
+    """Why it is not timed beside a neighbour any more."""
 
     @property
     def name(self) -> str:
@@ -94,6 +102,8 @@ class Lane:
             settled=not unsettled,
             end_to_end=() if self.not_whole else tuple(self.whole),
             not_end_to_end=self.not_whole,
+            crowded=() if self.not_crowded else tuple(self.crowded),
+            not_crowded=self.not_crowded,
         )
 
 
@@ -108,9 +118,10 @@ class Heat:
         inputs: int,
         clock: Callable[[], float],
         at_once: int = 1,
+        neighbour: Neighbour = nullcontext,
     ) -> None:
         self.process, self.lanes, self.plan, self.inputs, self.clock = process, lanes, plan, inputs, clock
-        self.at_once = at_once
+        self.at_once, self.neighbour = at_once, neighbour
         self.rule = plan.stop.share(plan.processes)
         self.median_rule = replace(plan.stop, percentile=0.5).share(plan.processes)
         self.workers: dict[str, Asked] = {}
@@ -133,6 +144,9 @@ class Heat:
                 self.attempt(lane, partial(step, lane))
         on_progress(f"{place}: end to end", (self.process + 1) / processes)
         self.end_to_end(self.plan.end_to_end_share * rounds_s)
+        if self.plan.crowded_share:
+            on_progress(f"{place}: beside a neighbour", (self.process + 1) / processes)
+            self.beside_a_neighbour(self.plan.crowded_share * rounds_s)
         for lane in self.in_order(turn):
             self.attempt(lane, partial(self.close, lane))
 
@@ -200,14 +214,18 @@ class Heat:
                 half = 2 * turn + (position >= len(self.lanes))
                 self.attempt(lane, partial(self.block, lane, turn, position, half))
 
-    def block(self, lane: Lane, turn: int, position: int, half: int) -> None:
-        found = self.workers[lane.name].ask(
+    def timed(self, lane: Lane, run_ns: float, half: int) -> dict[str, Any]:
+        """One block of a contender that takes about `run_ns` for a run."""
+        return self.workers[lane.name].ask(
             "time",
             start=int(half * GOLDEN * self.inputs) % self.inputs,
-            runs=self.plan.runs(lane.run_ns, self.rule_of(lane).least),
+            runs=self.plan.runs(run_ns, self.rule_of(lane).least),
             warm_s=self.plan.block_warm_s,
-            warm_runs=self.plan.warming_runs(lane.run_ns),
+            warm_runs=self.plan.warming_runs(run_ns),
         )
+
+    def block(self, lane: Lane, turn: int, position: int, half: int) -> None:
+        found = self.timed(lane, lane.run_ns, half)
         place = {"process": self.process, "round": turn, "position": position}
         lane.blocks.append(Block.from_json({**found, **place}))
         # The next block is as long as asked on the machine as it is now: in use by others, a mean is many medians.
@@ -264,19 +282,28 @@ class Heat:
     # end to end ---------------------------------------------------------------------------------------------
 
     def end_to_end(self, seconds: float) -> None:
-        """Rounds of whole requests in the orders of the others, there and back, for so long; at least one way, or into
-        a second round where few processes must bound a ratio."""
-        least = 1 if self.plan.processes >= LEAST_PROCESSES else 3
+        """Rounds of whole requests in the orders of the others, for so long."""
         for lane in filter(self.is_asked, self.in_order()):
             self.attempt_whole(lane, partial(self.read, lane))
-        begun = self.clock()
+
+        def block(lane: Lane, half: int, position: int) -> None:
+            self.attempt_whole(lane, partial(self.whole_block, lane, half, position))
+
+        self.by_turns(self.is_asked, block, seconds)
+
+    def by_turns(
+        self, takes_part: Callable[[Lane], bool], block: Callable[[Lane, int, int], None], seconds: float
+    ) -> None:
+        """Blocks in the orders of the rounds, there and back, for so long: at least one way, or into a second round
+        where few processes must bound a ratio."""
+        least, begun = 1 if self.plan.processes >= LEAST_PROCESSES else 3, self.clock()
         for half in itertools.count():
             order = ordered(self.lanes, self.row(half // 2))
             for position, lane in enumerate(reversed(order) if half % 2 else order, start=half % 2 * len(order)):
-                if self.is_asked(lane):
-                    self.attempt_whole(lane, partial(self.whole_block, lane, half, position))
+                if takes_part(lane):
+                    block(lane, half, position)
             over = half + 1 >= least and self.clock() - begun >= seconds
-            if over or not any(map(self.is_asked, self.lanes)):
+            if over or not any(map(takes_part, self.lanes)):
                 return
 
     @staticmethod
@@ -312,6 +339,34 @@ class Heat:
         )
         lane.whole.append(Block.from_json({**found, "process": self.process, "round": half // 2, "position": position}))
         lane.whole_ns = float(np.mean(found["ns"]))
+
+    # beside a busy neighbour --------------------------------------------------------------------------------
+
+    def beside_a_neighbour(self, seconds: float) -> None:
+        """Rounds in the orders of the others while somebody else works; as long, and at least as many, as of whole
+        requests."""
+        try:
+            with self.neighbour():
+                for lane in self.alive():
+                    lane.crowded_ns = lane.run_ns
+                self.by_turns(self.is_crowded, self.crowded_block, seconds)
+        except MeasureError as error:
+            for lane in self.alive():
+                lane.not_crowded = lane.not_crowded or str(error)
+
+    @staticmethod
+    def is_crowded(lane: Lane) -> bool:
+        return not lane.not_crowded and not lane.failure
+
+    def crowded_block(self, lane: Lane, half: int, position: int) -> None:
+        try:
+            found = self.timed(lane, lane.crowded_ns, half)
+        except Kd2DeployError as error:
+            lane.not_crowded = str(error)
+            return
+        place = {"process": self.process, "round": half // 2, "position": position}
+        lane.crowded.append(Block.from_json({**found, **place}))
+        lane.crowded_ns = float(np.mean(found["ns"]))
 
     def close(self, lane: Lane) -> None:
         self.workers[lane.name].ask("close")

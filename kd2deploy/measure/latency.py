@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kd2deploy.core import Feed, Target, usable_cores
 from kd2deploy.core.figures import figure
 from kd2deploy.core.rows import write_rows
 from kd2deploy.errors import MeasureError
+from kd2deploy.measure.busy_neighbour import busy_neighbour
 from kd2deploy.measure.feeds import exchange, write_feeds
 from kd2deploy.measure.forks import Forks
 from kd2deploy.measure.heat import Asked, Heat, Lane, OnProgress
@@ -37,6 +39,7 @@ class Means:
     """Where requests are handed over; where the system keeps temporary files if nothing is said."""
     connect: Connect = WorkerProcess
     clock: Callable[[], float] = time.monotonic
+    neighbour: Callable[[Target], AbstractContextManager[None]] = busy_neighbour
 
 
 REAL = Means()
@@ -61,7 +64,8 @@ def race(
             alive = [lane for lane in given.lanes if not lane.failure]
             # On a device the memory that one takes is read while none other opens.
             at_once = 1 if process == 0 or target.device != "cpu" else usable_cores()
-            heat = Heat(process, alive, plan, len(feeds), means.clock, at_once)
+            neighbour = partial(means.neighbour, target)
+            heat = Heat(process, alive, plan, len(feeds), means.clock, at_once, neighbour)
             with connected(heat, task_spec, target, means):
                 heat.run(given.folders, on_progress)
     order, lanes = given.order, given.lanes

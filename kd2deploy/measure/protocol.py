@@ -24,6 +24,8 @@ class Protocol:
     throughput_s: float = 0.3
     end_to_end_share: float = 0.2
     """Of the wall clock that the rounds took: for rounds of whole requests, from rows to answers, behind them."""
+    crowded_share: float = 0.0
+    """Of the same: for rounds of requests beside a busy neighbour, the last of all."""
     in_flight: int = 1
     """Requests at once when throughput is taken."""
     least_rounds: int = 6

@@ -112,6 +112,10 @@ class Timing:
     """Whole requests, from rows to answers, in rounds of their own; empty where none were timed."""
     not_end_to_end: str = ""
     """Why not, where they were to be."""
+    crowded: tuple[Block, ...] = ()
+    """Requests beside a busy neighbour, in rounds of their own; empty where none were timed."""
+    not_crowded: str = ""
+    """Why not, where they were to be."""
 
     @property
     def samples_ms(self) -> Doubles:
@@ -158,7 +162,7 @@ class Timing:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Timing":
-        blocks = {name: tuple(map(Block.from_json, found[name])) for name in ("blocks", "end_to_end")}
+        blocks = {name: tuple(map(Block.from_json, found[name])) for name in ("blocks", "end_to_end", "crowded")}
         cold = tuple(Cold(**each) for each in found["cold"])
         plain = {name: tuple(found[name]) for name in ("rows_per_s", "sizes")}
         device = DeviceTimes(**found["device"]) if found["device"] else None

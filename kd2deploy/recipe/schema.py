@@ -168,6 +168,8 @@ class Measurement(pydantic.BaseModel):
     """Seconds that a contender runs before the next one's turn."""
     end_to_end: bool = True
     """Whether whole requests are timed too, from rows to answers; at most about a quarter longer."""
+    neighbour: bool = False
+    """Whether requests are timed beside a busy neighbour too: another process that keeps one core at work."""
 
     @property
     def throughput_s(self) -> float:

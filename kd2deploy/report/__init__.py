@@ -2,7 +2,7 @@
 
 from kd2deploy.report.html import render_html
 from kd2deploy.report.markdown import render_markdown
-from kd2deploy.report.measurement import EndToEnd, Floor, Latency, Measurement, Phase, Role, thinned
+from kd2deploy.report.measurement import Crowded, EndToEnd, Floor, Latency, Measurement, Phase, Role, thinned
 from kd2deploy.report.model_card import model_card
 from kd2deploy.report.origin import UNSTEADY, ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
 from kd2deploy.report.report import SCHEMA_VERSION, Report
@@ -14,6 +14,7 @@ __all__ = [
     "UNSTEADY",
     "ArtifactRecord",
     "Candidate",
+    "Crowded",
     "Curve",
     "CurvePoint",
     "DataInfo",

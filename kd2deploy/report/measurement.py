@@ -59,6 +59,18 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
+class Crowded:
+    """One request while a busy neighbour keeps a core of the machine at work."""
+
+    median: Estimate
+    """Its note says why there is none, where that is so; the rest is then empty."""
+    p90: Estimate | None = None
+    slowdown: Estimate | None = None
+    """Its median over the median alone."""
+    samples: int = 0
+
+
+@dataclass(frozen=True)
 class Latency:
     """Host latency of one request, and what stands beside it but is never mixed with it."""
 
@@ -99,6 +111,8 @@ class Latency:
     per_unit: Estimate | None = None
     """Median in ms for one `unit_of_size` of the task's; None where it has none."""
     end_to_end: EndToEnd | None = None
+    """None where it was not to be timed."""
+    crowded: Crowded | None = None
     """None where it was not to be timed."""
 
 

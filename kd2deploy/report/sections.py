@@ -112,6 +112,7 @@ def latency(report: Report) -> Section:
             tables.medians_by_length(report),
             tables.per_unit(report),
             tables.end_to_end(report),
+            tables.crowded(report),
             tables.phases(report),
             tables.costs(report),
         ),

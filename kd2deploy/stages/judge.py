@@ -12,6 +12,7 @@ from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.verdict import Verdict
 from kd2deploy.measure.by_length import speedup_by_length
 from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, worst_drop
+from kd2deploy.measure.crowded import crowded_speedup
 from kd2deploy.measure.end_to_end import end_to_end_speedup
 from kd2deploy.measure.intervals import Figure, shown
 from kd2deploy.measure.latency import latency_percentile, speedup
@@ -118,7 +119,9 @@ def compared(field: Field, target: Target) -> tuple[Speedup, ...]:
         ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
         whole = end_to_end_speedup(baseline.timing, fast)
         told = shown(whole.interval) if whole else None
-        found.append(Speedup(kind, shown(ratio), baseline.name, kind == target.gates.against, groups, told))
+        beside = crowded_speedup(baseline.timing, fast)
+        judged, crowded = kind == target.gates.against, shown(beside.interval) if beside else None
+        found.append(Speedup(kind, shown(ratio), baseline.name, judged, groups, told, crowded))
     return tuple(found)
 
 

@@ -29,6 +29,9 @@ from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 from kd2deploy.stages.served import served
 
+CROWDED_SHARE = 0.25
+"""Of the rounds' time, for rounds beside a busy neighbour. Ours."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -97,6 +100,7 @@ def protocol_for(job: Job, field: Field, target: Target) -> Protocol:
         processes=wanted.processes,
         block_s=wanted.block_s,
         throughput_s=wanted.throughput_s,
+        crowded_share=CROWDED_SHARE if wanted.neighbour else 0.0,
         in_flight=target.workload.in_flight,
         stop=replace(protocol.stop, cap_s=wanted.cap_s),
     )

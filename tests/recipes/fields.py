@@ -11,6 +11,7 @@ from kd2deploy.report import Report
 ON_A_DEVICE = "on a device only"
 EMPTY_HERE = {
     "contenders.by_class": "only of tasks that have more than recall: see test_multilabel_run",
+    "contenders.timing.crowded": "only where `measurement.neighbour` asks for it: see test_static_run",
     "contenders.note": "only where a contender failed",
     "contenders.timing.device": ON_A_DEVICE,
     "contenders.timing.peak_device_mb": ON_A_DEVICE,
@@ -23,6 +24,7 @@ EMPTY_HERE = {
     "generator": "only where a method writes text: see tests/stages/telling/test_beginning",
     "left_out": "only where something could not be made",
     "shown": "only of tasks that have pictures to show: see test_restoration_run",
+    "speedups.crowded": "only where `measurement.neighbour` asks for it: see test_static_run",
     "task.metric_suffix": "only of a metric with a unit of its own, such as dB",
     "task.unit_of_size": "only of tasks whose rows have one, such as a megapixel",
     "verdict.reasons": "only of an INVALID run",

@@ -23,7 +23,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
         student={"static": {"dim": 16}},
         distill=[{"method": ["dist", {"use": "contrastive", "beta": 0.1, "dim": 8}], **TRAINED}],
         control=False,
-        measurement={"processes": 3, "cap_s": 1, "block_s": 0.02},
+        measurement={"processes": 3, "cap_s": 1, "block_s": 0.02, "neighbour": True},
         gates={"max_drop": 0.5, "end_to_end": 1e-9},
     )
     (found,) = compress(Recipe.parse(spec), folder / "run")
@@ -46,9 +46,13 @@ def test_it_is_made_trained_timed_and_judged(result: Result) -> None:
     assert report.deployed.metric.value > 0.8
     assert report.deployed.timing is not None
     assert report.deployed.timing.end_to_end is not None
+    assert report.deployed.timing.crowded is not None
+    assert report.deployed.timing.crowded.slowdown is not None
+    assert all(one.crowded is not None for one in report.speedups)
     page = (result.folder / "report.md").read_text()
     assert "principal components" in page
     assert "Making the input" in page
+    assert "Times as long" in page
 
 
 @pytest.mark.recipe

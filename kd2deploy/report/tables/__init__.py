@@ -1,7 +1,7 @@
 """The report's tables: one function each, which gives None where the run has nothing to show for it."""
 
 from kd2deploy.report.tables.contenders import contenders, costs, phases, sessions
-from kd2deploy.report.tables.end_to_end import end_to_end
+from kd2deploy.report.tables.end_to_end import crowded, end_to_end
 from kd2deploy.report.tables.examples import examples
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
@@ -21,6 +21,7 @@ __all__ = [
     "classes",
     "contenders",
     "costs",
+    "crowded",
     "data",
     "drop_chain",
     "end_to_end",

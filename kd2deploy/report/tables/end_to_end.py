@@ -1,4 +1,4 @@
-"""Whole requests, from what a client sends to the answer, and where their time goes."""
+"""Whole requests, from what a client sends to the answer, and requests beside a busy neighbour."""
 
 from kd2deploy.report.formats import ms
 from kd2deploy.report.measurement import EndToEnd
@@ -17,6 +17,32 @@ def end_to_end(report: Report) -> Table | None:
             rows=tuple((Cell(one.name, tone=one.role), *_figures(whole)) for one, whole in shown),
             numbers=frozenset(range(1, 7)),
             strong=frozenset(place for place, (one, _) in enumerate(shown) if one.deployed),
+        )
+    )
+
+
+def crowded(report: Report) -> Table | None:
+    """What a request takes while somebody else works on the machine, beside what it takes alone."""
+    shown = [(one, one.timing, one.timing.crowded) for one in report.contenders if one.timing and one.timing.crowded]
+    if not shown:
+        return None
+    return used(
+        Table(
+            caption="Beside a busy neighbour: another process keeps one core at work meanwhile, with 95 % intervals",
+            head=("Contender", "Alone", "Beside a neighbour", "P90 there", "Times as long", "Timed"),
+            rows=tuple(
+                (
+                    Cell(one.name, tone=one.role),
+                    told(timing.median, "ms"),
+                    told(beside.median, "ms"),
+                    told(beside.p90, "ms") if beside.p90 is not None else Cell(""),
+                    told(beside.slowdown, "ratio") if beside.slowdown is not None else Cell(""),
+                    Cell(f"{beside.samples:,}" if beside.samples else ""),
+                )
+                for one, timing, beside in shown
+            ),
+            numbers=frozenset(range(1, 6)),
+            strong=frozenset(place for place, (one, *_) in enumerate(shown) if one.deployed),
         )
     )
 

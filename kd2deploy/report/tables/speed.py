@@ -19,7 +19,7 @@ def speedups(report: Report) -> Table | None:
     }
     table = Table(
         caption="How much faster, by median latency",
-        head=("Baseline", "Divided by", "Ratio", "95 % interval", "End to end", "Judged"),
+        head=("Baseline", "Divided by", "Ratio", "95 % interval", "End to end", "Beside a neighbour", "Judged"),
         rows=tuple(
             (
                 Cell(words[one.baseline]),
@@ -27,11 +27,12 @@ def speedups(report: Report) -> Table | None:
                 Cell(times(one.ratio)),
                 Cell(interval_or_why(one.ratio, "ratio") or MISSING),
                 told(one.end_to_end, "ratio"),
+                told(one.crowded, "ratio") if one.crowded is not None else Cell(""),
                 Cell("by min_speedup" if one.gates else "shown only"),
             )
             for one in report.speedups
         ),
-        numbers=frozenset({2, 3, 4}),
+        numbers=frozenset({2, 3, 4, 5}),
     )
     return used(table)
 

@@ -7,6 +7,7 @@ import numpy as np
 from kd2deploy.core import Scores, SizeUnit, Task
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.measure.by_length import median_per, medians_by_length
+from kd2deploy.measure.crowded import crowded, slowdown
 from kd2deploy.measure.end_to_end import end_to_end, split
 from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import latency_percentile, throughput
@@ -14,7 +15,7 @@ from kd2deploy.measure.paired import bootstrap, headline_at, share_of
 from kd2deploy.measure.statistics import noise, percentile
 from kd2deploy.measure.timing import Doubles, Timing
 from kd2deploy.networks.weights import parameters_of
-from kd2deploy.report import EndToEnd, Latency, Measurement, Phase, thinned
+from kd2deploy.report import Crowded, EndToEnd, Latency, Measurement, Phase, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
 
@@ -92,6 +93,7 @@ def timing_shown(timing: Timing, deployed: Timing | None = None, unit: SizeUnit 
         by_length=medians_by_length(timing, deployed) if deployed is not None else (),
         per_unit=median_per(timing, unit.elements) if unit is not None else None,
         end_to_end=end_to_end_shown(timing),
+        crowded=crowded_shown(timing),
     )
 
 
@@ -102,6 +104,14 @@ def end_to_end_shown(timing: Timing) -> EndToEnd | None:
     median, p90 = (shown(latency_percentile(whole, share)) for share in (0.5, 0.9))
     parts = split(whole)
     return EndToEnd(median, p90, parts.preparing_ms, parts.network_ms, parts.rest_ms, len(whole.samples_ms))
+
+
+def crowded_shown(timing: Timing) -> Crowded | None:
+    beside, longer = crowded(timing), slowdown(timing)
+    if beside is None or longer is None:
+        return Crowded(Estimate(None, note=timing.not_crowded)) if timing.not_crowded else None
+    median, p90 = (shown(latency_percentile(beside, share)) for share in (0.5, 0.9))
+    return Crowded(median, p90, shown(longer), len(beside.samples_ms))
 
 
 def phase(name: str, taken: Sequence[Sequence[Doubles]]) -> Phase:

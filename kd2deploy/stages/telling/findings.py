@@ -7,8 +7,10 @@ from kd2deploy.core import Target
 from kd2deploy.core.figures import as_given, count_of, figure, listed, percent
 from kd2deploy.core.losses import ClassDrop
 from kd2deploy.measure.class_drops import LEAST_ROWS, too_few
+from kd2deploy.measure.crowded import crowded_speedup
 from kd2deploy.measure.diagnosis import Case, diagnose
 from kd2deploy.measure.end_to_end import end_to_end, split
+from kd2deploy.measure.intervals import shown
 from kd2deploy.measure.latency import speedup
 from kd2deploy.measure.machine import copy_gb_per_s, describe_machine, device_copy_gb_per_s
 from kd2deploy.measure.statistics import CV_LIMIT, noise
@@ -34,6 +36,7 @@ def findings(field: Field, judged: Judged, target: Target, cap_s: float) -> tupl
         *unsteady(field, target, cap_s),
         *why_slow(field, target),
         *around_the_network(field),
+        *faster_in_a_crowd(field),
         *untold_classes(judged.class_drops),
     ]
     return tuple(found)
@@ -132,6 +135,26 @@ def around_the_network(field: Field) -> list[Finding]:
             "ask for several rows at a time, or make inputs where the requests come from.",
             field.deployed.name,
             "around the network",
+        )
+    ]
+
+
+def faster_in_a_crowd(field: Field) -> list[Finding]:
+    """That another variant is surely faster than the deployed one beside a busy neighbour, where one is."""
+    own = field.deployed.timing
+    others = [one for one in field.entries if one.role == "variant" and not one.deployed and one.timing is not None]
+    ratios = {one.name: found.interval for one in others if (found := crowded_speedup(own, one.timing)) is not None}
+    sure = {name: ratio for name, ratio in ratios.items() if ratio.low > 1}
+    if not sure:
+        return []
+    best = max(sure, key=lambda name: sure[name].estimate)
+    return [
+        Finding(
+            f"Beside a busy neighbour {best} is {with_interval(shown(sure[best]), 'ratio')} faster than the deployed "
+            f"{field.deployed.name}, which is the fastest alone.",
+            f"deploy it where the machine is shared with others: `variants: [{best}]`.",
+            field.deployed.name,
+            "slower in a crowd",
         )
     ]
 

@@ -6,6 +6,7 @@ from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Plain
+from kd2deploy.stages.measure import CROWDED_SHARE
 
 BASELINES = {"eager": "the teacher in eager PyTorch", "same_runtime": "the teacher, deployed as the student is"}
 
@@ -27,6 +28,10 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "whole requests": f"after that, in the same processes and orders, for {percent(plan.end_to_end_share)} of the "
         "rounds' time; rows are read as a bundle reads them"
         if wanted.end_to_end
+        else None,
+        "busy neighbour": f"last, in the same processes and orders, for {percent(CROWDED_SHARE)} of the rounds' time: "
+        "another process with one thread of matrix products"
+        if wanted.neighbour
         else None,
         "warm-up": f"at least {plan.warm_s:g} s and {count_of(plan.warm_runs, 'run')}, then {plan.block_warm_s:g} s in "
         "every turn",

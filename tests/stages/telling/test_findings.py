@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stages.small_field import TARGET, changed, job, measured
+from stages.small_field import TARGET, changed, entry, job, measured, timing
 
 from kd2deploy.core import Gates, Scores
 from kd2deploy.core.verdict import Outcome
+from kd2deploy.measure.timing import Timing
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.judge import Judged, decide
 from kd2deploy.stages.telling.findings import findings
@@ -17,6 +18,19 @@ def told(field: Field, gates: Gates = TARGET.gates) -> tuple[Judged, list[str]]:
     target = replace(TARGET, gates=gates)
     judged = decide(job(), measured(field), target)
     return judged, [one.sentence for one in findings(field, judged, target, 15.0)]
+
+
+def test_another_variant_that_is_faster_beside_a_neighbour_is_named(field: Field) -> None:
+    def beside(name: str, ms: float) -> Timing:
+        return replace(timing(name, 5.0), crowded=timing(name, ms).blocks)
+
+    other = replace(entry("openvino", "variant", 0.88), timing=beside("openvino", 7.0))
+    known = changed(replace(field, entries=(*field.entries, other)), "onnx", timing=beside("onnx", 14.0))
+    _, said = told(known)
+    (line,) = [one for one in said if "busy neighbour" in one]
+    assert line.startswith("Beside a busy neighbour openvino is 2.00x [")
+    assert line.endswith("faster than the deployed onnx, which is the fastest alone.")
+    assert not [one for one in told(field)[1] if "busy neighbour" in one]
 
 
 # classes ------------------------------------------------------------------------------------------------------
