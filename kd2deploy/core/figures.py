@@ -4,17 +4,26 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-Unit = Literal["share", "points", "ratio", "ms", "mb", "number"]
-"""How a figure is written: 0.913 as 91.30 % (share) or 91.30 points (a difference of shares), 4.3 as 4.30x."""
+Unit = Literal["share", "points", "ratio", "ms", "mb", "rate", "number"]
+"""How a figure is written: 0.913 as 91.30 % (share) or 91.30 points (a difference of shares), 4.3 as 4.30x,
+812 as 812.0 rows/s (rate)."""
 
 MetricUnit = Literal["share", "number"]
 """A metric that is a `share` is 0..1 and told in percent, its drops in points; a `number` is told as it stands."""
 
-SUFFIX: dict[Unit, str] = {"share": " %", "points": " points", "ratio": "x", "ms": " ms", "mb": " MB", "number": ""}
+SUFFIX: dict[Unit, str] = {
+    "share": " %",
+    "points": " points",
+    "ratio": "x",
+    "ms": " ms",
+    "mb": " MB",
+    "rate": " rows/s",
+    "number": "",
+}
 HUNDREDTHS: frozenset[Unit] = frozenset({"share", "points"})
-DIGITS: dict[Unit, int] = {"ratio": 3, "ms": 3, "mb": 3, "number": 4}
+DIGITS: dict[Unit, int] = {"ratio": 3, "ms": 3, "mb": 3, "rate": 4, "number": 4}
 """Significant digits; shares and points have two decimals instead, so that they line up and can be subtracted."""
-MOST_DECIMALS: dict[Unit, int] = {"ratio": 2, "ms": 6, "mb": 6, "number": 6}
+MOST_DECIMALS: dict[Unit, int] = {"ratio": 2, "ms": 6, "mb": 6, "rate": 6, "number": 6}
 
 
 def decimals(value: float, unit: Unit, width: float = math.nan) -> int:

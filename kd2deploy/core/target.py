@@ -22,8 +22,8 @@ class Workload:
     batch: int = 1
     inputs: int = 256
     in_flight: int = 1
-    """Requests that are served at once when throughput is taken, each by a session of its own in one process. Latency
-    is always that of one request alone."""
+    """Requests that are served at once when throughput is taken, each by a session of its own in one process with its
+    part of the threads. Latency is always that of one request alone."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "inputs", "in_flight"):
@@ -51,6 +51,8 @@ class Gates:
     """The same of whole requests, from rows to answers, against the eager teacher whatever `baseline` says."""
     p50_ms: float | None = None
     p99_ms: float | None = None
+    min_throughput: float | None = None
+    """Smallest allowed rows per second, with the workload's requests in flight on the target's threads."""
     max_size_mb: float | None = None
     """Largest allowed size of the deployed file."""
     baseline: Literal["eager", "same_runtime"] | None = None
@@ -61,12 +63,18 @@ class Gates:
     def against(self) -> Literal["eager", "same_runtime"]:
         return self.baseline or "eager"
 
+    @property
+    def sought(self) -> Literal["latency", "throughput"]:
+        """What variants are chosen by: the time of one request, or rows per second where these alone are limited."""
+        of_one = (self.min_speedup, self.end_to_end, self.p50_ms, self.p99_ms)
+        return "throughput" if self.min_throughput is not None and of_one == (None,) * 4 else "latency"
+
     def over(self, others: "Gates") -> "Gates":
         """These limits, and those of others where these say nothing."""
         return replace(others, **{name: value for name, value in asdict(self).items() if value is not None})
 
     def __post_init__(self) -> None:
-        for name in ("min_speedup", "end_to_end", "p50_ms", "p99_ms", "max_size_mb"):
+        for name in ("min_speedup", "end_to_end", "p50_ms", "p99_ms", "min_throughput", "max_size_mb"):
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} must be positive, got {limit}")

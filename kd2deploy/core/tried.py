@@ -10,6 +10,9 @@ Fate = Literal["deployed", "raced", "crowded_out", "slower", "inaccurate", "left
 that looked faster; surely `slower`; `inaccurate`: it loses too much on the validation rows to be timed; `left_out`: it
 could not be made, opened or timed."""
 
+Sought = Literal["latency", "throughput"]
+"""What the fastest is the fastest in: the time of one request alone, or rows per second."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -21,9 +24,12 @@ class Tried:
     score: float | None = None
     """The headline metric on the validation rows."""
     median_ms: float | None = None
-    """Of one request, over all rounds of its last timing; None where nothing was timed."""
+    """Of one request, over all rounds of its last timing; None where none was timed."""
+    rows_per_s: float | None = None
+    """None where throughput was not taken."""
     ratio: Estimate | None = None
-    """Its time over that of the fastest, in the last race where it was in it, and else when it was dropped."""
+    """Its time over that of the fastest, in the last race where it was in it, and else when it was dropped. Where
+    throughput is sought, the time for a row."""
     against: str = ""
     """Who was the fastest then."""
     rounds: int = 0

@@ -53,6 +53,8 @@ class Lane:
     blocks: list[Block] = field(default_factory=list)
     cold: list[Cold] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)
+    rates: dict[int, list[float]] = field(default_factory=dict)
+    """Requests per second by round, where rounds are of throughput."""
     describe: Mapping[str, str] = field(default_factory=dict)
     peak_rss_mb: float = 0.0
     device: DeviceTimes | None = None
@@ -81,7 +83,7 @@ class Lane:
     def of_process(self, process: int) -> list[Block]:
         return [block for block in self.blocks if block.process == process]
 
-    def timing(self, sizes: tuple[int, ...], batch: int, threads: int) -> Timing:
+    def timing(self, sizes: tuple[int, ...], batch: int, threads: int, in_flight: int = 1) -> Timing:
         """The gathered figures; a contender that failed keeps none of its samples, since the rest lacks its pairs."""
         if self.failure:
             return Timing(self.name, describe=self.describe, batch=batch, threads=threads, failure=self.failure)
@@ -96,6 +98,7 @@ class Lane:
             device=self.device,
             peak_device_mb=self.peak_device_mb,
             threads=threads,
+            in_flight=in_flight,
             describe=self.describe,
             sizes=sizes,
             decision=(unsettled or self.decisions)[-1].reason,
@@ -138,17 +141,17 @@ class Heat:
             if self.finished(turn, self.clock() - begun):
                 break
         rounds_s = self.clock() - begun
-        on_progress(f"{place}: throughput", (self.process + 1) / processes)
-        for step in (self.describe, self.throughput):
-            for lane in self.in_order(turn):
-                self.attempt(lane, partial(step, lane))
+        for lane in self.in_order(turn):
+            self.attempt(lane, partial(self.describe, lane))
         on_progress(f"{place}: end to end", (self.process + 1) / processes)
         self.end_to_end(self.plan.end_to_end_share * rounds_s)
         if self.plan.crowded_share:
             on_progress(f"{place}: beside a neighbour", (self.process + 1) / processes)
             self.beside_a_neighbour(self.plan.crowded_share * rounds_s)
-        for lane in self.in_order(turn):
-            self.attempt(lane, partial(self.close, lane))
+        on_progress(f"{place}: throughput", (self.process + 1) / processes)
+        for step in (self.throughput, self.close):
+            for lane in self.in_order(turn):
+                self.attempt(lane, partial(step, lane))
 
     def alive(self) -> list[Lane]:
         return [lane for lane in self.lanes if not lane.failure]
@@ -214,6 +217,16 @@ class Heat:
                 half = 2 * turn + (position >= len(self.lanes))
                 self.attempt(lane, partial(self.block, lane, turn, position, half))
 
+    def round_of_rates(self, turn: int) -> None:
+        """The same of throughput, whose sessions stay open for the next round: no latency is timed behind it."""
+
+        def take(lane: Lane) -> None:
+            lane.rates.setdefault(turn, []).append(self.rate(lane, keep=True))
+
+        for lane in there_and_back(self.lanes, self.row(turn)):
+            if not lane.failure:
+                self.attempt(lane, partial(take, lane))
+
     def timed(self, lane: Lane, run_ns: float, half: int) -> dict[str, Any]:
         """One block of a contender that takes about `run_ns` for a run."""
         return self.workers[lane.name].ask(
@@ -275,9 +288,13 @@ class Heat:
     def throughput(self, lane: Lane) -> None:
         """Warmed first: the others have had their turns since. None of them has ended yet, which would take a core."""
         if self.plan.throughput_s > 0:
-            asked = {"seconds": self.plan.throughput_s, "in_flight": self.plan.in_flight}
-            warm = {"warm_s": self.plan.block_warm_s, "warm_runs": self.plan.warming_runs(lane.run_ns)}
-            lane.per_s.append(self.workers[lane.name].ask("throughput", **asked, **warm)["per_s"])
+            lane.per_s.append(self.rate(lane))
+
+    def rate(self, lane: Lane, **further: Any) -> float:
+        """Requests per second of a contender, in a stretch of the plan's length."""
+        asked = {"seconds": self.plan.throughput_s, "in_flight": self.plan.in_flight, **further}
+        warm = {"warm_s": self.plan.block_warm_s, "warm_runs": self.plan.warming_runs(lane.run_ns)}
+        return float(self.workers[lane.name].ask("throughput", **asked, **warm)["per_s"])
 
     # end to end ---------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ def race(
     order, lanes = given.order, given.lanes
     sizes = tuple(elements(feeds[place]) for place in order)
     batch, threads = target.workload.batch, with_threads(target).threads
-    return {lane.name: lane.timing(sizes, batch, threads) for lane in lanes}
+    return {lane.name: lane.timing(sizes, batch, threads, plan.in_flight) for lane in lanes}
 
 
 @dataclass(frozen=True)

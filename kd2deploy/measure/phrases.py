@@ -90,6 +90,10 @@ def gap_closed(told: Told) -> str:
     return f"{told.amount()} of the gap to the teacher closed ({as_given(told.limit, told.unit)} % asked)"
 
 
+def throughput(told: Told) -> str:
+    return f"{told.amount()} ({as_given(told.limit, told.unit)} rows/s asked)"
+
+
 def budget(what: str) -> Callable[[Told], str]:
     def phrase(told: Told) -> str:
         return f"{what}{told.amount()} ({figure_as_given(told)} allowed)"
@@ -104,6 +108,7 @@ def figure_as_given(told: Told) -> str:
 PHRASES: Mapping[str, Callable[[Told], str]] = {
     "min_speedup": speedup,
     "end_to_end": end_to_end,
+    "min_throughput": throughput,
     "max_drop": drop,
     "max_class_drop": class_drop,
     "min_retention": retention,

@@ -27,7 +27,7 @@ class Protocol:
     crowded_share: float = 0.0
     """Of the same: for rounds of requests beside a busy neighbour, the last of all."""
     in_flight: int = 1
-    """Requests at once when throughput is taken."""
+    """Requests at once when throughput is taken, behind all that is timed."""
     least_rounds: int = 6
     """Least rounds per process."""
     stop: StopRule = field(default_factory=StopRule)

@@ -91,7 +91,7 @@ class Timing:
     blocks: tuple[Block, ...] = ()
     cold: tuple[Cold, ...] = ()
     rows_per_s: tuple[float, ...] = ()
-    """Throughput per process: requests back to back, no clock between them."""
+    """Throughput per process: requests back to back, `in_flight` at once, no clock between them."""
     batch: int = 1
     peak_rss_mb: float = 0.0
     """Largest resident memory of any of its processes."""
@@ -100,6 +100,8 @@ class Timing:
     peak_device_mb: float | None = None
     """What it took of the device's memory; None on a processor."""
     threads: int = 0
+    in_flight: int = 1
+    """Requests at once when throughput was taken."""
     describe: Mapping[str, str] = field(default_factory=dict)
     """What the session says is really active."""
     sizes: tuple[int, ...] = ()

@@ -20,6 +20,8 @@ class Gate:
     """`{before}` stands for what the deployed file is compared with."""
     bound: Bound
     unit: Unit
+    of_time: bool = False
+    """Whether it is timed: more of it is known by more samples, and not by more rows."""
 
 
 GATES: Mapping[str, Gate] = {
@@ -27,10 +29,11 @@ GATES: Mapping[str, Gate] = {
     "max_class_drop": Gate("largest drop of any class's recall against the {before}", "at_most", "points"),
     "min_retention": Gate("metric kept of the {before}'s", "at_least", "share"),
     "min_gap_closed": Gate("gap closed between control and teacher", "at_least", "share"),
-    "min_speedup": Gate("speedup over the {before}", "at_least", "ratio"),
-    "end_to_end": Gate("speedup end to end over the {before}", "at_least", "ratio"),
-    "p50_ms": Gate("median latency", "at_most", "ms"),
-    "p99_ms": Gate("P99 latency", "at_most", "ms"),
+    "min_speedup": Gate("speedup over the {before}", "at_least", "ratio", of_time=True),
+    "end_to_end": Gate("speedup end to end over the {before}", "at_least", "ratio", of_time=True),
+    "p50_ms": Gate("median latency", "at_most", "ms", of_time=True),
+    "p99_ms": Gate("P99 latency", "at_most", "ms", of_time=True),
+    "min_throughput": Gate("throughput", "at_least", "rate", of_time=True),
     "max_size_mb": Gate("size of the deployed file", "at_most", "mb"),
 }
 """Every limit of `kd2deploy.core.Gates` but `baseline`, which is a choice and not a limit."""
@@ -156,7 +159,7 @@ def in_full(kind: Gate, told: Told, outcome: Outcome) -> str:
     known = ends(found.estimate, found.low, found.high, told.unit, places=places)
     number = figure(found.estimate, told.unit, suffix=told.metric.suffix, places=places)
     bound = as_given(told.limit, told.unit) + (SUFFIX[told.unit] or f" {told.metric.suffix}".rstrip())
-    more = "more samples or a quieter machine are" if told.unit in ("ratio", "ms") else "more evaluation rows are"
+    more = "more samples or a quieter machine are" if kind.of_time else "more evaluation rows are"
     remark = {
         Outcome.PASS: "holds",
         Outcome.FAIL: "is missed",

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -54,8 +54,10 @@ class Worker:
         self.others_mb, self.device_mb = 0.0, 0.0
         """Device memory in use before the artifact was opened, and what it took since."""
         self.asked: Asked | None = None
-        self.opening: Callable[[], Session] | None = None
-        """Opens the same artifact once more."""
+        self.opening: Callable[[int], Session] | None = None
+        """Opens the same artifact once more, with so many threads."""
+        self.further, self._served = ExitStack(), list[Session]()
+        """Sessions that serve requests in flight, as long as they are open."""
 
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """Carry out one request. Raises Kd2DeployError for what is the user's to fix."""
@@ -94,10 +96,11 @@ class Worker:
         if options:
             importlib.import_module("pydantic")  # what checks them is no part of a cold start
         place = Target.from_json(target)
-        self.opening = partial(open_session, Artifact.from_json(artifact), Ports.from_json(ports), place, options)
+        opened = partial(open_session, Artifact.from_json(artifact), Ports.from_json(ports))
+        self.threads, self.opening = place.threads, lambda threads: opened(replace(place, threads=threads), options)
         self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
-        self.session = self.opening().__enter__()
+        self.session = self.opening(place.threads).__enter__()
         if isinstance(self.session, Clocked):
             self.clock = self.session.clock_ns
         return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
@@ -128,24 +131,42 @@ class Worker:
         taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock)
         return {**asdict(taken), **marks.of_last(runs), "load_before": load, "load_after": os.getloadavg()[0]}
 
-    def throughput(self, seconds: float, in_flight: int = 1, warm_s: float = 0.0, warm_runs: int = 1) -> Reply:
+    def throughput(
+        self, seconds: float, in_flight: int = 1, warm_s: float = 0.0, warm_runs: int = 1, keep: bool = False
+    ) -> Reply:
         """Requests per second over walks of the inputs, back to back, by `in_flight` sessions at once.
 
         Each has a session of its own, warmed on every input, so that none waits for another's buffers. All are warmed
-        once more before the clock starts, since this process has waited for the others' turns.
+        once more before the clock starts, since this process has waited for the others' turns. On a processor several
+        share the threads that one has alone. `keep` leaves them open for the next time; latency is then no more what it
+        was, since PyTorch's threads are the process's.
         """
-        assert self.opening is not None, "the coordinator opens before it asks"
-        with ExitStack() as stack:
-            sessions = [self._opened(), *(stack.enter_context(self.opening()) for _ in range(in_flight - 1))]
-            for session in sessions[1:]:
-                for feed in self.feeds:
-                    session.run(feed)
+        sessions = [self._opened()] if in_flight == 1 else self._in_flight(in_flight)
+        try:
             with ThreadPoolExecutor(in_flight) as pool:  # its threads are there before the clock starts
                 self._by_all(pool, sessions, partial(self._warm, warm_s, warm_runs))
                 begun = self.clock()
                 served = self._by_all(pool, sessions, partial(self._serve, begun, seconds))
                 spent = (self.clock() - begun) / 1e9
+        finally:
+            if not keep:
+                self._close_further()
         return {"per_s": sum(served) / spent, "requests": sum(served)}
+
+    def _in_flight(self, count: int) -> list[Session]:
+        """So many sessions, each with its part of the threads; on a device the first is the one that is open anyway."""
+        assert self.opening is not None, "the coordinator opens before it asks"
+        own = [self._opened()] if self.device == "cuda" else []
+        while len(own) + len(self.served) < count:
+            session = self.further.enter_context(self.opening(max(1, self.threads // count)))
+            for feed in self.feeds:
+                session.run(feed)
+            self.served.append(session)
+        return [*own, *self.served]
+
+    def _close_further(self) -> None:
+        self.further.close()
+        self.served.clear()
 
     @staticmethod
     def _by_all(pool: ThreadPoolExecutor, sessions: Sequence[Session], work: Callable[[Session], int]) -> list[int]:
@@ -202,6 +223,7 @@ class Worker:
         return said
 
     def close(self) -> Reply:
+        self._close_further()
         if self.session is not None:
             self.session.__exit__(None, None, None)
         self.session = None

@@ -13,7 +13,7 @@ import pydantic
 import yaml
 
 from kd2deploy.core.members import Combine
-from kd2deploy.core.target import Gates, Target
+from kd2deploy.core.target import Gates, Target, Workload
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.answers import READ_LOGITS, Answers, beyond_answers
 from kd2deploy.recipe.caching import Caching
@@ -168,6 +168,8 @@ class Measurement(pydantic.BaseModel):
     """Seconds that a contender runs before the next one's turn."""
     end_to_end: bool = True
     """Whether whole requests are timed too, from rows to answers; at most about a quarter longer."""
+    in_flight: int | None = pydantic.Field(None, ge=1, le=1024)
+    """Requests that are served at once when throughput is taken, in place of what the target's workload says."""
     neighbour: bool = False
     """Whether requests are timed beside a busy neighbour too: another process that keeps one core at work."""
 
@@ -398,6 +400,11 @@ class Recipe(pydantic.BaseModel):
         """Whether the same student is trained without a teacher."""
         return self.control and bool(self.distill)
 
+    def workload_of(self, target: Target) -> Workload:
+        """The target's, with as many requests in flight as the recipe asks for."""
+        in_flight = self.measurement.in_flight
+        return target.workload if in_flight is None else dataclasses.replace(target.workload, in_flight=in_flight)
+
     def resolved_targets(self) -> dict[str, Target]:
         """The targets by name, the recipe's gates over their own. Raises RecipeError."""
         targets, faults = find_targets(self.targets, self.variants)
@@ -407,6 +414,7 @@ class Recipe(pydantic.BaseModel):
             target.name: dataclasses.replace(
                 target,
                 gates=self.gates.over(target.gates),
+                workload=self.workload_of(target),
                 variants={name: target.variants[name] for name in self.variants or target.variants},
             )
             for target in targets

@@ -95,6 +95,10 @@ class Latency:
     """Where its time goes on a device; None on a processor."""
     throughput_per_s: Estimate | None = None
     throughput_batch: int | None = None
+    throughput_in_flight: int = 1
+    """Requests at once when it was taken."""
+    throughput_per_core: Estimate | None = None
+    """Over the threads that it was taken with; None on a device."""
     cold_start_s: float | None = None
     """Load + build + first run."""
     peak_memory_mb: float | None = None

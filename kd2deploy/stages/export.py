@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from kd2deploy.core import Artifact, Metric, Target
-from kd2deploy.core.tried import Tried
+from kd2deploy.core.tried import Sought, Tried
 from kd2deploy.core.watcher import Watcher, in_hundredths
 from kd2deploy.data.splits import splits_in
 from kd2deploy.errors import ConvertError
 from kd2deploy.measure.accuracy import timing_feeds
-from kd2deploy.measure.choosing import fastest_of
+from kd2deploy.measure.choosing import Halving, fastest_of
 from kd2deploy.measure.latency import Means
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, bring, calibration, convert, needs_of, request_shapes, shaped, unusable
@@ -62,6 +62,8 @@ def export(job: Job, student: Model, target: Target) -> Exports:
         spec={
             "variants": {name: [one.artifact.sha256, dict(one.session), one.score] for name, one in made.items()},
             "least": least,
+            "sought": target.gates.sought,
+            "least_rows_per_s": target.gates.min_throughput,
             "task": student.task.spec(),
             **for_target(target),
         },
@@ -98,11 +100,12 @@ def timed_and_chosen(
     features = encoded(student.task, splits_in(Path(inputs["data"])).validation, student.folder)
     made = {name: Exported.from_json(one, student.artifact) for name, one in inputs["variants"].items()}
     feeds = timing_feeds(student.task, features, target.workload.batch, FEEDS)
+    plan = Halving(sought=spec["sought"], least_rows_per_s=spec["least_rows_per_s"])
     watched, means = in_hundredths(tell, "quick timing"), Means(folder / SCRATCH)
     found: dict[str, Tried] = {}
     for group in by_worth(made, spec["least"], student.task.metric):
         contenders = [made[name].contender for name in group]
-        found |= fastest_of(contenders, student.task.spec(), target, feeds, on_progress=watched, means=means)
+        found |= fastest_of(contenders, student.task.spec(), target, feeds, plan, watched, means)
         if any(one.fate == "deployed" for one in found.values()):
             break
     tried = {name: found.get(name, Tried(name, "inaccurate")) for name in made}
@@ -110,7 +113,7 @@ def timed_and_chosen(
         name: replace(one, precision=made[name].artifact.precision, score=made[name].score)
         for name, one in tried.items()
     }
-    chosen, why = told(made, tried, spec["least"], student.task.metric)
+    chosen, why = told(made, tried, spec["least"], student.task.metric, spec["sought"])
     return {"tried": [asdict(one) for one in tried.values()], "chosen": chosen, "why": why}
 
 
@@ -123,7 +126,9 @@ def by_worth(made: Mapping[str, Exported], least: float, metric: Metric) -> list
     return [*([fit] if fit else []), *([name] for name in others)]
 
 
-def told(made: Mapping[str, Exported], tried: Mapping[str, Tried], least: float, metric: Metric) -> tuple[str, str]:
+def told(
+    made: Mapping[str, Exported], tried: Mapping[str, Tried], least: float, metric: Metric, sought: Sought = "latency"
+) -> tuple[str, str]:
     """The variant to deploy and why it is that one. Raises ConvertError where none opened."""
     chosen = next((name for name, one in tried.items() if one.fate == "deployed"), None)
     if chosen is None:
@@ -134,7 +139,8 @@ def told(made: Mapping[str, Exported], tried: Mapping[str, Tried], least: float,
         bound = f"{'above' if metric.higher_is_better else 'below'} {metric.worth(least):.4f}"
         return chosen, f"no variant keeps the validation score {bound}; this one keeps most of it{advice}"
     opened = [name for name in fit if tried[name].fate != "left_out"]
-    kept = f"the fastest of {len(opened)} that keep the student's score on the validation rows"
+    best = "the fastest" if sought == "latency" else "the most rows per second"
+    kept = f"{best} of {len(opened)} that keep the student's score on the validation rows"
     return chosen, kept + narrowed([tried[name] for name in opened]) + advice
 
 

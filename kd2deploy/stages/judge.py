@@ -15,7 +15,7 @@ from kd2deploy.measure.class_drops import LEAST_ROWS, class_drops, too_few, wors
 from kd2deploy.measure.crowded import crowded_speedup
 from kd2deploy.measure.end_to_end import end_to_end_speedup
 from kd2deploy.measure.intervals import Figure, shown
-from kd2deploy.measure.latency import latency_percentile, speedup
+from kd2deploy.measure.latency import latency_percentile, speedup, throughput
 from kd2deploy.measure.lineage import breaches as lineage_breaches
 from kd2deploy.measure.paired import score_difference, score_retention
 from kd2deploy.measure.phrases import Metric
@@ -50,6 +50,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
         "max_class_drop": worst_drop(drops),
         "min_speedup": speedup(slow, own).interval if slow and own else None,
         "end_to_end": whole.interval if whole else None,
+        "min_throughput": throughput(own) if own else None,
         **accuracy(job, field, target.gates),
         **latency(field.deployed.timing),
     }
@@ -73,7 +74,7 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
 
 def disturbed(measured: Measured, gates: Gates) -> str:
     """Said in the verdict itself where a time is judged that was taken while others worked."""
-    times = gates.min_speedup, gates.end_to_end, gates.p50_ms, gates.p99_ms
+    times = gates.min_speedup, gates.end_to_end, gates.p50_ms, gates.p99_ms, gates.min_throughput
     held = any(limit is not None for limit in times)
     return "timed while others used the machine (see What to know)" if held and measured.company else ""
 

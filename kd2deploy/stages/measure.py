@@ -24,11 +24,14 @@ from kd2deploy.measure.processes import ended_with_their_workers
 from kd2deploy.measure.protocol import Protocol, full
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.measure.timing import Contender, Timing
+from kd2deploy.recipe import Recipe
 from kd2deploy.run import SCRATCH, Stage, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
 from kd2deploy.stages.served import served
 
+LONGER = 4
+"""So many times as long is throughput taken where a limit is set on it. Ours."""
 CROWDED_SHARE = 0.25
 """Of the rounds' time, for rounds beside a busy neighbour. Ours."""
 
@@ -99,11 +102,16 @@ def protocol_for(job: Job, field: Field, target: Target) -> Protocol:
         protocol,
         processes=wanted.processes,
         block_s=wanted.block_s,
-        throughput_s=wanted.throughput_s,
+        throughput_s=throughput_s(job.recipe, target),
         crowded_share=CROWDED_SHARE if wanted.neighbour else 0.0,
         in_flight=target.workload.in_flight,
         stop=replace(protocol.stop, cap_s=wanted.cap_s),
     )
+
+
+def throughput_s(recipe: Recipe, target: Target) -> float:
+    """Seconds that throughput is taken over, in each process."""
+    return recipe.measurement.throughput_s * (LONGER if target.gates.min_throughput is not None else 1)
 
 
 def filled_in(entry: Entry, scored: Path, timings: Mapping[str, Any], failures: Mapping[str, str]) -> Entry:

@@ -1,14 +1,17 @@
 """Successive halving among simulated files on a simulated clock, with the truth known; and among real processes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from measured_sessions import CPU, Parity, sum_artifact
 from other_processes import PATIENCE_S
-from test_planted_faults import FEEDS, Simulation, Slowdown, neighbour, quiet
+from test_planted_faults import FEEDS, Simulation, Slowdown, Worker, neighbour, quiet
 
+from kd2deploy.core import Workload
 from kd2deploy.core.tried import Tried
 from kd2deploy.measure.choosing import MARGIN, Halving, fastest_of, over_the_fastest
 from kd2deploy.measure.latency import Means
@@ -80,6 +83,60 @@ def test_one_alone_is_timed_once_and_deployed(tmp_path: Path) -> None:
     assert fates(found) == {"only": "deployed"}
     assert found["only"].rounds == 1
     assert found["only"].median_ms == pytest.approx(2.0, rel=0.1)
+
+
+class Serving(Worker):
+    """Rows per second are those of its name, whatever one request takes."""
+
+    def ask(self, do: str, **given: Any) -> dict[str, Any]:
+        if do != "throughput":
+            return super().ask(do, **given)
+        world = self.simulation
+        assert isinstance(world, Served)
+        world.now += int(1e9 * given["seconds"])
+        world.in_flight.add(given["in_flight"])
+        return {"per_s": world.per_s[self.name] * quiet(0.0, world.rng)}
+
+
+class Served(Simulation):
+    def __init__(self, ms: Mapping[str, float], per_s: Mapping[str, float]) -> None:
+        super().__init__(quiet, ms)
+        self.per_s, self.in_flight = per_s, set[int]()
+
+    def connect(self, contender: Contender, *given: Any) -> Worker:
+        return Serving(self, contender.name)
+
+
+def test_the_most_rows_per_second_are_found_where_these_are_sought(tmp_path: Path) -> None:
+    """The fastest for one request is not who serves the most."""
+    world = Served({"alone": 1.0, "many": 1.8, "near": 1.8}, {"alone": 700.0, "many": 1100.0, "near": 1090.0})
+    target = replace(CPU, workload=Workload(batch=2, in_flight=4))
+    means = Means(connect=world.connect, clock=world.clock_s)
+    contenders = [Contender(name, sum_artifact(tmp_path)) for name in world.ms]
+
+    def chosen_by(**plan: Any) -> dict[str, Tried]:
+        return fastest_of(contenders, Parity().spec(), target, FEEDS, Halving(**plan), means=means)
+
+    found = chosen_by(sought="throughput")
+    assert world.in_flight == {4}
+    assert found["alone"].fate == "slower"
+    assert {found["many"].fate, found["near"].fate} == {"deployed", "raced"}
+    assert found["many"].rows_per_s == pytest.approx(2 * 1100.0, rel=0.05)
+    assert found["alone"].median_ms is None
+    ratio = found["alone"].ratio
+    assert ratio is not None
+    assert ratio.value == pytest.approx(1100 / 700, rel=0.1)
+    assert fates(chosen_by())["alone"] == "deployed"
+
+
+def test_who_serves_too_few_is_passed_over_though_faster(tmp_path: Path) -> None:
+    world = Served({"one": 1.0, "other": 1.01}, {"one": 700.0, "other": 1100.0})
+    means = Means(connect=world.connect, clock=world.clock_s)
+    contenders = [Contender(name, sum_artifact(tmp_path)) for name in world.ms]
+    for least, deployed in ((None, "one"), (900.0, "other"), (2000.0, "one")):
+        plan = replace(Halving(), least_rows_per_s=least)
+        found = fastest_of(contenders, Parity().spec(), CPU, FEEDS, plan, means=means)
+        assert fates(found)[deployed] == "deployed"
 
 
 def test_the_ratio_of_hand_made_rounds() -> None:

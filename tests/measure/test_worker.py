@@ -80,6 +80,21 @@ def test_several_requests_in_flight_are_all_counted(tmp_path: Path) -> None:
     assert rate["per_s"] > 0
 
 
+def test_requests_in_flight_share_the_threads_and_are_served_no_longer_than_wanted(tmp_path: Path) -> None:
+    worker = Worker()
+    worker.answer({**opening(tmp_path), "target": asdict(replace(CPU, threads=8))})
+    worker.feeds = [{"x": np.ones((1, 3), np.float32)}]
+    kept = {"do": "throughput", "seconds": 0.0, "in_flight": 3, "keep": True}
+    worker.answer(kept)
+    first = list(worker.served)
+    worker.answer(kept)
+    assert worker.served == first
+    assert [session.threads for session in first] == [2, 2, 2]  # type: ignore[attr-defined]
+    assert worker.session not in first
+    worker.answer({**kept, "keep": False})
+    assert worker.served == []
+
+
 def clocked(tmp_path: Path, slow: Callable[[int], int]) -> tuple[Worker, list[int]]:
     """A worker on a clock that only its session moves: the nth run takes `slow(n)` nanoseconds."""
     now = [0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kd2deploy.cli.written import written_recipe
-from kd2deploy.core import Gates, Progress
+from kd2deploy.core import Gates, Progress, Workload
 from kd2deploy.errors import RecipeError
 from kd2deploy.recipe import Recipe, build_method
 from kd2deploy.recipe.from_flags import recipe_from, usual_method
@@ -104,6 +104,8 @@ def test_all_faults_are_told_at_once_with_path_and_suggestion() -> None:
         (("distill", 0, "epochs"), 1e300, "distill[0]", "epochs must be at most"),
         (("gates", "min_speedup"), 0, "gates", "min_speedup must be positive"),
         (("gates", "baseline"), "fastest", "gates.baseline", "same_runtime"),
+        (("gates", "min_throughput"), -1, "gates", "min_throughput must be positive"),
+        (("measurement",), {"in_flight": 0}, "measurement.in_flight", "greater than or equal to 1"),
         (("gates", "end_to_end"), 0, "gates", "end_to_end must be positive"),
         (("data", "use"), ".files", "data.use", "not a dotted name"),
         (("data", "use"), "..files", "data.use", "not a dotted name"),
@@ -233,6 +235,26 @@ def test_a_limit_that_is_set_replaces_the_targets_own_even_with_the_default(tmp_
         assert found.resolved_targets()["mine"].gates == Gates(baseline=baseline, p50_ms=5)
 
 
+def test_requests_in_flight_are_the_recipes_where_it_names_them() -> None:
+    for wanted, expected in (({}, 1), ({"measurement": {"in_flight": 4}}, 4)):
+        target = Recipe.parse({**sound(), **wanted}).resolved_targets()["cpu"]
+        assert target.workload == Workload(in_flight=expected)
+
+
+@pytest.mark.parametrize(
+    ("limits", "sought"),
+    [
+        ({}, "latency"),
+        ({"max_drop": 0.01, "max_size_mb": 5}, "latency"),
+        ({"max_drop": 0.01, "min_throughput": 500}, "throughput"),
+        ({"min_throughput": 500, "p99_ms": 5}, "latency"),
+        ({"min_throughput": 500, "min_speedup": 2}, "latency"),
+    ],
+)
+def test_variants_are_chosen_by_what_is_limited(limits: dict[str, float], sought: str) -> None:
+    assert Gates(**limits).sought == sought
+
+
 def test_what_is_held_to_a_limit_must_be_measured(tmp_path: Path) -> None:
     file = written_target(tmp_path / "mine.yaml", gates={"end_to_end": 2.0})
     off = {"measurement": {"end_to_end": False}}
@@ -325,7 +347,7 @@ def full() -> dict[str, Any]:
         "targets": ["cpu", "cpu-2core"],
         "variants": ["onnx", "openvino"],
         "gates": {"p99_ms": 10, "baseline": "same_runtime", "max_size_mb": 20},
-        "measurement": {"processes": 4, "cap_s": 20, "block_s": 0.1},
+        "measurement": {"processes": 4, "cap_s": 20, "block_s": 0.1, "in_flight": 2, "neighbour": True},
         "limit_labels": 20,
         "missing": "drop",
     }

@@ -27,6 +27,10 @@ EMPTY_HERE = {
     "speedups.crowded": "only where `measurement.neighbour` asks for it: see test_static_run",
     "task.metric_suffix": "only of a metric with a unit of its own, such as dB",
     "task.unit_of_size": "only of tasks whose rows have one, such as a megapixel",
+    "tried.against": "only where there is a choice: see test_side_by_side",
+    "tried.ratio": "only where there is a choice: see test_side_by_side",
+    "tried.reason": "only of what was left out: see tests/measure/test_choosing",
+    "tried.rows_per_s": "only where `gates.min_throughput` asks for it: see tests/measure/test_choosing",
     "verdict.reasons": "only of an INVALID run",
 }
 """Fields that stay empty in the small runs on texts, and why that is right."""

@@ -10,6 +10,7 @@ from kd2deploy.core import Gates
 from kd2deploy.core.verdict import Outcome
 from kd2deploy.stages.field import Field, Unmade
 from kd2deploy.stages.judge import Judged, decide
+from kd2deploy.stages.telling.figures import timing_shown
 
 CAPPED = "stopped at the cap of 5 s: 120 of 224 samples"
 
@@ -81,6 +82,29 @@ def test_what_was_not_timed_end_to_end_misses_its_limit(field: Field) -> None:
     found = decided(asked(field, "onnx", 11.0), gates=Gates(end_to_end=2.0)).verdict
     assert found.outcome is Outcome.FAIL
     assert "speedup end to end over the teacher was not measured" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(900, Outcome.PASS), (1100, Outcome.FAIL), (1000, Outcome.INCONCLUSIVE)]
+)
+def test_throughput_is_held_to_its_limit_by_its_interval(field: Field, limit: float, outcome: Outcome) -> None:
+    timing = field.deployed.timing
+    assert timing is not None
+    timing = replace(timing, rows_per_s=(990.0, 1000.0, 1010.0), threads=4)
+    known = changed(field, "onnx", timing=timing)
+    (result,) = decided(known, gates=Gates(min_throughput=limit)).verdict.gates
+    assert (result.name, result.outcome, result.unit) == ("min_throughput", outcome, "rate")
+    assert result.sentence.startswith("throughput is 1,000.0 rows/s ["), result.sentence
+    per_core = timing_shown(timing).throughput_per_core
+    assert per_core is not None
+    assert per_core.value == pytest.approx(250.0, rel=1e-3)
+    assert timing_shown(replace(timing, peak_device_mb=10.0)).throughput_per_core is None
+
+
+def test_throughput_that_was_not_taken_misses_its_limit(field: Field) -> None:
+    found = decided(field, gates=Gates(min_throughput=10)).verdict
+    assert found.outcome is Outcome.FAIL
+    assert "throughput was not measured" in found.sentence
 
 
 def test_a_missing_figure_fails(field: Field) -> None:

@@ -57,6 +57,9 @@ def test_why_the_chosen_one_was_chosen() -> None:
         "the fastest of 5 that keep the student's score on the validation rows; quick timings dropped 3, and a race "
         "decided between 2"
     )
+    assert told(made_of(FP32), far(fp32="deployed"), 0.89, METRIC, "throughput")[1].startswith(
+        "the most rows per second of"
+    )
     with pytest.raises(ConvertError, match="no variant could be opened"):
         told(made_of(FP32), far(fp32="left_out"), 0.89, METRIC)
 

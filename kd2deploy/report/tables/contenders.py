@@ -106,6 +106,7 @@ def costs(report: Report) -> Table | None:
                 "Processor time",
                 "On the device",
                 "Throughput",
+                "Per core",
                 "Cold start",
                 "Peak memory",
                 "Device memory",
@@ -119,6 +120,7 @@ def costs(report: Report) -> Table | None:
                     Cell(ms(timing.cpu_ms)),
                     _device(timing.device),
                     _throughput(timing),
+                    Cell(point(timing.throughput_per_core, "rate") if timing.throughput_per_core else ""),
                     Cell(seconds(timing.cold_start_s) if timing.cold_start_s is not None else ""),
                     Cell(size(timing.peak_memory_mb) if timing.peak_memory_mb is not None else ""),
                     Cell(size(timing.peak_device_mb) if timing.peak_device_mb is not None else ""),
@@ -130,7 +132,7 @@ def costs(report: Report) -> Table | None:
                 )
                 for one, timing in timed
             ),
-            numbers=frozenset(range(1, 8)),  # what is said of the timed ones is long, and wraps where it is no number
+            numbers=frozenset(range(1, 9)),  # what is said of the timed ones is long, and wraps where it is no number
         )
     )
 
@@ -174,9 +176,9 @@ def _throughput(timing: Latency) -> Cell:
     if known is None:
         return Cell("")
     batch = f"batch {timing.throughput_batch}" if timing.throughput_batch else ""
-    return Cell(
-        point(known, "number", suffix="/s"), under=" ".join(filter(None, (batch, interval_or_why(known, "number"))))
-    )
+    flight = f"{timing.throughput_in_flight} in flight" if timing.throughput_in_flight > 1 else ""
+    said = ", ".join(filter(None, (batch, flight)))
+    return Cell(point(known, "rate"), under=" ".join(filter(None, (said, interval_or_why(known, "rate")))))
 
 
 def sessions(report: Report) -> Table | None:

@@ -43,6 +43,11 @@ def facts(report: Report) -> list[Fact]:
         timing = shipped.timing
         tail = f"P99 {point(timing.p99, 'ms')}"
         found.append(Fact("median latency", point(timing.median, "ms"), tail))
+        asked = report.verdict is not None and any(gate.name == "min_throughput" for gate in report.verdict.gates)
+        if asked and timing.throughput_per_s is not None:
+            per_core = point(timing.throughput_per_core, "rate") if timing.throughput_per_core else ""
+            under = f"{per_core} per core" if per_core else ""
+            found.append(Fact("throughput", point(timing.throughput_per_s, "rate"), under))
     if shipped and shipped.size_mb is not None:
         under = f"{who} {size(before.size_mb)}" if before and before.size_mb is not None else ""
         found.append(Fact("size on disk", size(shipped.size_mb), under))

@@ -23,19 +23,28 @@ def tried(report: Report) -> Table | None:
     metric = report.task.metric if report.task else "Metric"
     table = Table(
         caption="Every way to deploy that was tried: how far it came, by quick timings that no limit is judged by",
-        head=("Way", "How far it came", f"{metric}, validation", "Median", "Time over the fastest's", "Timed"),
+        head=(
+            "Way",
+            "How far it came",
+            f"{metric}, validation",
+            "Median",
+            "Throughput",
+            "Time over the fastest's",
+            "Timed",
+        ),
         rows=tuple(
             (
                 Cell(one.name, under=one.precision),
                 Cell(FATES[one.fate]),
                 Cell(figure(one.score, unit, suffix=suffix) if one.score is not None else ""),
                 Cell(ms(one.median_ms) if one.median_ms is not None else ""),
+                Cell(figure(one.rows_per_s, "rate") if one.rows_per_s is not None else ""),
                 told(one.ratio, "ratio") if one.ratio is not None else Cell(""),
                 _timed(one),
             )
             for one in report.tried
         ),
-        numbers=frozenset({2, 3, 4}),
+        numbers=frozenset({2, 3, 4, 5}),
         strong=frozenset(place for place, one in enumerate(report.tried) if one.fate == "deployed"),
     )
     return used(table)

@@ -81,6 +81,8 @@ def timing_shown(timing: Timing, deployed: Timing | None = None, unit: SizeUnit 
         includes="host clock around one blocking request, input and output in host memory",
         throughput_per_s=shown(per_s) if per_s else None,
         throughput_batch=timing.batch,
+        throughput_in_flight=timing.in_flight,
+        throughput_per_core=shown(per_s, 1 / timing.threads) if per_s and on_cores(timing) else None,
         cold_start_s=float(np.median([cold.open_s + cold.first_run_ms / 1e3 for cold in timing.cold]))
         if timing.cold
         else None,
@@ -95,6 +97,11 @@ def timing_shown(timing: Timing, deployed: Timing | None = None, unit: SizeUnit 
         end_to_end=end_to_end_shown(timing),
         crowded=crowded_shown(timing),
     )
+
+
+def on_cores(timing: Timing) -> bool:
+    """Whether it ran on a known number of a processor's threads."""
+    return timing.threads > 0 and timing.peak_device_mb is None
 
 
 def end_to_end_shown(timing: Timing) -> EndToEnd | None:

@@ -6,7 +6,7 @@ from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Plain
-from kd2deploy.stages.measure import CROWDED_SHARE
+from kd2deploy.stages.measure import CROWDED_SHARE, throughput_s
 
 BASELINES = {"eager": "the teacher in eager PyTorch", "same_runtime": "the teacher, deployed as the student is"}
 
@@ -24,7 +24,8 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "ended": deployed.decision if deployed else None,
         "rows per request": workload.batch,
         "requests drawn from the evaluation set": workload.inputs,
-        "throughput": f"{wanted.throughput_s:g} s per process, warmed, after the rounds, while the others wait",
+        "throughput": f"{throughput_s(recipe, target):g} s per process, warmed, last of all, while the others wait",
+        "requests in flight": workload.in_flight,
         "whole requests": f"after that, in the same processes and orders, for {percent(plan.end_to_end_share)} of the "
         "rounds' time; rows are read as a bundle reads them"
         if wanted.end_to_end
