@@ -74,7 +74,14 @@ def quick() -> Protocol:
 def turns() -> Protocol:
     """Quick rounds in one process, by which variants are told apart that differ much: shorter turns than `quick()`."""
     return replace(
-        quick(), warm_s=0.1, block_warm_s=0.02, block_warm_runs=1, block_s=0.03, least_runs=3, end_to_end_share=0.0
+        quick(),
+        warm_s=0.1,
+        warm_runs=5,
+        block_warm_s=0.02,
+        block_warm_runs=1,
+        block_s=0.03,
+        least_runs=3,
+        end_to_end_share=0.0,
     )
 
 

@@ -41,8 +41,8 @@ def test_what_is_far_slower_goes_first_and_the_near_equal_are_raced(tmp_path: Pa
     ratio = found["far"].ratio
     assert ratio is not None
     assert ratio.low is not None
-    assert ratio.high is not None
-    assert 1 + MARGIN < ratio.low < 4.0 < ratio.high
+    assert ratio.low > 1 + MARGIN
+    assert ratio.value == pytest.approx(4.0, rel=0.05)
     assert found["far"].against in ("fast", "near")
     assert found["near"].against == "fast"
     assert found["fast"].ratio is None

@@ -66,6 +66,14 @@ def test_the_files_are_the_same_to_the_bit(runs: tuple[Path, Path]) -> None:
     assert scores[0] == scores[1] == [["onnx"], ["onnx-int8"], ["onnx-qdq"]]
 
 
+def test_how_far_each_variant_came_is_kept(runs: tuple[Path, Path]) -> None:
+    for run in runs:
+        (found,) = results(run, "export-cpu")
+        assert [one["name"] for one in found["tried"]] == VARIANTS
+        assert [one["name"] for one in found["tried"] if one["fate"] == "deployed"] == [found["chosen"]]
+        assert all(one["score"] is not None and one["precision"] for one in found["tried"])
+
+
 def test_what_variants_begin_with_is_made_once(runs: tuple[Path, Path]) -> None:
     for run in runs:
         graphs = list((run / "stages").glob("convert-cpu*/onnx_from_torch-*/*.onnx"))
