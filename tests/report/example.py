@@ -9,6 +9,7 @@ from kd2deploy.core.estimate import Estimate, estimate, needs
 from kd2deploy.core.lengths import LengthMedian
 from kd2deploy.core.losses import DropLink
 from kd2deploy.core.speedups import Speedup
+from kd2deploy.core.tried import Tried
 from kd2deploy.core.verdict import GateResult, Outcome, Verdict
 from kd2deploy.report import (
     ArtifactRecord,
@@ -33,6 +34,7 @@ from kd2deploy.report import (
 
 HOSTILE = "<script>alert(1)</script> | `a` *b* [red]"
 """A label that must be shown as it is everywhere."""
+DEPLOYED = "student, ONNX int8"
 SHA = {name: f"{place:x}" * 8 + "0123456789abcdef" * 3 + "89abcdef" for place, name in enumerate("tefscoqk", 1)}
 
 
@@ -200,6 +202,13 @@ def example(outcome: Outcome = Outcome.PASS) -> Report:
         floors=(
             Floor("the commonest answer", Estimate(0.31, 0.30, 0.32), 12_000),
             Floor("TF-IDF with a linear model", Estimate(0.86, 0.85, 0.87), 12_000),
+        ),
+        tried=(
+            Tried("onnx", "slower", "fp32", 0.921, 19.4, ratio=estimate(1.55, 1.48, 1.63), against=DEPLOYED, rounds=3),
+            Tried(DEPLOYED, "deployed", "int8", 0.919, 12.6, rounds=24),
+            Tried("openvino", "raced", "fp32", 0.921, 12.8, None, estimate(1.02, 0.99, 1.05), DEPLOYED, 24),
+            Tried("onnx-qdq", "inaccurate", "int8", 0.874),
+            Tried("tensorrt_fp16", "left_out", reason="no NVIDIA device on this machine"),
         ),
         speedups=(
             Speedup("eager", speedup, "teacher, eager", gates=True, end_to_end=estimate(4.4, 4.3, 4.5)),

@@ -358,3 +358,22 @@ def test_whole_requests_and_lengths_have_their_tables() -> None:
     assert told.rows[0][1].text == "no tokenizer"
     assert tables.end_to_end(replace(example(), contenders=())) is None
     assert "faster end to end" in [fact.label for fact in facts(example())]
+
+
+def test_every_way_to_deploy_is_told_with_how_far_it_came() -> None:
+    told = tables.tried(example())
+    assert told is not None
+    assert [(row[0].text, row[1].text) for row in told.rows] == [
+        ("onnx", "✗ surely slower"),
+        ("student, ONNX int8", "★ deployed"),
+        ("openvino", "○ raced to the end"),
+        ("onnx-qdq", "✗ loses too much: not timed"),
+        ("tensorrt_fp16", "✗ left out: see What to know"),
+    ]
+    assert told.strong == {1}
+    assert "Throughput" not in told.head, "nothing was chosen by it"
+    assert [row[4].text for row in told.rows] == ["1.55x", "", "1.02x", "", ""]
+    assert [row[5].under for row in told.rows][:3] == ["against student, ONNX int8", "", "against student, ONNX int8"]
+    alone = replace(example(), tried=example().tried[1:2])
+    assert "choice" not in [section.key for section in sections(alone)]
+    assert "choice" in [section.key for section in sections(example())]
