@@ -1,9 +1,10 @@
-"""How much of the machine's own fp32 matrix-multiplication peak teacher and student reach, at batch 1 and 8.
+"""How much of the machine's own peaks teacher and student reach, at batch 1 and 8, by file and precision.
 
     python benchmarks/peak_share.py RUN
 
-The peak is measured here, before and after, on as many threads as the sessions use. Operations are counted from the
-shapes (two per multiply-add of the linear layers and attention products); eager PyTorch and plain ONNX, both fp32.
+The peaks (fp32, bf16, int8, and memory bandwidth) are measured here, before and after, on as many threads as the sessions
+use; what counts is the better of the two. Operations are counted as PyTorch runs the network (two per multiply-add of
+products, convolutions and attention). Every variant of the target that can be made is timed beside eager PyTorch.
 """
 
 import argparse
@@ -13,64 +14,88 @@ from pathlib import Path
 
 import numpy as np
 from _common import record
-from transformers import AutoConfig
 
+from kd2deploy.core.roofline import Peaks
+from kd2deploy.errors import ConvertError
 from kd2deploy.flows.given import network
 from kd2deploy.measure.latency import race
-from kd2deploy.measure.machine import matmul_gflops
+from kd2deploy.measure.processes import with_threads
 from kd2deploy.measure.protocol import quick
+from kd2deploy.measure.roofline import PEAK_OF, peaks, reached
 from kd2deploy.measure.timing import Contender
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.stages.convert import convert
-from kd2deploy.train.shapes import flops
+from kd2deploy.stages.convert import convert, unusable
+from kd2deploy.stages.limits import network_gflop
 
 LENGTH = 64
+PEAK_S = 1.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--variants", nargs="+", default=["onnx", "onnx-fused", "onnx-fused-int8", "openvino-int8"])
     given = parser.parse_args()
     models = {
         "teacher": network(str(next((given.run / "stages").glob("teacher-*")) / "teacher"), "text_classification"),
         "student": network(str(next((given.run / "stages").glob("student-seed*")) / "student"), "text_classification"),
     }
-    configs = {name: AutoConfig.from_pretrained(model.folder) for name, model in models.items()}
-    rows = []
-    peaks = [matmul_gflops(seconds=2.0)]
+    rows, target = [], load_target("cpu")
+    threads = with_threads(target).threads
+    limits = peaks(threads, PEAK_S)
     for batch in (1, 8):
-        target = load_target("cpu")
         target = replace(target, workload=replace(target.workload, batch=batch))
+        gflop: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as place:
-            contenders = []
+            contenders, precisions = [], {}
             for name, model in models.items():
                 example = model.task.networks.example(
                     model.task.networks.load(model.folder), batch, sequence_length=LENGTH
                 )
                 feed = {port.name: example[port.name].numpy() for port in model.task.inputs}
-                onnx = convert(model, target, "onnx", target.variants["onnx"], Path(place), [feed])
-                contenders += [
-                    Contender(f"{name}, eager", model.artifact, feeds=[feed]),
-                    Contender(f"{name}, onnx", onnx.artifact, onnx.session, feeds=[feed]),
-                ]
+                gflop[name] = network_gflop(model, feed)
+                contenders.append(Contender(f"{name}, eager", model.artifact, feeds=[feed]))
+                for variant in given.variants:
+                    if unusable(target, target.variants[variant]):
+                        continue
+                    try:
+                        made = convert(model, target, variant, target.variants[variant], Path(place), [feed])
+                    except ConvertError as error:
+                        print(f"{name}, {variant} is left out: {error}")
+                        continue
+                    precisions[f"{name}, {variant}"] = made.artifact.precision
+                    contenders.append(Contender(f"{name}, {variant}", made.artifact, made.session, feeds=[feed]))
             timings = race(contenders, model.task.spec(), target, [feed], quick())
-        peaks.append(matmul_gflops(seconds=2.0))
+        limits = better(limits, peaks(threads, PEAK_S))
         for contender in contenders:
             timing = timings[contender.name]
-            operations = batch * flops(configs[contender.name.split(",")[0]], LENGTH)
+            if timing.failure:
+                continue
+            precision = precisions.get(contender.name, "fp32")
             ms = float(np.median(timing.samples_ms))
-            reached = operations / ms / 1e6
-            rows.append(
-                {
-                    "network": contender.name,
-                    "batch": batch,
-                    "GFLOP": operations / 1e9,
-                    "median ms": ms,
-                    "GFLOP/s": reached,
-                    "share of peak": reached / float(np.median(peaks)),
-                }
-            )
-    record("peak_share", rows, {"peak GFLOP/s": [round(peak, 1) for peak in peaks], "tokens": LENGTH})
+            operations = gflop[contender.name.split(",")[0]]
+            found = reached(limits, operations, precision, contender.artifact.weights_mb, ms)
+            if found is not None:
+                rows.append(
+                    {
+                        "file": contender.name,
+                        "batch": batch,
+                        "GFLOP": operations,
+                        "median ms": ms,
+                        "GFLOP/s": found.gflop_per_s,
+                        "of the peak in": PEAK_OF[precision],
+                        "share": found.of_peak,
+                        "bound by": found.bound,
+                    }
+                )
+    notes = {"GFLOP/s": limits.gflop_per_s, "GB/s": limits.gb_per_s, "threads": threads, "tokens": LENGTH}
+    record("peak_share", rows, notes)
+
+
+def better(one: Peaks, other: Peaks) -> Peaks:
+    """The higher of either, each by itself."""
+    found = {kind: max(rate, other.gflop_per_s[kind]) for kind, rate in one.gflop_per_s.items()}
+    return Peaks(one.threads, found, max(one.gb_per_s, other.gb_per_s))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -48,6 +48,8 @@ PACKAGES = (
     "tensorrt-rtx-cu13",
     "nvidia-ml-py",
 )
+Products = Literal["fp32", "bf16", "int8"]
+"""What matrices hold whose product is timed."""
 BUSY_SHARE = 0.25
 """More of the usable cores in use by others is flagged. Ours."""
 SLOWED_SHARE = 0.9
@@ -312,13 +314,15 @@ def device_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return []
 
 
-def matmul_gflops(threads: int = 0, seconds: float = 0.5, size: int = 768) -> float:
-    """Measured fp32 matrix multiplication on the CPU, in GFLOP/s: the best of the runs that fit in `seconds`."""
+def matmul_gflops(threads: int = 0, seconds: float = 0.5, size: int = 768, kind: Products = "fp32") -> float:
+    """Measured matrix multiplication on the CPU, in GFLOP/s: the best of the runs that fit in `seconds`."""
     was = torch.get_num_threads()
     torch.set_num_threads(threads or usable_cores())
-    one, other = torch.ones(size, size), torch.ones(size, size)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[kind]
+    one, other = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    product = torch._int_mm if kind == "int8" else torch.mm  # no public function of PyTorch multiplies bytes
     try:
-        fastest = _fastest_s(lambda: torch.mm(one, other), seconds)
+        fastest = _fastest_s(lambda: product(one, other), seconds)
     finally:
         torch.set_num_threads(was)
     return 2 * size**3 / fastest / 1e9

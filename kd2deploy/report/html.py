@@ -75,6 +75,7 @@ def drawings(report: Report) -> dict[str, list[Drawing]]:
     single: tuple[Callable[[Report], plots.Figure | None], ...] = (
         plots.accuracy_latency,
         plots.latency,
+        plots.roofline,
         plots.drop_chain,
         plots.distillation,
         plots.training_score,

@@ -7,6 +7,7 @@ from typing import Literal
 from kd2deploy.core.device_times import DeviceTimes
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.lengths import LengthMedian
+from kd2deploy.core.roofline import Reached
 
 SAMPLES_ON_PAGE = 400
 """Enough points for a smooth distribution curve; the raw samples stay in the run's folder."""
@@ -146,6 +147,8 @@ class Measurement:
     """Other figures of each class, 0..1, by their names: `F1` where a row may have several labels, `Average precision`
     of objects."""
     timing: Latency | None = None
+    reached: Reached | None = None
+    """Of what the machine can do; None on a device, and of what was not timed."""
     deployed: bool = False
     session: Mapping[str, str] = field(default_factory=dict)
     """What the session says is really active."""

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kd2deploy.core.examples import Example, Shown
 from kd2deploy.core.losses import ClassDrop, DropLink
+from kd2deploy.core.roofline import Peaks
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.tried import Tried
 from kd2deploy.core.verdict import Verdict
@@ -69,6 +70,8 @@ class Report:
     machine_before: Mapping[str, Plain] = field(default_factory=dict)
     """Clocks, temperature, load before the timed window; `machine_after` has the same keys."""
     machine_after: Mapping[str, Plain] = field(default_factory=dict)
+    peaks: Peaks | None = None
+    """What the machine can do at most; None on a device."""
     protocol: Mapping[str, Plain] = field(default_factory=dict)
     """How it was measured: clock, warm-up, rounds, processes, threads."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,9 @@ CAPTIONS = {
     "or the lower left where less of the metric is better. The deployed artifact is outlined.",
     "latency": "How long one request takes. Each dot is an order statistic of the timed requests, each box the middle "
     "half of them; a percentile is marked only where enough requests were timed to state it.",
+    "roofline": "What each artifact makes of the machine: operations per second against operations per byte of its "
+    "weights. The lines are the measured roofs: on the left the memory's bandwidth, on the right the peak of products. "
+    "Who stands above the left one has its weights in the caches.",
     "drop_chain": "The metric at every step from the teacher to the deployed bytes; the number above a point is what "
     "the step gained (+) or lost (-): more is better, also where less of the metric is. Bars are 95 % intervals.",
     "distillation": "Each line is one seed: the same network with the same budget, trained without and with the "
@@ -53,6 +56,7 @@ def sections(report: Report) -> list[Section]:
         diagnosis(report),
         comparison(report),
         latency(report),
+        limits(report),
         choice(report),
         drop(report),
         distilled(report),
@@ -117,6 +121,15 @@ def latency(report: Report) -> Section:
             tables.costs(report),
         ),
         folded=_there(tables.sessions(report)),
+    )
+
+
+def limits(report: Report) -> Section:
+    return Section(
+        "roofline",
+        "How near the machine's best",
+        figures=("roofline",) if report.peaks is not None else (),
+        folded=_there(tables.roofline(report)),
     )
 
 

@@ -28,6 +28,7 @@ from kd2deploy.recipe import Recipe
 from kd2deploy.run import SCRATCH, Stage, read_json, write_json
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.job import Job, Model, encoded, for_target
+from kd2deploy.stages.limits import Limits, limits
 from kd2deploy.stages.served import served
 
 LONGER = 4
@@ -47,6 +48,8 @@ class Measured:
     breaches: tuple[str, ...]
     """What makes the measurement INVALID."""
     notes: tuple[str, ...]
+    limits: Limits | None = None
+    """Of the machine; None where a device was measured."""
     company: tuple[str, ...] = ()
     """What others took of the machine meanwhile, beyond what a measurement bears; told among the notes."""
 
@@ -89,6 +92,7 @@ def measure(job: Job, field: Field, target: Target) -> Measured:
         found["after"],
         tuple(found["breaches"]),
         tuple(found["notes"]),
+        Limits.from_json(found["limits"]) if found["limits"] else None,
         tuple(found["company"]),
     )
 
@@ -191,6 +195,8 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
     after = state()
+    raced = {entry.model.sha256: entry.model for entry in timed}
+    asked = {sha256: (model, requests(rows, model, target)) for sha256, model in raced.items()}
     write_json(folder / "timings.json", {name: timing.to_json() for name, timing in timings.items()})
     return {
         "failures": failures,
@@ -199,6 +205,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
         "after": after.to_json(),
         "breaches": list(checked.breaches),
         "notes": [*checked.notes, *changed(before, after), *contradictions],
+        "limits": limits(target, asked).to_json() if target.device == "cpu" and timed else None,
         "company": company(before, after),
     }
 

@@ -10,6 +10,7 @@ from kd2deploy.core.cores import Quota
 from kd2deploy.measure import machine
 from kd2deploy.measure.machine import (
     Preflight,
+    Products,
     State,
     changed,
     copy_gb_per_s,
@@ -183,5 +184,6 @@ def test_what_slowed_a_gpu_is_told_by_the_drivers_count_where_it_keeps_one() -> 
 
 
 def test_peaks_are_measured_as_positive_rates() -> None:
-    assert matmul_gflops(threads=1, seconds=0.01, size=64) > 0
+    kinds: tuple[Products, ...] = ("fp32", "bf16", "int8")
+    assert all(matmul_gflops(threads=1, seconds=0.01, size=64, kind=kind) > 0 for kind in kinds)
     assert copy_gb_per_s(seconds=0.01, size_mb=1) > 0

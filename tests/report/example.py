@@ -8,6 +8,7 @@ import random
 from kd2deploy.core.estimate import Estimate, estimate, needs
 from kd2deploy.core.lengths import LengthMedian
 from kd2deploy.core.losses import DropLink
+from kd2deploy.core.roofline import Peaks, Reached
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.tried import Tried
 from kd2deploy.core.verdict import GateResult, Outcome, Verdict
@@ -105,7 +106,11 @@ def contender(
             noise=0.05 if role != "control" else 0.09,
             flagged=role == "control",
         ),
-        deployed=name == "student, ONNX int8",
+        reached=Reached(
+            *(7.2, 7.2e3 / median, 7.2e3 / median / (720 if precision == "int8" else 210)),
+            *(7.2e3 / size_mb, size_mb / median / 21.0, "compute"),
+        ),
+        deployed=name == DEPLOYED,
         session={"provider": "CPUExecutionProvider", "threads": "2", "nodes on provider": "412 of 412"},
     )
 
@@ -285,6 +290,7 @@ def example(outcome: Outcome = Outcome.PASS) -> Report:
         warnings=("The control's latency is noisy (CV 9.8 %); its interval is wide, the verdict does not rest on it.",),
         left_out={"tensorrt_fp16": "no NVIDIA device on this machine"},
         machine={"processor": "AMD EPYC 9R14", "cores used": 2, "ISA": "AVX2, AVX-512, VNNI", "memory": "24 GiB"},
+        peaks=Peaks(2, {"fp32": 210.0, "bf16": 380.0, "int8": 720.0}, 21.0),
         machine_before={"load": 0.21, "clock (MHz)": 3700, "temperature (C)": 51, "throttled": False},
         machine_after={"load": 1.98, "clock (MHz)": 3690, "temperature (C)": 58, "throttled": False},
         protocol={

@@ -7,6 +7,7 @@ from kd2deploy.report.plots.candidates import candidates
 from kd2deploy.report.plots.contenders import accuracy_latency, latency
 from kd2deploy.report.plots.dress import Figure
 from kd2deploy.report.plots.drop_chain import drop_chain
+from kd2deploy.report.plots.roofline import roofline
 from kd2deploy.report.plots.training import distillation, training_losses, training_score
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "distillation",
     "drop_chain",
     "latency",
+    "roofline",
     "training_losses",
     "training_score",
 ]

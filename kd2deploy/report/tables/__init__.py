@@ -5,6 +5,7 @@ from kd2deploy.report.tables.end_to_end import crowded, end_to_end
 from kd2deploy.report.tables.examples import examples
 from kd2deploy.report.tables.headline import facts, gates
 from kd2deploy.report.tables.origin import data, lineage, machine_state, stages
+from kd2deploy.report.tables.roofline import roofline
 from kd2deploy.report.tables.scores import by_class, class_drops, classes, floors, metrics
 from kd2deploy.report.tables.speed import lengths, medians_by_length, per_unit, speedups
 from kd2deploy.report.tables.students import candidates, drop_chain, layers, seeds
@@ -38,6 +39,7 @@ __all__ = [
     "pairs",
     "per_unit",
     "phases",
+    "roofline",
     "seeds",
     "sessions",
     "speedups",

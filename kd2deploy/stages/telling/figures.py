@@ -1,6 +1,7 @@
 """What was measured of each contender, as the report holds it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,11 +19,15 @@ from kd2deploy.networks.weights import parameters_of
 from kd2deploy.report import Crowded, EndToEnd, Latency, Measurement, Phase, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
+from kd2deploy.stages.limits import Limits
 
 
-def contenders(task: Task, field: Field) -> tuple[Measurement, ...]:
+def contenders(task: Task, field: Field, limits: Limits | None = None) -> tuple[Measurement, ...]:
     timing, unit = field.deployed.timing, size_unit(field.deployed)
-    return tuple(contender(task, entry, timing, unit) for entry in field.entries)
+    known = {entry.name: limits.reached_by(entry) for entry in field.entries} if limits is not None else {}
+    return tuple(
+        replace(contender(task, entry, timing, unit), reached=known.get(entry.name)) for entry in field.entries
+    )
 
 
 def size_unit(deployed: Entry) -> SizeUnit | None:

@@ -33,7 +33,7 @@ def full_report(
         facts,
         task=in_unit(job.task_info, size_unit(field.deployed)),
         verdict=judged.verdict,
-        contenders=contenders(job.task, field),
+        contenders=contenders(job.task, field, measured.limits),
         tried=exports.tried,
         speedups=judged.speedups,
         drop_chain=chain,
@@ -50,6 +50,7 @@ def full_report(
         machine=flat(measured.machine),
         machine_before=flat(measured.before),
         machine_after=flat(measured.after),
+        peaks=measured.limits.peaks if measured.limits is not None else None,
         protocol={
             "deployed": f"{exports.chosen}: {exports.why}",
             "seed of the deployed student": field.deployed.seed,
