@@ -20,6 +20,7 @@ from kd2deploy.errors import ConvertError
 from kd2deploy.measure.accuracy import timing_feeds
 from kd2deploy.measure.choosing import Halving, fastest_of
 from kd2deploy.measure.latency import Means
+from kd2deploy.measure.protocol import LAST_S, last_race
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, bring, calibration, convert, needs_of, request_shapes, shaped, unusable
 from kd2deploy.stages.job import Job, Model, encoded, for_target
@@ -64,6 +65,7 @@ def export(job: Job, student: Model, target: Target) -> Exports:
             "least": least,
             "sought": target.gates.sought,
             "least_rows_per_s": target.gates.min_throughput,
+            "cap_s": min(LAST_S, job.recipe.measurement.cap_s),
             "task": student.task.spec(),
             **for_target(target),
         },
@@ -100,7 +102,7 @@ def timed_and_chosen(
     features = encoded(student.task, splits_in(Path(inputs["data"])).validation, student.folder)
     made = {name: Exported.from_json(one, student.artifact) for name, one in inputs["variants"].items()}
     feeds = timing_feeds(student.task, features, target.workload.batch, FEEDS)
-    plan = Halving(sought=spec["sought"], least_rows_per_s=spec["least_rows_per_s"])
+    plan = Halving(sought=spec["sought"], least_rows_per_s=spec["least_rows_per_s"], last=last_race(spec["cap_s"]))
     watched, means = in_hundredths(tell, "quick timing"), Means(folder / SCRATCH)
     found: dict[str, Tried] = {}
     for group in by_worth(made, spec["least"], student.task.metric):
