@@ -3,8 +3,9 @@
     python benchmarks/peak_share.py RUN
 
 The peaks (fp32, bf16, int8, and memory bandwidth) are measured here, before and after, on as many threads as the
-sessions use; what counts is the better of the two. Operations are counted as PyTorch runs the network (two per multiply-add of
-products, convolutions and attention). Every variant of the target that can be made is timed beside eager PyTorch.
+sessions use; what counts is the better of the two. Operations are counted as PyTorch runs the network (two per
+multiply-add of products, convolutions and attention). The variants that are named and can be made are timed beside
+eager PyTorch.
 """
 
 import argparse

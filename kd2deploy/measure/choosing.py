@@ -184,8 +184,8 @@ def so_far(lane: Lane, fate: Fate, ratio: Interval | None, fastest: str, rounds:
     """What is known of a contender after so many rounds; the fastest has no ratio."""
     samples = [ns for block in lane.blocks for ns in block.ns]
     median_ms = float(np.median(samples)) / 1e6 if samples else None
-    known = {"ratio": shown(ratio), "against": fastest} if ratio is not None else {}
-    return Tried(lane.name, fate, median_ms=median_ms, rounds=rounds, **known)
+    known = Tried(lane.name, fate, median_ms=median_ms, rounds=rounds)
+    return known if ratio is None else replace(known, ratio=shown(ratio), against=fastest)
 
 
 def raced(near: Mapping[str, Tried], timings: Mapping[str, Timing], plan: Halving) -> dict[str, Tried]:

@@ -179,6 +179,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     failures = scored(entries, rows, target, folder, tell)
     timed = [entry for entry in entries if entry.timed and entry.name not in failures]
     student = Model.from_json(inputs["student"])
+    shared = requests(rows, student, target)
     with exchange(folder / SCRATCH) as place:
         contenders = [on_same_rows(rows, entry, student, target) for entry in timed]
         if spec["end_to_end"]:
@@ -187,7 +188,7 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
             contenders,
             student.task.spec(),
             target,
-            requests(rows, student, target),
+            shared,
             protocol,
             in_hundredths(tell, "timing"),
             Means(folder / SCRATCH),
@@ -195,8 +196,9 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     contradictions = [said for timing in timings.values() if (said := contradiction(timing, protocol.in_flight))]
     failures.update({name: timing.failure for name, timing in timings.items() if timing.failure})
     after = state()
-    raced = {entry.model.sha256: entry.model for entry in timed}
-    asked = {sha256: (model, requests(rows, model, target)) for sha256, model in raced.items()}
+    asked = {
+        entry.model.sha256: (entry.model, one.feeds or shared) for entry, one in zip(timed, contenders, strict=True)
+    }
     write_json(folder / "timings.json", {name: timing.to_json() for name, timing in timings.items()})
     return {
         "failures": failures,
