@@ -16,7 +16,7 @@ from kd2deploy.errors import Fault, ModelError, RecipeError
 from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flows.pack import device_is_here
 from kd2deploy.measure.choosing import Halving
-from kd2deploy.measure.protocol import full
+from kd2deploy.measure.protocol import CROWDED_SHARE, full
 from kd2deploy.recipe import Block, Recipe, method_uses
 from kd2deploy.recipe.resolve import is_of_others
 from kd2deploy.report.tables import Cell, Table

@@ -38,7 +38,7 @@ distill:
 control: true                         # the same student without a teacher: what did distillation bring?
 seeds: [0]                            # several give a spread
 targets: [cpu]                        # `kd2deploy targets` lists them; or name a YAML file
-gates: {{max_drop: 0.01, min_speedup: 4.0}}                      # also max_class_drop, end_to_end, p99_ms, min_throughput
+gates: {{max_drop: 0.01, min_speedup: 4.0}}                    # also max_class_drop, end_to_end, p99_ms, min_throughput
 """
 
 

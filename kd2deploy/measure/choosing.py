@@ -149,7 +149,8 @@ def costs(heat: Heat, lane: Lane, rounds: int, plan: Halving) -> Doubles:
     """[R] logarithm of what the contender takes in each round: for a request, or for each of many at once."""
     if plan.sought == "latency":
         return heat.round_medians(lane, rounds)
-    return -np.log(np.array([np.mean(lane.rates[turn]) for turn in range(rounds)]))
+    rates: Doubles = np.array([np.mean(lane.rates[turn]) for turn in range(rounds)])
+    return np.negative(np.log(rates))
 
 
 def rate_of(lane: Lane, batch: int) -> float:

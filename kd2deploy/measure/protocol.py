@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from kd2deploy.measure.stop_rule import StopRule
 
+CROWDED_SHARE = 0.25
+"""Of the rounds' time, for rounds beside a busy neighbour where these are wanted. Ours."""
+
 
 @dataclass(frozen=True)
 class Protocol:

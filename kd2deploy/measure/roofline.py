@@ -33,7 +33,7 @@ def gflop_of(run: Callable[[], object]) -> float:
     """Billions of operations of what PyTorch runs, two for a multiply-add: products, convolutions and attention."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # whose products are counted
         run()
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def reached(limits: Peaks, gflop: float, precision: str, weights_mb: float, median_ms: float) -> Reached | None:

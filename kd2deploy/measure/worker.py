@@ -56,7 +56,8 @@ class Worker:
         self.asked: Asked | None = None
         self.opening: Callable[[int], Session] | None = None
         """Opens the same artifact once more, with so many threads."""
-        self.further, self._served = ExitStack(), list[Session]()
+        self.threads = 0
+        self.further, self.served = ExitStack(), list[Session]()
         """Sessions that serve requests in flight, as long as they are open."""
 
     def answer(self, request: Mapping[str, Any]) -> Reply:
@@ -96,8 +97,9 @@ class Worker:
         if options:
             importlib.import_module("pydantic")  # what checks them is no part of a cold start
         place = Target.from_json(target)
-        opened = partial(open_session, Artifact.from_json(artifact), Ports.from_json(ports))
-        self.threads, self.opening = place.threads, lambda threads: opened(replace(place, threads=threads), options)
+        known = Artifact.from_json(artifact), Ports.from_json(ports)
+        self.threads = place.threads
+        self.opening = lambda threads: open_session(*known, replace(place, threads=threads), options)
         self.device, self.others_mb = place.device, self.memory_mb(place.device)
         begun = time.perf_counter_ns()
         self.session = self.opening(place.threads).__enter__()

@@ -21,7 +21,7 @@ from kd2deploy.measure.feeds import exchange
 from kd2deploy.measure.latency import Means, contradiction, race
 from kd2deploy.measure.machine import changed, company, describe_machine, preflight, state
 from kd2deploy.measure.processes import ended_with_their_workers
-from kd2deploy.measure.protocol import Protocol, full
+from kd2deploy.measure.protocol import CROWDED_SHARE, Protocol, full
 from kd2deploy.measure.scorer import read_evaluation, write_evaluation
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe import Recipe
@@ -33,8 +33,6 @@ from kd2deploy.stages.served import served
 
 LONGER = 4
 """So many times as long is throughput taken where a limit is set on it. Ours."""
-CROWDED_SHARE = 0.25
-"""Of the rounds' time, for rounds beside a busy neighbour. Ours."""
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,16 @@ def test_the_ratio_of_hand_made_rounds() -> None:
 
 def test_real_processes_are_dropped_and_raced(tmp_path: Path) -> None:
     """A thousand matrix products more is no matter of noise; what cannot open says why."""
-    short = {"stop": StopRule(min_s=0.0, relative=10.0), "warm_s": 0.0, "block_s": 0.001, "timeout_s": PATIENCE_S}
-    default = Halving()
-    plan = replace(default, quick=replace(default.quick, **short), last=replace(default.last, **short))
+    stop = StopRule(min_s=0.0, relative=10.0, cap_s=1.0)
+    short: dict[str, Any] = {
+        "stop": stop,
+        "warm_s": 0.0,
+        "block_s": 0.001,
+        "block_warm_s": 0.0,
+        "timeout_s": PATIENCE_S,
+    }
+    default = Halving(rounds=(3, 4))
+    plan = replace(default, quick=replace(default.quick, **short), last=replace(default.last, least_rounds=1, **short))
     artifact = sum_artifact(tmp_path)
     contenders = [
         Contender("slow", artifact, {"work": 1000}),

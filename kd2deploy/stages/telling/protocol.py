@@ -2,11 +2,11 @@
 
 from kd2deploy.core import Target
 from kd2deploy.core.figures import count_of, percent
-from kd2deploy.measure.protocol import full
+from kd2deploy.measure.protocol import CROWDED_SHARE, full
 from kd2deploy.measure.timing import Timing
 from kd2deploy.recipe import Recipe
 from kd2deploy.report import Plain
-from kd2deploy.stages.measure import CROWDED_SHARE, throughput_s
+from kd2deploy.stages.measure import throughput_s
 
 BASELINES = {"eager": "the teacher in eager PyTorch", "same_runtime": "the teacher, deployed as the student is"}
 
