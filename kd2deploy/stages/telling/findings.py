@@ -151,7 +151,7 @@ def faster_in_a_crowd(field: Field) -> list[Finding]:
     return [
         Finding(
             f"Beside a busy neighbour {best} is {with_interval(shown(sure[best]), 'ratio')} faster than the deployed "
-            f"{field.deployed.name}, which is the fastest alone.",
+            f"{field.deployed.name}, which was chosen without one.",
             f"deploy it where the machine is shared with others: `variants: [{best}]`.",
             field.deployed.name,
             "slower in a crowd",

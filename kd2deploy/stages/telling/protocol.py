@@ -30,7 +30,7 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "rounds' time; rows are read as a bundle reads them"
         if wanted.end_to_end
         else None,
-        "busy neighbour": f"last, in the same processes and orders, for {percent(CROWDED_SHARE)} of the rounds' time: "
+        "busy neighbour": f"after these, in the same processes and orders, for {percent(CROWDED_SHARE)} of the rounds' time: "
         "another process with one thread of matrix products"
         if wanted.neighbour
         else None,

@@ -29,7 +29,7 @@ def test_another_variant_that_is_faster_beside_a_neighbour_is_named(field: Field
     _, said = told(known)
     (line,) = [one for one in said if "busy neighbour" in one]
     assert line.startswith("Beside a busy neighbour openvino is 2.00x [")
-    assert line.endswith("faster than the deployed onnx, which is the fastest alone.")
+    assert line.endswith("faster than the deployed onnx, which was chosen without one.")
     assert not [one for one in told(field)[1] if "busy neighbour" in one]
 
 
