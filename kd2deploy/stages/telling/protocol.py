@@ -30,8 +30,8 @@ def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Pl
         "rounds' time; rows are read as a bundle reads them"
         if wanted.end_to_end
         else None,
-        "busy neighbour": f"after these, in the same processes and orders, for {percent(CROWDED_SHARE)} of the rounds' time: "
-        "another process with one thread of matrix products"
+        "busy neighbour": f"after these, in the same processes and orders, for {percent(CROWDED_SHARE)} of the rounds' "
+        "time: another process with one thread of matrix products"
         if wanted.neighbour
         else None,
         "warm-up": f"at least {plan.warm_s:g} s and {count_of(plan.warm_runs, 'run')}, then {plan.block_warm_s:g} s in "
