@@ -159,7 +159,7 @@ def test_real_processes_are_dropped_and_raced(tmp_path: Path) -> None:
         "timeout_s": PATIENCE_S,
     }
     default = Halving(rounds=(3, 4))
-    plan = replace(default, quick=replace(default.quick, **short), last=replace(default.last, least_rounds=1, **short))
+    plan = replace(default, quick=replace(default.quick, **short), last=replace(default.last, processes=1, **short))
     artifact = sum_artifact(tmp_path)
     contenders = [
         Contender("slow", artifact, {"work": 1000}),
