@@ -27,11 +27,11 @@ MOST_DECIMALS: dict[Unit, int] = {"ratio": 2, "ms": 6, "mb": 6, "rate": 6, "numb
 
 
 def decimals(value: float, unit: Unit, width: float = math.nan) -> int:
-    """How many decimals a value is written with. `width` is its interval's: a plain number is written no finer than by
-    two digits of half of it, since what follows is chance."""
+    """How many decimals a value is written with. `width` is its interval's: a plain number or a rate is written no finer
+    than by two digits of half of it, since what follows is chance."""
     if unit in HUNDREDTHS:
         return 2
-    if unit == "number" and math.isfinite(width) and width > 0:
+    if unit in ("number", "rate") and math.isfinite(width) and width > 0:
         return min(decimals(value, unit), max(0, 1 - math.floor(math.log10(width / 2))))
     if value == 0:
         return min(MOST_DECIMALS[unit], DIGITS[unit] - 1)

@@ -134,7 +134,8 @@ def told(
     """The variant to deploy and why it is that one. Raises ConvertError where none opened."""
     chosen = next((name for name, one in tried.items() if one.fate == "deployed"), None)
     if chosen is None:
-        raise ConvertError("no variant could be opened; `kd2deploy doctor` tells which runtimes work here")
+        said = "; ".join(f"{name}: {one.reason}" for name, one in tried.items())
+        raise ConvertError(f"no variant could be opened; `kd2deploy doctor` tells which runtimes work here ({said})")
     fit = [name for name, one in made.items() if metric.worth(one.score or 0.0) >= least]
     advice = advice_for([one for name, one in made.items() if one.artifact.precision in ROUNDED and name not in fit])
     if chosen not in fit:

@@ -107,7 +107,7 @@ def test_the_verdict_is_short_and_tells_what_was_gained_first() -> None:
         ("p50_ms", 5.0, Interval(1.092, 1.08, 1.1), "median latency 1.09 ms (5 ms allowed)"),
         ("p99_ms", 20.0, Interval(17.5, 16.9, 18.3), "P99 latency 17.5 ms (20 ms allowed)"),
         ("max_size_mb", 20.0, 14.62, "14.6 MB (20 MB allowed)"),
-        ("min_throughput", 500.0, Interval(812.34, 790.0, 830.0), "812.3 rows/s (500 rows/s asked)"),
+        ("min_throughput", 500.0, Interval(812.34, 790.0, 830.0), "812 rows/s (500 rows/s asked)"),
     ],
 )
 def test_each_limit_has_its_phrase(name: str, limit: float, figure: Interval | float, brief: str) -> None:
