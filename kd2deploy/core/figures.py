@@ -27,8 +27,8 @@ MOST_DECIMALS: dict[Unit, int] = {"ratio": 2, "ms": 6, "mb": 6, "rate": 6, "numb
 
 
 def decimals(value: float, unit: Unit, width: float = math.nan) -> int:
-    """How many decimals a value is written with. `width` is its interval's: a plain number or a rate is written no finer
-    than by two digits of half of it, since what follows is chance."""
+    """How many decimals a value is written with. `width` is its interval's: a plain number or a rate is written no
+    finer than by two digits of half of it, since what follows is chance."""
     if unit in HUNDREDTHS:
         return 2
     if unit in ("number", "rate") and math.isfinite(width) and width > 0:
