@@ -26,7 +26,7 @@ from kd2deploy.report.measurement import Floor, Measurement, Role
 from kd2deploy.report.origin import ArtifactRecord, DataInfo, Finding, Plain, StageTime, TaskInfo
 from kd2deploy.report.training import Candidate, Curve, Distillation, LayerMap
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @dataclass(frozen=True)
