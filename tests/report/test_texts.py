@@ -331,7 +331,7 @@ def test_where_inputs_last_their_sizes_and_real_time_factors_are_told() -> None:
     assert found.head == ("Contender", "ms per second of audio", "Real-time factor")
     assert [(cell.text, cell.under) for cell in found.rows[0][1:]] == [
         ("25.0 ms", "[24.0, 27.0]"),
-        ("0.02500", "[0.02400, 0.02700]"),
+        ("0.0250", "[0.0240, 0.0270]"),
     ]
     assert lengths is not None
     assert lengths.head == ("Contender", "1.12 to 3.00", "3.12 to 6.38", "6.50 to 16.0")
