@@ -1,6 +1,6 @@
 """Rows in files: how fast they are prepared and encoded beside the library `datasets` alone, and in how much memory.
 
-    python benchmarks/rows.py [--rows 10000 100000] [--words 100] [--eval 2000]
+    python benchmarks/rows.py [--rows 10000 100000] [--words 100] [--eval 2000] [--name rows]
 
 A csv file of texts in quotation marks, whose words are of a made-up vocabulary of 30,000, and two classes. Each case is
 a process of its own with a cache of its own, timed from the file to what comes of it; the imports before are not timed.
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--eval", type=int, default=2_000)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--name", default="rows", help="of the file of results")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child is not None:
@@ -64,7 +65,7 @@ def main() -> None:
                         **figures,
                     }
                 )
-    record("rows", found, {"words": given.words, "evaluation rows": given.eval, "max_length": LENGTH})
+    record(given.name, found, {"words": given.words, "evaluation rows": given.eval, "max_length": LENGTH})
 
 
 def write(file: Path, known: list[str], rows: int, words: int, seed: int) -> float:
