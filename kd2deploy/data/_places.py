@@ -5,6 +5,7 @@ What lies elsewhere is fetched into the cache, once for each state that it is in
 
 import glob
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.core.figures import count_of
-from kd2deploy.data._pictures import endings, is_hidden, pictures
+from kd2deploy.data._pictures import SPLITS, endings, is_hidden, pictures
 from kd2deploy.errors import DataError, Kd2DeployError
 
 ENDINGS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"})
@@ -64,14 +65,26 @@ def some(found: list[Path], name: str, where: str = "") -> list[Path]:
 
 
 def one_kind(found: list[Path], name: str) -> list[Path]:
-    """The files, which must all be of one kind."""
+    """The files, which must all be of one kind and one split."""
     kinds = sorted({one.suffix.lower() for one in found})
     if len(kinds) > 1:
         raise DataError(
             f"{name} stands for {count_of(len(found), 'file')} of several kinds ({', '.join(kinds)}); name those to "
             f"read by a pattern, such as {name.rstrip('/').partition('*')[0].rstrip('/')}/*{kinds[0]}"
         )
+    splits = sorted({split for one in found if (split := split_of(one.name))})
+    if len(splits) > 1:
+        raise DataError(
+            f"{name} stands for files of several splits ({', '.join(splits)}); name those of one by a pattern, such as "
+            f"{splits[0]}*{kinds[0]}"
+        )
     return found
+
+
+def split_of(name: str) -> str:
+    """The split that a file's name begins with: `train-00001-of-00008.parquet`; empty where it begins otherwise."""
+    first = re.split(r"[^a-z]", name.lower())[0]
+    return first if first in SPLITS else ""
 
 
 # elsewhere ------------------------------------------------------------------------------------------------------

@@ -95,6 +95,14 @@ def test_shards_of_other_columns_or_of_several_kinds_are_refused(shards: Path) -
         files(str(shards), str(shards / "1.csv"))
 
 
+def test_files_of_several_splits_are_not_read_as_one(shards: Path) -> None:
+    for name in ("train-0.csv", "train-1.csv", "dev.csv"):
+        (shards / name).write_text(ONE)
+    with pytest.raises(DataError, match=r"files of several splits \(dev, train\); name those of one by a pattern"):
+        files(str(shards), str(shards / "1.csv"))
+    assert files(f"{shards}/train-*.csv", str(shards / "dev.csv"), text="sentence").train == WANTED[:2] * 2
+
+
 def test_a_folder_with_a_picture_stays_a_folder_of_pictures(shards: Path) -> None:
     (shards / "cats").mkdir()
     Image.new("L", (2, 2)).save(shards / "cats" / "one.png")
