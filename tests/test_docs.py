@@ -17,7 +17,19 @@ from kd2deploy.core import Gates, Variant
 from kd2deploy.core.verdict import EXIT_CODES
 from kd2deploy.measure.diagnosis import CHECKS
 from kd2deploy.measure.statistics import samples_needed
-from kd2deploy.recipe import Answers, Caching, Distill, Measurement, Plan, Recipe, Shrink, Static, Student, Teacher
+from kd2deploy.recipe import (
+    Answers,
+    Caching,
+    Distill,
+    Measurement,
+    Plan,
+    Recipe,
+    Shrink,
+    Static,
+    Student,
+    Teacher,
+    Tune,
+)
 from kd2deploy.recipe.resolve import known, load_target, locate, target_files
 from kd2deploy.stages.fallback import searched
 from kd2deploy.train.settings import Settings
@@ -90,6 +102,7 @@ def fields() -> dict[str, list[str]]:
         "Student": [Student, Shrink, Plan, Static],
         "Distill": [Distill],
         "Measurement": [Measurement],
+        "Tune": [Tune],
     }
     found = {
         title: [field.alias or name for model in kinds for name, field in model.model_fields.items()]

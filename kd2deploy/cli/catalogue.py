@@ -4,11 +4,13 @@ import dataclasses
 import importlib
 import inspect
 import re
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kd2deploy.cli.screen import console
+from kd2deploy.core.search import Around, Between, Said, searched
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.recipe.resolve import known, load_target, locate, suggestion, target_files
 from kd2deploy.report.tables import Cell, Table
@@ -28,6 +30,8 @@ class Listed:
     """What of it is not the source's."""
     arguments: dict[str, str]
     """As the signature writes them: type and default."""
+    searched: dict[str, str]
+    """What `kd2deploy tune` tries of them by default."""
     text: str
     """The file's whole docstring."""
 
@@ -47,11 +51,27 @@ def listed(name: str) -> Listed:
     function = locate("method", name)
     text = inspect.getdoc(importlib.import_module(function.__module__)) or ""
     arguments = {
-        key: str(parameter).removeprefix(key).lstrip(": ")
+        key: str(parameter.replace(annotation=bare(parameter.annotation))).removeprefix(key).lstrip(": ")
         for key, parameter in inspect.signature(function).parameters.items()
     }
+    ranges = {key: in_numbers(one) for key, one in searched(function).items()}
     about = text.partition("\n\n")[0].replace("\n", " ")
-    return Listed(name, about, said(text, "Sources?:"), said(text, "Departs from (?:it|them):"), arguments, text)
+    source, departs = said(text, "Sources?:"), said(text, "Departs from (?:it|them):")
+    return Listed(name, about, source, departs, arguments, ranges, text)
+
+
+def bare(annotation: Any) -> Any:
+    """A type without what is said beside it."""
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def in_numbers(one: Said) -> str:
+    """What is tried of an argument: `1 to 8`, `x1/4 to x4`."""
+    if isinstance(one, Around):
+        return f"x1/{one.times:g} to x{one.times:g}"
+    if isinstance(one, Between):
+        return f"{one.low:g} to {one.high:g}"
+    return ", ".join(map(str, one.choices))
 
 
 def said(text: str, mark: str) -> str:
@@ -68,9 +88,10 @@ def print_methods(found: list[Listed]) -> None:
 
 def print_method(one: Listed) -> None:
     print_lines(one.name, re.sub(r"(?<!\n)\n(?!\n|Sources?:|\S*Departs)", " ", one.text))
-    rows = tuple((Cell(name), Cell(kind)) for name, kind in one.arguments.items())
+    rows = tuple((Cell(name), Cell(kind), Cell(one.searched.get(name, ""))) for name, kind in one.arguments.items())
     if rows:
-        print_table(Table("Arguments, with their types and defaults", ("argument", "type = default"), rows), console())
+        caption = "Arguments, with their types and defaults, and what `kd2deploy tune` tries"
+        print_table(Table(caption, ("argument", "type = default", "tried"), rows), console())
 
 
 # targets ----------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def overview(recipe: Recipe) -> Overview:
         f"{'seed' if len(recipe.seeds) == 1 else 'seeds'} {', '.join(map(str, recipe.seeds))}"
         for entry in recipe.distill
     )
-    stages["control"] = "the same student, as long, without a teacher" if recipe.control else "none (control: false)"
+    stages["control"] = control_shown(recipe)
     if not recipe.distill:
         stages |= {"distill": "nothing: the student is finished, and taken as it is", "control": "none"}
     for target in recipe.resolved_targets().values():
@@ -114,6 +114,13 @@ def overview(recipe: Recipe) -> Overview:
     if time_needed:
         stages["time"] = "\n".join(time_needed)
     return Overview(stages, tuple(warnings))
+
+
+def control_shown(recipe: Recipe) -> str:
+    if recipe.control is False:
+        return "none (control: false)"
+    own = ", ".join(f"{name} {value}" for name, value in recipe.control_changes.items())
+    return f"the same student without a teacher, {own}" if own else "the same student, as long, without a teacher"
 
 
 def how_trained(settings: Settings) -> str:

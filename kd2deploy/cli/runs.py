@@ -154,6 +154,27 @@ def compare(
         compared(who, files[0] if files else None, out, budget, jobs)
 
 
+@command(app)
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe; its `tune` section says what is searched.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Budget of each search: optimizer steps of all its trials.", min=1)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Or minutes of all its trials, added up over --jobs.", min=0.01)
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="A YAML file with a `tune` section's fields, in place of the recipe's.")
+    ] = None,
+    out: Out = None,
+    jobs: Jobs = None,
+) -> None:
+    """Search settings and methods under a budget, the control too; train the best over all seeds and judge it once."""
+    from kd2deploy.cli.tuning import tuned
+
+    tuned(recipe, space, steps, minutes, out, jobs)
+
+
 DEMOS = {
     "text": ("demo", "demo_quick"),
     "images": ("demo_images", "digits"),

@@ -8,10 +8,13 @@ Three quarters of the epochs for the first phase and t_max 10 are ours, and so i
 least for either phase; with a single epoch there is the first phase alone.
 """
 
+from typing import Annotated
+
 from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Around
 from kd2deploy.methods._maths import annealing_factor, need_equal_classes, need_positive, need_share, phase_epochs
 
 
@@ -40,7 +43,7 @@ class AnnealedLogits(Term):
         return annealed_distance(student, teacher, annealing_factor(int(step.progress.epoch), epochs, self.t_max))
 
 
-def annealing_kd(t_max: int = 10, until: float = 0.75) -> Method:
+def annealing_kd(t_max: Annotated[int, Around(2.0)] = 10, until: float = 0.75) -> Method:
     """Distance to the annealed teacher until the share `until` of the epochs is done, then the task loss.
 
     `t_max`: in how many steps phi rises from 1 / t_max to 1 over the first phase.

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import TermWeight
 from kd2deploy.methods._maths import (
     mean_over_positions,
     need_hidden,
@@ -27,7 +28,7 @@ from kd2deploy.methods._maths import (
     probability_kl,
     squared_distance,
 )
-from kd2deploy.methods.hidden import Layers, layer_pairs, need_layers
+from kd2deploy.methods.hidden import LayerMap, Layers, layer_pairs, need_layers
 
 
 def activation_map(hidden: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B L"]:
@@ -122,7 +123,10 @@ class StateRelations(Term):
 
 
 def attention(
-    kind: Literal["maps", "relations"] = "maps", layers: Layers = "uniform", beta: float = 1.0, states: float = 0.0
+    kind: Literal["maps", "relations"] = "maps",
+    layers: LayerMap = "uniform",
+    beta: TermWeight = 1.0,
+    states: TermWeight = 0.0,
 ) -> Method:
     """task loss + beta * distance of what the two networks attend to.
 

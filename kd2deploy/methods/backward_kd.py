@@ -12,12 +12,14 @@ and so is that original and moved samples weigh the same.
 """
 
 import math
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Look, Method, Networks, Progress, TaskLoss, TaskNetworks, View, Weighted, clean_look
+from kd2deploy.core.search import Around, Share, Temperature
 from kd2deploy.core.step import counted_answers
 from kd2deploy.methods._adversarial_text import need_one_vocabulary
 from kd2deploy.methods._maths import need_equal_classes, need_positive, need_share, squared_distance
@@ -133,7 +135,9 @@ def replaced(batch: Batch, read: str, argument: str, value: Tensor) -> Batch:
     return {name: kept for name, kept in batch.items() if name != read} | {argument: value}
 
 
-def backward_kd(steps: int = 3, rate: float = 0.1, temperature: float = 4.0, alpha: float = 0.5) -> Method:
+def backward_kd(
+    steps: int = 3, rate: Annotated[float, Around(4.0)] = 0.1, temperature: Temperature = 4.0, alpha: Share = 0.5
+) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets, the mean over the original and the moved samples.
 
     `steps` ascents of `rate` times the gradient of |student - teacher|^2 of raw logits: in the space of word

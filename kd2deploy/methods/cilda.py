@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import MaskedLm, Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import ContrastTemperature, Temperature, TermWeight, WholePart
 from kd2deploy.methods._adversarial_text import ADVERSARIAL, AdversarialText, Game
 from kd2deploy.methods._divergence import Disagreement
 from kd2deploy.methods._maths import need_hidden, need_positive, need_sum_of_one, need_weight
@@ -80,16 +81,16 @@ def cilda(
     ascents: int = 10,
     descents: int = 100,
     generator_rate: float = 5e-7,
-    divergence: float = 0.5,
-    contrast: float = 0.5,
-    contrast_temperature: float = 2.0,
+    divergence: TermWeight = 0.5,
+    contrast: TermWeight = 0.5,
+    contrast_temperature: ContrastTemperature = 2.0,
     dim: int = 128,
     by_log_batch: bool = False,
-    temperature: float = 1.0,
-    task: float = 1 / 3,
-    soft: float = 1 / 3,
-    adversarial_task: float = 2 / 9,
-    adversarial_soft: float = 1 / 9,
+    temperature: Temperature = 1.0,
+    task: WholePart = 1 / 3,
+    soft: WholePart = 1 / 3,
+    adversarial_task: WholePart = 2 / 9,
+    adversarial_soft: WholePart = 1 / 9,
 ) -> Method:
     """task * task loss + soft * KL on the text, and adversarial_task, adversarial_soft times the same on filled text.
 

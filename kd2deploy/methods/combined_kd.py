@@ -14,12 +14,13 @@ paper and their other script: in phase 1 it drops the loss on the filled text an
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import MaskedLm, Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Around, Share
 from kd2deploy.methods._adversarial_text import ADVERSARIAL, AdversarialText, Game
 from kd2deploy.methods._divergence import mean_squared_error
 from kd2deploy.methods._maths import annealing_factor, need_equal_classes, need_positive, need_share
@@ -67,8 +68,8 @@ def combined_kd(
     ascents: int = 10,
     descents: int = 100,
     generator_rate: float = 5e-7,
-    t_max: int = 10,
-    adversarial: float = 0.5,
+    t_max: Annotated[int, Around(2.0)] = 10,
+    adversarial: Share = 0.5,
 ) -> Method:
     """Phase 1: (1 - adversarial) * annealed error on the text + adversarial * the same on the filled text, no labels.
     Phase 2: the task loss; the other arguments do not matter there.

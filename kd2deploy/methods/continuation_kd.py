@@ -12,12 +12,13 @@ defaults of psi are those of its GLUE setting (i / 40 up to epoch 20 of 30); its
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Around
 from kd2deploy.methods._maths import (
     annealing_factor,
     need_equal_classes,
@@ -69,8 +70,8 @@ class MarginToTeacher(Term):
 
 
 def continuation_kd(
-    margin: float = 1.0,
-    t_max: int = 10,
+    margin: Annotated[float, Around(3.0)] = 1.0,
+    t_max: Annotated[int, Around(2.0)] = 10,
     psi_top: float = 0.5,
     psi_until: float = 2 / 3,
     phi_until: float = 1.0,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
 from kd2deploy.core.ranks import rank
+from kd2deploy.core.search import ContrastTemperature, TermWeight
 from kd2deploy.methods._maths import need_embeddings, need_positive, need_weight, normalized
 
 EMPTY_SLOT, UNKNOWN_ROW = -2, -1
@@ -89,7 +90,9 @@ class SameRow(Term):
         return loss
 
 
-def contrastive(temperature: float = 0.07, dim: int = 128, bank: int = 0, beta: float = 0.8) -> Method:
+def contrastive(
+    temperature: ContrastTemperature = 0.07, dim: int = 128, bank: int = 0, beta: TermWeight = 0.8
+) -> Method:
     """task loss + beta * InfoNCE between the two networks' embeddings.
 
     `bank`: how many of the teacher's last embeddings are kept as further negatives; see `bank_mb` for its size.

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Observation, Progress, Step, Term, Weighted
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import TINY, mean_over_positions, need_one_of, need_weight
 from kd2deploy.methods._mixing import KEPT, PARTNER, Draw, InputMixup
 from kd2deploy.methods.attention import AttentionRelations, relation_kl
@@ -103,7 +104,7 @@ class Consistency(Term):
         return Last(seen.attentions[-1].float(), self.fit(seen), seen.mask)
 
 
-def cr_ild(stage: Literal[1, 2] = 1, w_max: float = 0.1, temperature: float = 2.0) -> Method:
+def cr_ild(stage: Literal[1, 2] = 1, w_max: TermWeight = 0.1, temperature: Temperature = 2.0) -> Method:
     """Stage 1: last attentions + last hidden states + w * consistency, on mixed inputs, without labels or logits; w is
     w_max * epoch / epochs, 0 in the first epoch. States are compared after a map to the teacher's width. Stage 2: soft
     targets alone, at `temperature`.

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, averaged, gathered
+from kd2deploy.core.search import ContrastTemperature, TermWeight
 from kd2deploy.methods._maths import (
     need_embeddings,
     need_one_of,
@@ -148,10 +149,10 @@ class TwoBanks(Term):
 def crd(
     negatives: int = 16384,
     negatives_of: NegativesOf = "other_classes",
-    temperature: float = 0.07,
+    temperature: ContrastTemperature = 0.07,
     dim: int = 128,
     momentum: float = 0.5,
-    beta: float = 0.8,
+    beta: TermWeight = 0.8,
 ) -> Method:
     """task loss + beta * noise-contrastive estimation with two banks.
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Observation, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import TermWeight
 from kd2deploy.core.step import UndeclaredError, answers_positions
 from kd2deploy.methods._maths import (
     mean_over_positions,
@@ -96,7 +97,7 @@ class Posteriors(Term):
         return mean_over_frames(each, student.mask if answers_positions(student) else None)
 
 
-def ctc_frame_kd(soft: float = 1.0) -> Method:
+def ctc_frame_kd(soft: TermWeight = 1.0) -> Method:
     """task loss + soft * distance of the posteriors."""
     need_weight(soft=soft)
     return Method(task=Weighted(TaskLoss()), frames=Weighted(Posteriors(), soft))

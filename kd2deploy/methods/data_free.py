@@ -15,7 +15,7 @@ that diffusion makes of the bank are the data source's. One bank and pool serve 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ from kd2deploy.core import (
     Weighted,
     clean_look,
 )
+from kd2deploy.core.search import Around, TermWeight
 from kd2deploy.core.step import embedding_of
 from kd2deploy.methods._maths import (
     mean_over_positions,
@@ -217,10 +218,10 @@ def data_free(
     steps: int = 200,
     every: int = 2000,
     turning: float = 10.0,
-    temperature: float = 20.0,
-    task: float = 1.0,
-    soft: float = 1.0,
-    alignment: float = 30.0,
+    temperature: Annotated[float, Around(2.0)] = 20.0,
+    task: TermWeight = 1.0,
+    soft: TermWeight = 1.0,
+    alignment: TermWeight = 30.0,
 ) -> Method:
     """task * task loss + soft * soft targets + alignment * distance of the last hidden states, on bank and pool.
 

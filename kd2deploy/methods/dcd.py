@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import need_embeddings, need_positive, need_weight, normalized
 from kd2deploy.methods.logit import SoftTargets
 
@@ -67,7 +68,13 @@ class Consistent(Term):
         return discrimination(similarity) + self.alpha * inconsistency(similarity)
 
 
-def dcd(alpha: float = 0.5, beta: float = 1.0, dim: int = 128, soft: float = 0.0, temperature: float = 4.0) -> Method:
+def dcd(
+    alpha: TermWeight = 0.5,
+    beta: TermWeight = 1.0,
+    dim: int = 128,
+    soft: TermWeight = 0.0,
+    temperature: Temperature = 4.0,
+) -> Method:
     """task loss + beta * (discrimination + alpha * inconsistency) + soft * soft targets.
 
     `dim`: of the space that both embeddings are projected into, by maps that are trained. `temperature`: of the soft

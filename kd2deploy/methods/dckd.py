@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Batch, Method, Networks, Progress, Step, TaskLoss, TaskNetworks, Term, Weighted
+from kd2deploy.core.search import TermWeight
 from kd2deploy.methods._history import History
 from kd2deploy.methods._maths import need_equal_classes, need_positive, need_weight
 from kd2deploy.methods._picture_guide import Guide
@@ -236,11 +237,11 @@ class Mapping(Guided):
 
 
 def dckd(
-    task: float = 1.0,
-    output: float = 1.0,
-    consistent: float = 1.0,
-    contrast: float = 0.1,
-    mapping: float = 0.001,
+    task: TermWeight = 1.0,
+    output: TermWeight = 1.0,
+    consistent: TermWeight = 1.0,
+    contrast: TermWeight = 0.1,
+    mapping: TermWeight = 0.001,
     negatives: int = 4,
     every: int | None = None,
     codebook: str | None = None,

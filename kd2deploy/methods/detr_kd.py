@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted, averaged
+from kd2deploy.core.search import TermWeight
 from kd2deploy.methods._maths import need_equal_classes, need_share, need_weight
 from kd2deploy.methods._queries import (
     TINY,
@@ -95,7 +96,9 @@ class BoxOverlap(OfQueries):
         return weighted_mean(1 - generalized_overlap(corners(mine), corners(theirs)), confidence)
 
 
-def detr_kd(classes: float = 1.0, boxes: float = 5.0, overlap: float = 2.0, confident: float = 0.3) -> Method:
+def detr_kd(
+    classes: TermWeight = 1.0, boxes: TermWeight = 5.0, overlap: TermWeight = 2.0, confident: float = 0.3
+) -> Method:
     """task loss + classes * divergence of matched queries' classes + boxes * distance of their boxes
     + overlap * (1 - generalized overlap).
 

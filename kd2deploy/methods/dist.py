@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import need_positive, need_same_classes, need_weight, pearson
 
 
@@ -42,7 +43,7 @@ class Relations(Term):
         return relation_loss(student, teacher) * self.temperature**2
 
 
-def dist(temperature: float = 1.0, beta: float = 2.0, gamma: float = 2.0) -> Method:
+def dist(temperature: Temperature = 1.0, beta: TermWeight = 2.0, gamma: TermWeight = 2.0) -> Method:
     """task loss + beta * inter-class relation + gamma * intra-class relation.
 
     With two classes the inter-class relation is only whether both networks prefer the same class: it has no gradient.

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import need_one_answer_per_row, need_positive, need_same_classes, need_share, need_weight
 
 
@@ -57,7 +58,7 @@ class Decoupled(Term):
         return (self.alpha * tckd + self.beta * nckd).mean() * self.temperature**2
 
 
-def dkd(temperature: float = 4.0, alpha: float = 1.0, beta: float = 2.0, warmup: float = 0.0) -> Method:
+def dkd(temperature: Temperature = 4.0, alpha: TermWeight = 1.0, beta: TermWeight = 2.0, warmup: float = 0.0) -> Method:
     """task loss + alpha * TCKD + beta * NCKD.
 
     `warmup`: the share of the training over which the two rise linearly to their weights. With two classes there is one

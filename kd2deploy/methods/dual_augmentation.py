@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from kd2deploy.core import Batch, Look, Method, Networks, Progress, TaskLoss, View, Weighted, clean_look
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import need_one_of, need_weight
 from kd2deploy.methods.dcd import Consistent
 from kd2deploy.methods.logit import SoftTargets
@@ -62,11 +63,11 @@ class Back(View):
 def dual_augmentation(
     views: Views = "one_way",
     augment: dict[str, Any] | None = None,
-    alpha: float = 0.5,
-    beta: float = 1.0,
+    alpha: TermWeight = 0.5,
+    beta: TermWeight = 1.0,
     dim: int = 128,
-    soft: float = 0.0,
-    temperature: float = 4.0,
+    soft: TermWeight = 0.0,
+    temperature: Temperature = 4.0,
 ) -> Method:
     """task loss + beta * (discrimination + alpha * inconsistency) of rows augmented apart + soft * soft targets.
 

@@ -9,7 +9,7 @@ agree. We could not confirm the paper's values: temperature 10, beta 40 and gamm
 here a row without one has a temperature like any other, and its target is not adjusted.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.search import Around
 from kd2deploy.methods._maths import (
     TINY,
     need_one_answer_per_row,
@@ -97,7 +98,7 @@ class DynamicTargets(Term):
 def dynamic_temperature(
     hardness: Hardness = "flsw",
     adjustment: Adjustment | None = None,
-    temperature: float = 10.0,
+    temperature: Annotated[float, Around(2.0)] = 10.0,
     beta: float = 40.0,
     gamma: float = 2.0,
     alpha: float | None = None,

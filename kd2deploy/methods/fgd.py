@@ -9,7 +9,7 @@ Departs from it: maps of different sizes are interpolated to the teacher's. A ro
 All weights are of sums over a map, so they are theirs for pictures of about 1333 x 800 pixels.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Regions, Step, TaskLoss, TaskNetworks, Term, Weighted
+from kd2deploy.core.search import Around, TermWeight
 from kd2deploy.methods._feature_maps import Alignment, need_feature_maps, need_regions, squared_sum, summed
 from kd2deploy.methods._maths import need_positive, need_weight
 
@@ -154,11 +155,11 @@ class FocalAndGlobal(Term):
 
 
 def fgd(
-    foreground: float = 1e-3,
-    background: float = 5e-4,
-    attention: float = 5e-4,
-    context: float = 5e-6,
-    temperature: float = 0.5,
+    foreground: TermWeight = 1e-3,
+    background: TermWeight = 5e-4,
+    attention: TermWeight = 5e-4,
+    context: TermWeight = 5e-6,
+    temperature: Annotated[float, Around(2.0)] = 0.5,
 ) -> Method:
     """task loss + foreground * features in boxes + background * features outside + attention * attentions
     + context * features with their global context; sums over a map, and over the levels.

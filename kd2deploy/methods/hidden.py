@@ -13,7 +13,7 @@ layers' loss outweighs the others while its maps are still random: a short train
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import OneOf, Share, Temperature, TermWeight
 from kd2deploy.methods._maths import (
     TINY,
     mean_over_positions,
@@ -38,6 +39,7 @@ block of each alone; or pairs [student, teacher], where 0 is the embedding's out
 Distance = Literal["mse", "cosine"]
 Compare = Literal["positions", "pooled"]
 NAMED_MAPS = ("uniform", "first", "last", "top")
+LayerMap = Annotated[Layers, OneOf(NAMED_MAPS)]
 
 
 def layer_pairs(layers: Layers, student: int, teacher: int, method: str = "hidden") -> list[tuple[int, int]]:
@@ -157,13 +159,13 @@ class HiddenStates(Term):
 
 
 def hidden(
-    layers: Layers = "uniform",
+    layers: LayerMap = "uniform",
     projection: Literal["auto", "always"] = "auto",
     distance: Distance = "mse",
     compare: Compare = "positions",
-    alpha: float = 0.9,
-    beta: float = 0.1,
-    temperature: float = 1.0,
+    alpha: Share = 0.9,
+    beta: TermWeight = 0.1,
+    temperature: Temperature = 1.0,
 ) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets + beta * distance of hidden states.
 

@@ -38,6 +38,7 @@ from kd2deploy.core import (
     Weighted,
     clean_look,
 )
+from kd2deploy.core.search import TermWeight
 from kd2deploy.methods._attack import Attack, attacked, limits
 from kd2deploy.methods._feature_maps import Alignment, need_feature_maps, need_regions, squared_sum, summed
 from kd2deploy.methods._maths import need_one_of, need_share, need_weight
@@ -210,7 +211,7 @@ def base_term(base: Base, settings: dict[str, Any], view: str) -> Weighted:
 def inconsistent_kd(
     base: Base = "fgd",
     settings: dict[str, float] | None = None,
-    adversarial: float = 1e-5,
+    adversarial: TermWeight = 1e-5,
     specific: bool = True,
     noise: float = 0.3,
     crop: float = 0.8,

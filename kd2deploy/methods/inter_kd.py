@@ -11,12 +11,14 @@ positions.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Between, TermWeight
 from kd2deploy.core.step import answers_positions
 from kd2deploy.methods._maths import (
     mean_over_positions,
@@ -108,7 +110,9 @@ class BranchPosteriors(Term):
         return torch.stack(each).mean()
 
 
-def inter_kd(layers: Sequence[int] | None = None, soft: float = 1.0, inter: float = 0.5) -> Method:
+def inter_kd(
+    layers: Sequence[int] | None = None, soft: TermWeight = 1.0, inter: Annotated[float, Between(0.1, 0.9)] = 0.5
+) -> Method:
     """(1 - inter) * [task loss + soft * distance] + inter * the same, mean over heads on inner layers.
 
     `layers`: the student's blocks that a head reads, counted from 1. The heads are trained, and never deployed.

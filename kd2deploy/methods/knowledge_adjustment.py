@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, Term, Weighted
+from kd2deploy.core.search import Temperature
 from kd2deploy.methods._maths import need_one_answer_per_row, need_one_of, need_positive, need_same_classes, need_share
 
 Adjustment = Literal["ps", "lsr"]
@@ -100,7 +101,9 @@ class AdjustedTargets(Term):
         return corrected_kl(student, teacher, temperature, self.correction.by(step.batch["labels"])).mean()
 
 
-def knowledge_adjustment(adjustment: Adjustment = "ps", temperature: float = 4.0, smoothing: float = 0.1) -> Method:
+def knowledge_adjustment(
+    adjustment: Adjustment = "ps", temperature: Temperature = 4.0, smoothing: float = 0.1
+) -> Method:
     """Soft targets of the adjusted teacher alone, without a task loss.
 
     `adjustment`: `ps` lets the label and the teacher's wrong choice change their probabilities, `lsr` puts a smoothed

@@ -27,6 +27,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kd2deploy.core import Batch, Method, Networks, Observation, Progress, Step, TaskNetworks, Term, Weighted
+from kd2deploy.core.search import ContrastTemperature, TermWeight
 from kd2deploy.methods._layers import SHOWN, Both, Seen, for_each, levels_of, seen_by, stepped, through
 from kd2deploy.methods._maths import (
     need_classes,
@@ -222,16 +223,16 @@ class Contrast(Term):
 
 def lmcl(
     levels: int = 3,
-    temperature: float = 0.1,
+    temperature: ContrastTemperature = 0.1,
     dim: int = 128,
-    vcl: float = 0.1,
-    icl: float = 0.1,
-    soft_vcl: float = 1.0,
-    soft_icl: float = 1.0,
+    vcl: TermWeight = 0.1,
+    icl: TermWeight = 0.1,
+    soft_vcl: TermWeight = 1.0,
+    soft_icl: TermWeight = 1.0,
     every: int = 50,
     weight_rate: float = 0.1,
     imagined: float = 0.01,
-    soft: float = 0.0,
+    soft: TermWeight = 0.0,
 ) -> Method:
     """task losses of two networks + the four contrastive losses between all their layers, weighted row by row + soft *
     soft targets.

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Share, Temperature
 from kd2deploy.methods._maths import need_equal_classes, need_positive, need_share
 
 
@@ -45,7 +46,7 @@ class SoftTargets(Term):
         return softened_kl(student, teacher, self.temperature).mean()
 
 
-def logit(temperature: float = 1.0, alpha: float = 0.9) -> Method:
+def logit(temperature: Temperature = 1.0, alpha: Share = 0.9) -> Method:
     """(1 - alpha) * task loss + alpha * soft targets."""
     need_share(alpha=alpha)
     return Method(task=Weighted(TaskLoss(), 1 - alpha), soft=Weighted(SoftTargets(temperature), alpha))

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import TINY, need_positive, need_same_classes, need_weight
 from kd2deploy.methods.logit import softened_kl
 
@@ -36,7 +37,7 @@ class StandardizedTargets(Term):
         return softened_kl(z_scored(student), z_scored(teacher), self.temperature).mean()
 
 
-def logit_standardization(temperature: float = 2.0, task: float = 0.1, soft: float = 9.0) -> Method:
+def logit_standardization(temperature: Temperature = 2.0, task: TermWeight = 0.1, soft: TermWeight = 9.0) -> Method:
     """task * task loss + soft * soft targets of the z-scored logits."""
     need_weight(task=task, soft=soft)
     return Method(

@@ -10,6 +10,7 @@ the script takes them out of the student's: ours.
 """
 
 from kd2deploy.core import MaskedLm, Method, TaskLoss, Weighted
+from kd2deploy.core.search import Temperature, WholePart
 from kd2deploy.methods._adversarial_text import ADVERSARIAL, AdversarialText, Game
 from kd2deploy.methods._divergence import Disagreement, Divergence
 from kd2deploy.methods._maths import need_sum_of_one
@@ -22,10 +23,10 @@ def mate_kd(
     descents: int = 100,
     generator_rate: float = 5e-7,
     divergence: Divergence = "kl",
-    temperature: float = 1.0,
-    task: float = 1 / 3,
-    soft: float = 1 / 3,
-    adversarial: float = 1 / 3,
+    temperature: Temperature = 1.0,
+    task: WholePart = 1 / 3,
+    soft: WholePart = 1 / 3,
+    adversarial: WholePart = 1 / 3,
 ) -> Method:
     """task * task loss + soft * divergence on the text + adversarial * divergence on the filled text.
 

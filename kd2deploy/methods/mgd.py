@@ -7,11 +7,14 @@ Departs from it: maps of different sizes are interpolated to the teacher's. The 
 is theirs for pictures of about 1333 x 800 pixels.
 """
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Between, TermWeight
 from kd2deploy.methods._feature_maps import Alignment, need_feature_maps, squared_sum, summed
 from kd2deploy.methods._maths import need_share, need_weight
 
@@ -60,7 +63,7 @@ class Generated(Term):
         )
 
 
-def mgd(alpha: float = 2e-5, ratio: float = 0.65) -> Method:
+def mgd(alpha: TermWeight = 2e-5, ratio: Annotated[float, Between(0.2, 0.8)] = 0.65) -> Method:
     """task loss + alpha * squared error of the teacher's maps and those generated of the student's masked ones.
 
     `ratio`: probability that a place is masked.

@@ -8,11 +8,14 @@ row, and both weights 1 are ours, as is the mean over classes in the squared dis
 row's own. A row mixed with an unlabelled one has no mixed label: it teaches by the teacher's answer alone.
 """
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Around, TermWeight
 from kd2deploy.core.step import answer_of
 from kd2deploy.methods._maths import need_equal_classes, need_one_answer_per_row, need_positive, need_weight
 from kd2deploy.methods._mixing import KEPT, PARTNER, InputMixup, beta_pairs, mixed_label_loss
@@ -46,7 +49,9 @@ class MixedLogits(Term):
         return F.mse_loss(*step.answers("mix"))
 
 
-def mix_kd(student_mixup: float = 1.0, teacher_mixup: float = 1.0, concentration: float = 0.4) -> Method:
+def mix_kd(
+    student_mixup: TermWeight = 1.0, teacher_mixup: TermWeight = 1.0, concentration: Annotated[float, Around(2.0)] = 0.4
+) -> Method:
     """task loss + student_mixup * loss of the mixed labels + teacher_mixup * distance to the teacher on mixed inputs.
 
     `concentration`: of the Beta distribution of the mixing share.

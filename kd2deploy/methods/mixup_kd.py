@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kd2deploy.core import Method, Networks, Step, Term, Weighted, counted_logits
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._maths import (
     TINY,
     need_classes,
@@ -116,13 +117,13 @@ def need_enough_classes(nets: Networks, rescaled: bool) -> None:
 
 
 def mixup_kd(
-    mixed: float = 0.1,
+    mixed: TermWeight = 0.1,
     shares: Shares = "exact",
     concentration: float = 1.0,
     rescaled: bool = True,
-    temperature: float = 1.0,
-    task: float = 0.1,
-    soft: float = 0.9,
+    temperature: Temperature = 1.0,
+    task: TermWeight = 0.1,
+    soft: TermWeight = 0.9,
 ) -> Method:
     """task * cross-entropy with the mixed labels + soft * soft targets, both on a batch of which `mixed` is mixed.
 

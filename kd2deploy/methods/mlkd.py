@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.search import TermWeight
 from kd2deploy.methods._groups import contrast_of_groups, groups_of
 from kd2deploy.methods._maths import (
     need_embeddings,
@@ -137,9 +138,9 @@ class SupervisedContrast(Term):
 
 
 def mlkd(
-    alignment: float = 20.0,
-    correlation: float = 50.0,
-    contrast: float = 1.0,
+    alignment: TermWeight = 20.0,
+    correlation: TermWeight = 50.0,
+    contrast: TermWeight = 1.0,
     correlation_temperature: float = 0.5,
     contrast_temperature: float = 0.07,
     dim: int = 128,

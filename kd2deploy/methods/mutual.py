@@ -26,6 +26,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Progress, Step, Term, Weighted, counted_logits, gathered
+from kd2deploy.core.search import ContrastTemperature, TermWeight
 from kd2deploy.core.step import embedding_of
 from kd2deploy.methods._groups import contrast_of_groups, groups_of, rows_with_others
 from kd2deploy.methods._maths import (
@@ -200,13 +201,13 @@ class MeanAnswer(Term):
 
 def mutual(
     networks: int = 2,
-    temperature: float = 0.1,
+    temperature: ContrastTemperature = 0.1,
     dim: int = 128,
-    vcl: float = 0.1,
-    icl: float = 0.1,
-    soft_vcl: float = 1.0,
-    soft_icl: float = 1.0,
-    soft: float = 0.0,
+    vcl: TermWeight = 0.1,
+    icl: TermWeight = 0.1,
+    soft_vcl: TermWeight = 1.0,
+    soft_icl: TermWeight = 1.0,
+    soft: TermWeight = 0.0,
 ) -> Method:
     """task losses of all networks + vcl, icl, soft_vcl and soft_icl times the contrastive losses + soft * soft targets.
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Progress, Step, TaskLoss, Term, Weighted, gathered
+from kd2deploy.core.search import Temperature, TermWeight
 from kd2deploy.methods._groups import groups_of
 from kd2deploy.methods._maths import (
     TINY,
@@ -173,11 +174,11 @@ def centres_of(head: nn.Linear) -> Float[Tensor, "C D1"]:
 
 
 def pckd(
-    soft: float = 0.1,
-    contrast: float = 0.02,
-    centres: float = 1.0,
-    alignment: float = 20.0,
-    temperature: float = 4.0,
+    soft: TermWeight = 0.1,
+    contrast: TermWeight = 0.02,
+    centres: TermWeight = 1.0,
+    alignment: TermWeight = 20.0,
+    temperature: Temperature = 4.0,
     growth: float = 1.005,
 ) -> Method:
     """task loss + soft * previewed soft targets + contrast * category contrast + centres * centre alignment + alignment

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Progress, Step, TaskLoss, Term, Weighted
+from kd2deploy.core.search import Temperature, WholePart
 from kd2deploy.methods._maths import (
     mean_over_positions,
     need_hidden,
@@ -101,10 +102,10 @@ class RandomLayers(Term):
 def rail_kd(
     variant: Literal["layer", "concatenated"] = "layer",
     dim: int = 128,
-    task: float = 1 / 3,
-    soft: float = 1 / 3,
-    rail: float = 1 / 3,
-    temperature: float = 4.0,
+    task: WholePart = 1 / 3,
+    soft: WholePart = 1 / 3,
+    rail: WholePart = 1 / 3,
+    temperature: Temperature = 4.0,
 ) -> Method:
     """task * task loss + soft * soft targets + rail * distance to random layers; the three weights sum to 1.
 

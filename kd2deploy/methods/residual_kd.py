@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kd2deploy.core import Method, Networks, Observation, Sizes, Step, TaskLoss, Term, Weighted
 from kd2deploy.core.figures import count_of
+from kd2deploy.core.search import TermWeight
 from kd2deploy.core.step import embedding_of
 from kd2deploy.methods._divergence import mean_squared_error
 from kd2deploy.methods._maths import need_one_of, need_weight, squared_distance
@@ -161,7 +162,7 @@ class Residual(Term):
 
 
 def residual_kd(
-    learns: Learns = "both", transfer: Transfer = "l2", features: float = 1.0, residual: float = 1.0
+    learns: Learns = "both", transfer: Transfer = "l2", features: TermWeight = 1.0, residual: TermWeight = 1.0
 ) -> Method:
     """Of a student and an assistant whose logits are summed. `learns: student`: the student's own task loss +
     features * error of its features; then, in another entry, `assistant`: the task loss of the sum + residual * error

@@ -31,6 +31,10 @@ def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]
             faults += method_uses(entry["method"], f"distill[{at}].method", as_data)[1]
         if isinstance(entry, Mapping) and isinstance(entry.get("data"), str | Mapping):
             faults += bind("data", entry["data"], f"distill[{at}].data", as_data=as_data)[1]
+    tune = found.get("tune")
+    methods = tune.get("methods") if isinstance(tune, Mapping) else None
+    for at, method in enumerate(methods if isinstance(methods, list) else ()):
+        faults += method_uses(method, f"tune.methods[{at}]", as_data)[1]
     return faults
 
 

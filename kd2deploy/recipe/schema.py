@@ -19,11 +19,11 @@ from kd2deploy.recipe.answers import READ_LOGITS, Answers, beyond_answers
 from kd2deploy.recipe.caching import Caching
 from kd2deploy.recipe.faults import block_faults, find_targets, package_faults
 from kd2deploy.recipe.methods import build_method, method_uses
-from kd2deploy.recipe.resolve import faults_of, one_line, short
+from kd2deploy.recipe.resolve import faults_of, one_line, short, suggestion
 from kd2deploy.recipe.sharing import sharing_faults, with_processes
 from kd2deploy.recipe.strict import STRICT
 from kd2deploy.recipe.yaml_text import parsed, text_of
-from kd2deploy.train.settings import Settings
+from kd2deploy.train.settings import MOST_STEPS, Settings, changed
 from kd2deploy.train.trackers import absent
 
 Block = str | dict[str, Any]
@@ -155,6 +155,28 @@ class Distill(pydantic.BaseModel):
         return {**{key: given[key] for key in ("method", "data") if key in given}, "settings": rest}
 
 
+class Tune(pydantic.BaseModel):
+    """What `kd2deploy tune` may spend and what it tries. Student and control are each tuned under this budget."""
+
+    model_config = STRICT
+    steps: int | None = pydantic.Field(None, ge=1, le=MOST_STEPS)
+    """Optimizer steps of all trials of one search."""
+    minutes: float | None = pydantic.Field(None, gt=0, le=1e6)
+    """Or minutes of all its trials, added up, however many run at a time."""
+    methods: Annotated[list[Block | list[Block]], pydantic.Field(min_length=1)] | None = None
+    """What is tried as the last training's method; the recipe's own, when left out."""
+    search: dict[str, Any] = pydantic.Field(default_factory=dict)
+    """Ranges by setting, or by `method.argument`, in place of those that are said where these are defined."""
+    prune: bool = True
+    """Whether a trial ends early that is behind half of the finished ones."""
+
+    @pydantic.model_validator(mode="after")
+    def one_budget(self) -> "Tune":
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("has two budgets; give `steps` or `minutes`")
+        return self
+
+
 class Measurement(pydantic.BaseModel):
     """How long latency may be measured. A cap that comes too early leaves the intervals wide: a limit inside one is
     INCONCLUSIVE, and a limit that even its pessimistic end clears still holds."""
@@ -193,8 +215,11 @@ class Recipe(pydantic.BaseModel):
     student: Student
     distill: list[Distill]
     """The trainings, one after the other. None: the student is finished, and taken as it is."""
-    control: bool = True
-    """Train the same student at the same budget without a teacher: what the report compares with."""
+    control: bool | dict[str, Any] = True
+    """Train the same student at the same budget without a teacher: what the report compares with. A mapping holds the
+    settings of its last training that are other than the student's."""
+    tune: Tune | None = None
+    """What `kd2deploy tune` searches; other commands take the recipe as it stands."""
     seeds: list[int] = pydantic.Field([0], min_length=1, max_length=100)
     teacher_cache: Caching = pydantic.Field(default_factory=lambda: Caching.model_validate("auto"))
     targets: list[str] = pydantic.Field(["cpu"], min_length=1)
@@ -275,6 +300,7 @@ class Recipe(pydantic.BaseModel):
                 *recipe.answer_faults(),
                 *recipe.start_faults(),
                 *recipe.gate_faults(),
+                *recipe.control_faults(),
             ]
         if faults or recipe is None:
             raise RecipeError(sorted(set(faults), key=lambda fault: fault.path))
@@ -372,6 +398,14 @@ class Recipe(pydantic.BaseModel):
             if shape.initialise == "pretrained"
         ]
 
+    def control_faults(self) -> list[Fault]:
+        """Settings of the control that no training can have."""
+        if not self.control_changes:
+            return []
+        if not self.distill:
+            return [Fault("control", "are settings of a training, and `distill` is empty; leave them out")]
+        return setting_faults(self.distill[-1].settings, self.control_changes, "control")
+
     def gate_faults(self) -> list[Fault]:
         """A limit of what is not to be measured."""
         wanted = [name for name, one in self.resolved_targets().items() if one.gates.end_to_end is not None]
@@ -398,7 +432,12 @@ class Recipe(pydantic.BaseModel):
     @property
     def has_control(self) -> bool:
         """Whether the same student is trained without a teacher."""
-        return self.control and bool(self.distill)
+        return self.control is not False and bool(self.distill)
+
+    @property
+    def control_changes(self) -> dict[str, Any]:
+        """Settings of the control's last training that are not the student's."""
+        return self.control if isinstance(self.control, dict) else {}
 
     def workload_of(self, target: Target) -> Workload:
         """The target's, with as many requests in flight as the recipe asks for."""
@@ -421,6 +460,21 @@ class Recipe(pydantic.BaseModel):
         }
 
 
+def setting_faults(settings: Settings, values: Mapping[str, Any], path: str) -> list[Fault]:
+    """What keeps these values from standing in the place of a training's own."""
+    unknown = [name for name in values if name not in SETTINGS]
+    if unknown:
+        return [Fault(f"{path}.{name}", f"is no setting; {suggestion(str(name), SETTINGS)}") for name in unknown]
+    try:
+        pydantic.TypeAdapter(Settings).validate_python({**dataclasses.asdict(settings), "steps": None, **values})
+        changed(settings, values)
+    except pydantic.ValidationError as error:
+        return faults_of(error, f"{path}.")
+    except (ValueError, TypeError) as error:
+        return [Fault(path, one_line(error))]
+    return []
+
+
 PARTS: dict[str, list[str]] = {
     "teacher": ["from", "create", "fine_tune", "answers"],
     "answers": list(Answers.model_fields),
@@ -432,6 +486,7 @@ PARTS: dict[str, list[str]] = {
     "shrink": list(Shrink.model_fields),
     "plan": list(Plan.model_fields),
     "static": ["dim", "from"],
+    "tune": list(Tune.model_fields),
     "measurement": list(Measurement.model_fields),
     "teacher_cache": list(Caching.model_fields),
     "gates": [field.name for field in dataclasses.fields(Gates)],
@@ -442,7 +497,7 @@ def required() -> list[str]:
     return [name for name, field in Recipe.model_fields.items() if field.is_required()]
 
 
-OPEN = frozenset({"task", "data", "create", "method"})
+OPEN = frozenset({"task", "data", "create", "method", "methods", "search", "control"})
 """Blocks whose fields are not ours: a null in them says something."""
 
 

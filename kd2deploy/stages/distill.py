@@ -20,10 +20,10 @@ from kd2deploy.stages.kept import CACHED, Encodings, Kept, cache_for, generators
 from kd2deploy.stages.together import shared
 from kd2deploy.stages.track import tracked
 from kd2deploy.stages.training import finished, keep_only, watched
-from kd2deploy.train.engine import Trained, Training, distill
+from kd2deploy.train.engine import GiveUp, Trained, Training, distill
 from kd2deploy.train.flattened import ASKED, doubts
 from kd2deploy.train.length import in_epochs, of_steps, steps_of
-from kd2deploy.train.settings import Settings
+from kd2deploy.train.settings import Settings, changed
 from kd2deploy.train.teacher_cache import TeacherCache
 from kd2deploy.train.trackers import Trackers
 
@@ -71,8 +71,15 @@ def described(job: Job, role: Role, seed: int, start: Model, teacher: Model | No
     """One student through all of the recipe's trainings, or its control."""
     entries = job.recipe.distill
     if role == "control":
-        entries = [without_teacher(job, entry) for entry in entries]
+        entries = of_control(job, entries)
     return described_by(job, role, role, entries, seed, start, teacher)
+
+
+def of_control(job: Job, entries: Sequence[Distill]) -> list[Distill]:
+    """The control's trainings in the place of these: the last with the settings that the recipe gives it."""
+    *first, last = (without_teacher(job, entry) for entry in entries)
+    changes = job.recipe.control_changes
+    return [*first, last.model_copy(update={"settings": changed(last.settings, changes)}) if changes else last]
 
 
 def without_teacher(job: Job, entry: Distill) -> Distill:
@@ -229,8 +236,8 @@ class Opened:
         """As the student reads it."""
         return self.start.task
 
-    def trained(self, at: int, student: nn.Module, folder: Path) -> Part:
-        """The student after its training number `at`."""
+    def trained(self, at: int, student: nn.Module, folder: Path, give_up: GiveUp | None = None) -> Part:
+        """The student after its training number `at`, which ends where `give_up` says so."""
         entry, seed, task = self.spec["trainings"][at], self.spec["seed"], self.task
         path = f"distill[{at}].method"
         method, rows = build_method(entry["method"], path), self.trained_on[at].train
@@ -263,6 +270,7 @@ class Opened:
                     score=lambda net: validation_score(net, task, validation, self.splits.validation),
                     on_progress=watched(self.kept.tell, name),
                     on_figures=told,
+                    give_up=give_up,
                 )
         except ValueError as error:
             raise RecipeError([Fault(path, str(error))]) from error

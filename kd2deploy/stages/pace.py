@@ -12,7 +12,7 @@ from torch import nn
 from kd2deploy.core import Method, Task
 from kd2deploy.core.figures import count_of
 from kd2deploy.recipe import Distill, build_method
-from kd2deploy.stages.distill import without_teacher
+from kd2deploy.stages.distill import of_control
 from kd2deploy.stages.estimate import Pace
 from kd2deploy.stages.fit import Rehearsal
 from kd2deploy.stages.job import Model, encoded, sampled, trained_on, validation_score
@@ -85,7 +85,8 @@ def paces(found: Rehearsal) -> tuple[list[Pace], list[str]]:
     wanted = [(f"distill{which}", each, student, len(recipe.seeds)) for which, each in named]
     if recipe.has_control:
         wanted += [
-            (f"control{which}", without_teacher(found.job, each), student, len(recipe.seeds)) for which, each in named
+            (f"control{which}", each, student, len(recipe.seeds))
+            for (which, _), each in zip(named, of_control(found.job, recipe.distill), strict=True)
         ]
     if (
         recipe.teacher_network is not None and recipe.teacher_network.fine_tune is not None

@@ -41,6 +41,13 @@ def keep_only(folder: Path, trained: Path, start: Path, name: str, result: Mappi
     return result
 
 
+def keep_nothing(folder: Path, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keep of a training its result alone."""
+    write_json(folder / DONE, {"kept": "", "result": dict(result)})
+    finished(folder)
+    return result
+
+
 def finished(folder: Path) -> Mapping[str, Any] | None:
     """The result of a training stage that was over when it was killed, its remains dropped; None where it was not."""
     if not (folder / DONE).is_file():

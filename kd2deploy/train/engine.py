@@ -8,7 +8,7 @@ optimizers of a method.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,14 +53,18 @@ OnProgress = Callable[[int, int, float, float | None], None]
 OnFigures = Callable[[int, Mapping[str, float]], None]
 
 
+GiveUp = Callable[[Sequence[Mapping[str, Any]], int], bool]
+
+
 @dataclass(frozen=True)
 class Ears:
-    """Who is asked for a score and who is told of a training while it goes on; its result does not depend on the
+    """Who is asked for a score or whether to go on, and who is told of a training; its result does not depend on the
     latter."""
 
     score: Score | None = None
     on_progress: OnProgress | None = None
     on_figures: OnFigures | None = None
+    give_up: GiveUp | None = None
 
 
 def distill(
@@ -70,6 +74,7 @@ def distill(
     score: Score | None = None,
     on_progress: OnProgress | None = None,
     on_figures: OnFigures | None = None,
+    give_up: GiveUp | None = None,
     device: Literal["cpu", "cuda"] | None = None,
 ) -> Trained:
     """Train the student under the method; the kept student is left in it and saved in `folder`.
@@ -77,7 +82,8 @@ def distill(
     `score(student)` is the validation score, higher is better; the student is in eval mode and torch's generators are
     put back after it. `on_progress(step, steps, epoch, loss)` is called after every step; its loss is the mean over the
     last few, None before there is one. `on_figures(step, figures)` is told losses, terms, learning rate and validation
-    score as they come, for trackers.
+    score as they come, for trackers. `give_up(history, steps)` is asked after each score, with all of them and the
+    number of steps that the training was to have; where it says yes, the training ends there.
     The same call on the same folder continues from the last whole checkpoint, or returns a finished training at once;
     on a CPU the result is the same to the bit as without the interruption. Raises ValueError where method, networks and
     settings do not fit, and TrainError where the loss is no longer finite or the folder holds another training.
@@ -101,7 +107,7 @@ def distill(
         if training.teacher is not None:
             training.teacher.to(arguments.device)
         with held_still(method.still):
-            engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures))
+            engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures, give_up))
             if arguments.process_index:  # or all would drop and draw the same for the rows of each
                 set_seed((training.seed + APART * arguments.process_index) % SEEDS)
             checkpoint = last_whole(folder) if folder.exists() else None
@@ -288,7 +294,9 @@ class Engine(Trainer):
             ledger.since_best += 1
         if self.settings.keep == "last":
             ledger.kept_step = step
-        ledger.stopped_early = self.settings.patience is not None and ledger.since_best >= self.settings.patience
+        tired = self.settings.patience is not None and ledger.since_best >= self.settings.patience
+        asked = self.ears.give_up
+        ledger.stopped_early = tired or (asked is not None and asked(ledger.history, self.state.max_steps))
 
     def scored(self, score: Score) -> float:
         """The student's score, the same in all processes; torch's generators are left as they were."""

@@ -1,7 +1,10 @@
 """How a training is run: the numbers of one optimizer, one schedule and one precision."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from kd2deploy.core.search import Around
 
 MOST_EPOCHS, MOST_ROWS, MOST_STEPS = 1_000_000, 1_000_000, 1_000_000_000
 """Beyond these nothing is trained before the sun goes out, and the numbers of steps overflow."""
@@ -14,10 +17,10 @@ class Settings:
     """The settings of one training. The seed is not among them: the same settings are run with several seeds."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
-    epochs: float = 3.0
-    steps: int | None = None
+    epochs: Annotated[float, Around(2.0)] = 3.0
+    steps: Annotated[int | None, Around(2.0)] = None
     """Optimizer steps, in place of `epochs`: the same work whether there are few rows or many."""
-    learning_rate: float = 5e-5
+    learning_rate: Annotated[float, Around(5.0)] = 5e-5
     batch: int = 32
     """Rows per forward, in each process."""
     processes: int = 1
@@ -97,6 +100,12 @@ class Settings:
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("quantize", self.quantize, ("none", "int8", "int8_symmetric"))
         _one_of("keep", self.keep, ("best", "last"))
+
+
+def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with other values; `epochs` among them replaces a number of steps. Raises ValueError, TypeError."""
+    length = {"steps": None} if "epochs" in values else {}
+    return replace(settings, **{**length, **values})
 
 
 def _require(holds: bool, name: str, rule: str, value: object) -> None:

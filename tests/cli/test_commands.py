@@ -156,8 +156,8 @@ def test_one_method_and_one_target_are_told_in_detail() -> None:
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (("methods",), {"name", "about", "source", "departs", "arguments", "text"}),
-        (("methods", "dkd"), {"name", "about", "source", "departs", "arguments", "text"}),
+        (("methods",), {"name", "about", "source", "departs", "arguments", "searched", "text"}),
+        (("methods", "dkd"), {"name", "about", "source", "departs", "arguments", "searched", "text"}),
         (("targets",), {"name", "variants", "gates", "workload", "file"}),
         (("targets", "cpu"), {"name", "variants", "gates", "workload", "file"}),
     ],

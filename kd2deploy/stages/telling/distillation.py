@@ -43,7 +43,7 @@ def distillation(job: Job, method: str, field: Field) -> Distillation:
         gap_closed=gap_shown(gap_over_seeds_or_examples(job, field, field.student), teacher, control, job.task.metric),
         student_spread=spread(list(ours.values())),
         control_spread=spread(list(plain.values())),
-        sentence=brought(gain),
+        sentence=brought(gain, own_settings=bool(job.recipe.control_changes)),
     )
 
 
@@ -59,13 +59,15 @@ def gap_shown(gap: Figure | None, teacher: Scores | None, control: Scores | None
     return shown(gap)
 
 
-def brought(gain: Figure | None) -> str:
+def brought(gain: Figure | None, own_settings: bool = False) -> str:
+    """What the gain says; a control with settings of its own need not be trained as long."""
     if not isinstance(gain, Interval):
         return "No control was trained, so nothing is said about what distillation brought."
+    how = "without a teacher, with settings of its own," if own_settings else "as long without a teacher"
     if gain.low > 0:
-        return "Distillation helped: the student is better than the same student trained as long without a teacher."
+        return f"Distillation helped: the student is better than the same student trained {how.rstrip(',')}."
     if gain.high < 0:
-        return "Distillation hurt: the same student trained as long without a teacher is better."
+        return f"Distillation hurt: the same student trained {how} is better."
     return "No difference to the control can be told: the interval of the gain holds zero."
 
 
