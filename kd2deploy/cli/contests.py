@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kd2deploy.report.comparison import Budget, Comparison
     from kd2deploy.report.ranking import Ranking
+    from kd2deploy.stages.executor import Jobs
 
 Told = TypeVar("Told", "Comparison", "Ranking")
 
@@ -29,7 +30,7 @@ class Contestants:
     seeds: int
 
 
-def compared(who: Contestants, file: Path | None, out: Path | None, budget: "Budget", jobs: int | None) -> None:
+def compared(who: Contestants, file: Path | None, out: Path | None, budget: "Budget", jobs: "Jobs") -> None:
     """One recipe's comparison, the committed one by default."""
     file = file or Path(str(resources.files("kd2deploy").joinpath("recipes/compare.yaml")))
     folder = out or Path("runs") / (file.stem if file.stem.startswith("compare") else f"compare-{file.stem}")
@@ -44,7 +45,7 @@ def compared(who: Contestants, file: Path | None, out: Path | None, budget: "Bud
     told("comparison", page, found, print_comparison)
 
 
-def ranked(who: Contestants, files: Sequence[Path], out: Path | None, budget: "Budget", jobs: int | None) -> None:
+def ranked(who: Contestants, files: Sequence[Path], out: Path | None, budget: "Budget", jobs: "Jobs") -> None:
     """Several recipes' comparisons, and the methods' ranks over them."""
     folder = out or Path("runs") / "compare-over"
     page = folder / f"ranking-{budget}.html"

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from kd2deploy.flows.compress import Result
     from kd2deploy.recipe import Recipe
     from kd2deploy.report import Report
+    from kd2deploy.stages.executor import Jobs
 
 Until = Literal["plan", "distill", "export", "bundle"]
 
 
 def carry_out(
-    recipe: Path, out: Path | None, until: Until = "bundle", jobs: int | None = None, processes: int | None = None
+    recipe: Path,
+    out: Path | None,
+    until: Until = "bundle",
+    jobs: "Jobs" = None,
+    processes: int | None = None,
 ) -> None:
     """Run a recipe, show what it came to, and leave with the verdict's exit code."""
     with on_terminal() as watcher:
@@ -33,7 +38,7 @@ def carry_out(
 
 
 def carried_out(
-    recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle", jobs: int | None = None
+    recipe: "Recipe", folder: Path, watcher: Watcher, until: Until = "bundle", jobs: "Jobs" = None
 ) -> "list[Result]":
     from kd2deploy.flows.compress import compress as run
 

@@ -1,9 +1,12 @@
 """Arguments and options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from kd2deploy.stages import executor
 
 
 def folder(name: str | Path) -> Path:
@@ -71,6 +74,28 @@ Nproc = Annotated[
         "are any.",
     ),
 ]
+
+
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="CLUSTER",
+        help="`ray`, or `ray://host:port`: trainings and exports on a Ray cluster, --jobs of them at a time at most.",
+    ),
+]
+
+
+def workers(jobs: int | None, on: str | None) -> "executor.Jobs":
+    """Who does what does not depend on each other, as `--jobs` and `--on` say. Raises RecipeError."""
+    if on is None:
+        return jobs
+    from kd2deploy.errors import Fault, RecipeError
+    from kd2deploy.stages.executor import Cluster
+
+    if on != "ray" and not on.startswith("ray://"):
+        raise RecipeError([Fault("--on", f"is `ray` or `ray://host:port`, got {on!r}")])
+    return Cluster(on, jobs)
 
 
 MaxLength = Annotated[int | None, typer.Option(help="Tokens read of a text; 128, or what the bundle says.", min=1)]

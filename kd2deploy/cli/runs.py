@@ -12,6 +12,7 @@ from kd2deploy.cli.flags import (
     Eval,
     Jobs,
     Nproc,
+    On,
     Out,
     RecipePath,
     TargetName,
@@ -20,6 +21,7 @@ from kd2deploy.cli.flags import (
     Unlabelled,
     folder,
     method_names,
+    workers,
 )
 from kd2deploy.cli.launched import wanted
 from kd2deploy.cli.options import command
@@ -56,6 +58,7 @@ def compress(
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; give several for a spread.")] = None,
     out: Out = None,
     jobs: Jobs = None,
+    on: On = None,
     nproc: Nproc = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
@@ -92,7 +95,7 @@ def compress(
 
             planned = overview(found)
         else:
-            results = carried_out(found, out or Path("runs") / name, watcher, jobs=jobs)
+            results = carried_out(found, out or Path("runs") / name, watcher, jobs=workers(jobs, on))
     if dry_run:
         answer(planned.to_json(), planned.print)
     else:
@@ -109,10 +112,14 @@ def plan(
 
 @command(app)
 def distill(
-    recipe: Annotated[Path, typer.Argument(help="A recipe.")], out: Out = None, jobs: Jobs = None, nproc: Nproc = None
+    recipe: Annotated[Path, typer.Argument(help="A recipe.")],
+    out: Out = None,
+    jobs: Jobs = None,
+    on: On = None,
+    nproc: Nproc = None,
 ) -> None:
     """Train the students (and controls) of a recipe, and stop there."""
-    carry_out(recipe, out, "distill", jobs, wanted(nproc))
+    carry_out(recipe, out, "distill", workers(jobs, on), wanted(nproc))
 
 
 @command(app)
@@ -141,17 +148,18 @@ def compare(
     ] = "steps",
     out: Out = None,
     jobs: Jobs = None,
+    on: On = None,
 ) -> None:
     """Train every method and the no-teacher control at an equal budget: one table, one plot, paired intervals."""
     from kd2deploy.cli.contests import Contestants, compared, ranked
 
     wanted = methods if methods is not None else "" if settings else "all"
     who = Contestants([name for name in wanted.replace(" ", "").split(",") if name], settings, seeds)
-    files = recipes or []
+    files, crew = recipes or [], workers(jobs, on)
     if len(files) > 1:
-        ranked(who, files, out, budget, jobs)
+        ranked(who, files, out, budget, crew)
     else:
-        compared(who, files[0] if files else None, out, budget, jobs)
+        compared(who, files[0] if files else None, out, budget, crew)
 
 
 @command(app)
@@ -168,11 +176,12 @@ def tune(
     ] = None,
     out: Out = None,
     jobs: Jobs = None,
+    on: On = None,
 ) -> None:
     """Search settings and methods under a budget, the control too; train the best over all seeds and judge it once."""
-    from kd2deploy.cli.tuning import tuned
+    from kd2deploy.cli.tuning import Budgeted, tuned
 
-    tuned(recipe, space, steps, minutes, out, jobs)
+    tuned(recipe, Budgeted(space, steps, minutes), out, jobs, on)
 
 
 DEMOS = {

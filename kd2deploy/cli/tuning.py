@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from kd2deploy.cli.ending import plain_result
+from kd2deploy.cli.flags import workers
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, screen
 
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
     from kd2deploy.recipe import Recipe
 
 
-def tuned(
-    file: Path, space: Path | None, steps: int | None, minutes: float | None, out: Path | None, jobs: int | None
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Budgeted:
+    """What is typed in place of the recipe's `tune` section, or of its budget."""
+
+    space: Path | None
+    steps: int | None
+    minutes: float | None
+
+
+def tuned(file: Path, typed: Budgeted, out: Path | None, jobs: int | None, on: str | None) -> None:
     """Search, carry out what came of it, show both, and leave with the verdict's exit code."""
     folder = out or Path("runs") / f"tune-{file.stem}"
     screen().folder = folder
@@ -26,7 +34,7 @@ def tuned(
         from kd2deploy.report import print_report
         from kd2deploy.report.tuning_pages import print_tuning
 
-        found, results = tune(with_budget(file, space, steps, minutes), folder, watcher, jobs)
+        found, results = tune(with_budget(file, typed), folder, watcher, workers(jobs, on))
 
     def draw() -> None:
         for result in results:
@@ -47,7 +55,7 @@ def tuned(
     raise typer.Exit(worst(results))
 
 
-def with_budget(file: Path, space: Path | None, steps: int | None, minutes: float | None) -> "Recipe":
+def with_budget(file: Path, typed: Budgeted) -> "Recipe":
     """The recipe, its `tune` section from another file where one is named, under the budget that is typed, if any.
 
     Raises RecipeError."""
@@ -56,7 +64,7 @@ def with_budget(file: Path, space: Path | None, steps: int | None, minutes: floa
     from kd2deploy.recipe.resolve import one_line
     from kd2deploy.recipe.yaml_text import parsed, text_of
 
-    recipe = Recipe.read(file)
+    recipe, space = Recipe.read(file), typed.space
     section: Any = recipe.spec().get("tune", {})
     if space is not None:
         try:
@@ -65,7 +73,7 @@ def with_budget(file: Path, space: Path | None, steps: int | None, minutes: floa
             raise RecipeError([Fault("--space", f"{space} cannot be read: {error.strerror}")]) from None
         except ValueError as error:
             raise RecipeError([Fault("--space", f"{space} {one_line(error)}")]) from None
-    budget = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
+    budget = {name: value for name, value in (("steps", typed.steps), ("minutes", typed.minutes)) if value is not None}
     if len(budget) > 1:
         raise RecipeError([Fault("--minutes", "and --steps are two budgets; give one of them")])
     if budget and isinstance(section, dict):

@@ -21,7 +21,7 @@ from kd2deploy.report.pages import write_report
 from kd2deploy.run import Run, readable_os_errors
 from kd2deploy.stages.bundle import bundle
 from kd2deploy.stages.contenders import contenders
-from kd2deploy.stages.executor import executor_for
+from kd2deploy.stages.executor import Jobs, executor_for
 from kd2deploy.stages.export import export
 from kd2deploy.stages.fit import refuse_unfit, refuse_unshared
 from kd2deploy.stages.floors import floors
@@ -79,7 +79,7 @@ def compress(
     watcher: Watcher | None = None,
     until: Until = "bundle",
     command: str = "",
-    jobs: int | None = None,
+    jobs: Jobs = None,
 ) -> list[Result]:
     """Run a recipe in a folder, once per target; what an earlier run there has done is not done again.
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from kd2deploy import errors
 from kd2deploy.core.trust import trust, trusted
@@ -76,21 +76,9 @@ class Child:
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
         for line in self.process.stdout:
-            if self.hear(json.loads(line), stage.name):
+            if heard(self.told, json.loads(line), stage.name):
                 return
         raise self.dead(self.process.wait(), stage.name)
-
-    def hear(self, line: Mapping[str, Any], name: str) -> bool:
-        """Whether a line says that the stage is done. Raises the error that it tells of."""
-        if line["do"] == "error":
-            raise error_of(line)
-        if line["do"] == "advance":
-            self.told.advance(name, line["done"], line["total"], f"{line['what']} {line['note']}".strip())
-        elif line["do"] == "stage":
-            self.told.stage(name, line["state"])
-        elif line["do"] != "end":
-            (self.told.warn if line["do"] == "warn" else self.told.say)(f"{name}: {line['said']}")
-        return bool(line["do"] == "end")
 
     def dead(self, code: int, name: str) -> Exception:
         self.said.seek(0)
@@ -121,6 +109,19 @@ def line_of(error: Kd2DeployError) -> dict[str, Any]:
     return {"do": "error", "error": str(error), "kind": type(error).__name__, "faults": faults}
 
 
+def heard(told: Told, line: Mapping[str, Any], name: str) -> bool:
+    """Whether a line says that the stage is done. Raises the error that it tells of."""
+    if line["do"] == "error":
+        raise error_of(line)
+    if line["do"] == "advance":
+        told.advance(name, line["done"], line["total"], f"{line['what']} {line['note']}".strip())
+    elif line["do"] == "stage":
+        told.stage(name, line["state"])
+    elif line["do"] != "end":
+        (told.warn if line["do"] == "warn" else told.say)(f"{name}: {line['said']}")
+    return bool(line["do"] == "end")
+
+
 def error_of(line: Mapping[str, Any]) -> Kd2DeployError:
     """The error that a child told of."""
     kind = getattr(errors, str(line["kind"]), RunError)
@@ -130,10 +131,15 @@ def error_of(line: Mapping[str, Any]) -> Kd2DeployError:
     return found
 
 
+class Stream(Protocol):
+    def write(self, line: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
 class Pipe:
     """The child's end: a watcher that writes to its parent."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
     def tell(self, **line: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who does stages that do not depend on each other: this process in order, or several processes of this machine.
+"""Who does stages that do not depend on each other: this process in order, processes of this machine, or a cluster.
 
 What measures is never among them while others work: it has the machine to itself, and runs in this process.
 """
@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -31,11 +32,8 @@ class Executor(ABC):
     divided: int | None
     """Threads of each stage, where these are fewer than PyTorch takes by itself: results depend on it."""
 
-    @property
-    @final
-    def elsewhere(self) -> bool:
-        """Whether other processes do the work, and must find what they read on the disk."""
-        return self.width > 1
+    elsewhere: bool
+    """Whether other processes do the work, and must find what they read on the disk."""
 
     @abstractmethod
     def each(
@@ -61,6 +59,7 @@ class InOrder(Executor):
     """One stage after the other, in this process."""
 
     width = 1
+    elsewhere = False
 
     def __init__(self, threads: int | None = None) -> None:
         self.divided = threads
@@ -81,6 +80,8 @@ IN_ORDER = InOrder()
 class Processes(Executor):
     """Up to `jobs` stages at a time, each in a process of its own, the threads divided among them. Where there are
     several GPUs, each process has one."""
+
+    elsewhere = True
 
     def __init__(self, jobs: int) -> None:
         whole = torch.get_num_threads()
@@ -159,10 +160,34 @@ THREADS = "threads.json"
 """In a run folder: how many threads each training has, where they were once divided."""
 
 
-def executor_for(run: Run, jobs: int | None) -> Executor:
+@dataclass(frozen=True)
+class Cluster:
+    """Who is asked for in place of a number of processes: a Ray cluster."""
+
+    address: str
+    """`ray`, or `ray://host:port`."""
+    most: int | None = None
+    """Stages at a time; as many as it has room for, where it is left out."""
+
+
+Jobs = int | Cluster | None
+"""Who does stages that do not depend on each other: so many processes of this machine, or a cluster."""
+
+
+def are_several(jobs: Jobs) -> bool:
+    """Whether stages may be done beside each other."""
+    return isinstance(jobs, Cluster) or (jobs is not None and jobs > 1)
+
+
+def executor_for(run: Run, jobs: Jobs) -> Executor:
     """As many processes as asked for. What was trained in fewer threads is trained so again where nobody asks, so that
     its results stay what they were. Raises RunError."""
     file = run.folder / THREADS
+    if isinstance(jobs, Cluster):
+        from kd2deploy.stages.on_ray import OnRay
+
+        file.unlink(missing_ok=True)
+        return OnRay(run, jobs)
     if jobs is None:
         return InOrder(read_json(file)["threads"]) if file.is_file() else IN_ORDER
     if jobs < 1:

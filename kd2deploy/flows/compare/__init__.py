@@ -24,7 +24,7 @@ from kd2deploy.recipe.resolve import suggestion
 from kd2deploy.report.comparison import Budget, Comparison
 from kd2deploy.report.comparison_pages import write_comparison
 from kd2deploy.run import Run, readable_os_errors
-from kd2deploy.stages.executor import executor_for
+from kd2deploy.stages.executor import Cluster, Jobs, are_several, executor_for
 from kd2deploy.stages.fit import refuse_unshared, rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.kept import forget_cache
@@ -43,7 +43,7 @@ def compare(
     methods: Sequence[str] = ("all",),
     budget: Budget = "steps",
     watcher: Watcher | None = None,
-    jobs: int | None = None,
+    jobs: Jobs = None,
     settings: Sequence[Entrant] = (),
 ) -> Comparison:
     """Train the methods and the control with each of the recipe's seeds and write `comparison-<budget>.*` in `folder`.
@@ -64,9 +64,10 @@ def compare(
         raise RecipeError(
             [Fault("distill", "is empty: a comparison trains as long as the recipe does; name a training")]
         )
-    if budget == "time" and jobs is not None and jobs > 1:
+    if budget == "time" and are_several(jobs):
         message = "trainings are timed where time is equal, and what is timed runs alone; leave it out, or compare at "
-        raise RecipeError([Fault("--jobs", message + "equal steps (--budget steps)")])
+        flag = "--on" if isinstance(jobs, Cluster) else "--jobs"
+        raise RecipeError([Fault(flag, message + "equal steps (--budget steps)")])
     run = Run(folder, lambda name, how: None if name.startswith("score-") else watcher.stage(name, how))
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)

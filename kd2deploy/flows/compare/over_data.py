@@ -16,6 +16,7 @@ from kd2deploy.recipe import Recipe
 from kd2deploy.report.comparison import Budget, Comparison, Standing
 from kd2deploy.report.ranking import Contested, Ranked, Ranking
 from kd2deploy.report.ranking_pages import write_ranking
+from kd2deploy.stages.executor import Jobs
 
 
 def compare_over(
@@ -24,7 +25,7 @@ def compare_over(
     methods: Sequence[str] = ("all",),
     budget: Budget = "steps",
     watcher: Watcher | None = None,
-    jobs: int | None = None,
+    jobs: Jobs = None,
     settings: Sequence[Entrant] = (),
 ) -> Ranking:
     """Each recipe's comparison in a folder of its name under `folder`; `ranking-<budget>.*` is written beside them.

@@ -28,7 +28,7 @@ from kd2deploy.report.tuning import Judged, Search, Tuning
 from kd2deploy.report.tuning_pages import write_tuning
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.distill import of_control
-from kd2deploy.stages.executor import executor_for
+from kd2deploy.stages.executor import Jobs, executor_for
 from kd2deploy.stages.fit import Rehearsal, rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.made_data import with_made_data
@@ -44,7 +44,7 @@ LEAST = 5
 
 
 def tune(
-    recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs: int | None = None
+    recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs: Jobs = None
 ) -> tuple[Tuning, list[Result]]:
     """Search a recipe's last training and its control, and carry out what came of it; `tuned.yaml` and `tuning.*` are
     written in `folder`.
@@ -60,9 +60,7 @@ def tune(
     return told, results
 
 
-def searched(
-    recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs: int | None = None
-) -> tuple[Tuning, Recipe]:
+def searched(recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs: Jobs = None) -> tuple[Tuning, Recipe]:
     """`tune` up to the recipe that came of it: no evaluation row has been read then. Raises Kd2DeployError."""
     watcher = watcher or Silent()
     keep_to_granted_cores()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kd2deploy.core import Metric
 from kd2deploy.core.search import OneOf
-from kd2deploy.errors import Kd2DeployError, RecipeError, RunError
+from kd2deploy.errors import Kd2DeployError, RecipeError, RunError, TrainError
 from kd2deploy.recipe import Distill, Tune
 from kd2deploy.recipe.space import METHOD, Knob, Space, plain_range, shown
 from kd2deploy.report.tuning import Outcome, Search, Trial
@@ -33,7 +33,7 @@ ENOUGH = 4
 EARLIEST = 0.25
 """Share of a training before which none is ended: the learning rate is still rising. Ours."""
 AGAIN = 20
-"""Trials in a row that are nothing new, after which a search is over. Ours."""
+"""Trials in a row that bring nothing, after which a search is over. Ours."""
 SEED = 0
 """Of the sampler."""
 
@@ -142,7 +142,7 @@ def search(sought: Sought) -> tuple[Search, Distill]:
         outcomes = tried_all(sought, trials, [params for _, params in fitting], len(trials.told))
         for (trial, params), came in zip(fitting, outcomes, strict=True):
             told = accounted(sought, trials, params, came, len(trials.told))
-            stale = 0 if told.outcome in ("finished", "pruned", "failed") else stale + 1
+            stale = 0 if told.outcome in ("finished", "pruned") else stale + 1
             trials.told.append(told)
             if isinstance(came, Tried) and not came.pruned:
                 trials.curves.append(came.curve)
@@ -153,7 +153,7 @@ def search(sought: Sought) -> tuple[Search, Distill]:
         if not space.names:
             ended = "nothing of it is searched"
         elif stale >= AGAIN and not ended:
-            ended = "nothing new was proposed"
+            ended = f"{AGAIN} trials in a row brought nothing new"
     best = trials.best()
     if best is None:
         why = next((one.note for one in trials.told if one.note), "")
@@ -172,7 +172,9 @@ def search(sought: Sought) -> tuple[Search, Distill]:
 
 
 def tried_all(sought: Sought, trials: Trials, proposed: Sequence[Mapping[str, Any]], first: int) -> list[Any]:
-    """What each came to, as the job's executor has them done: `Tried`, an error, or None for what is nothing new."""
+    """What each came to, as the job's executor has them done: `Tried`, an error, or None for what is nothing new.
+
+    Raises what has nothing to do with the values that were tried: a full disk, a damaged network."""
     job, limits = sought.job, trials.limits() if sought.tune.prune else []
     names = {}
     stages = []
@@ -185,6 +187,8 @@ def tried_all(sought: Sought, trials: Trials, proposed: Sequence[Mapping[str, An
     found: list[Tried | Kd2DeployError | None] = [None] * len(proposed)
     with closing(job.executor.each(job.run, stages, job.watcher, names)) as done:
         for stage, came in done:
+            if not isinstance(came, Done | TrainError | RecipeError):
+                raise came
             found[names[stage.name]] = tried(came) if isinstance(came, Done) else came
     return found
 
@@ -255,7 +259,9 @@ def labelled(space: Space, name: str, value: Any) -> Any:
 def suggested(trial: "optuna.trial.Trial", space: Space) -> dict[str, Any]:
     """What Optuna proposes, as plain values by name: `Space.training` takes it after `unplain`."""
     several = [one.name for one in space.choices]
-    found = {METHOD: trial.suggest_categorical(METHOD, several)} if len(several) > 1 else {}
+    found: dict[str, Any] = {}
+    if len(several) > 1:
+        found[METHOD] = trial.suggest_categorical(METHOD, several)
     for knob in space.knobs(space.chosen(found)):
         one = knob.range
         if isinstance(one, OneOf):
