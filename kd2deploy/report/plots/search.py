@@ -41,7 +41,7 @@ def coordinates(found: Tuning, search: Search) -> Figure:
             mode="lines+markers",
             opacity=1.0 if best else FAINTEST + (1 - FAINTEST) * rank / len(order),
             line={
-                "color": "var(--student)" if best else "var(--control)" if one.outcome == "pruned" else INK,
+                "color": "var(--student)" if best else "var(--soft)" if one.outcome == "pruned" else INK,
                 "dash": "dot" if one.outcome == "pruned" else "solid",
                 "width": 3 if best else 1.5,
             },
@@ -64,7 +64,7 @@ def coordinates(found: Tuning, search: Search) -> Figure:
                 font={"size": 10, "color": "var(--soft)"},
                 bgcolor="var(--card)",
             )
-    ticks = [escape(one.name).replace(".", ".<br>").replace("_", "_<wbr>") for one in axes]
+    ticks = [escape(one.name).replace(".", ".<br>").replace("_", "_<br>") for one in axes]
     drawing.update_xaxes(tickvals=list(range(len(axes))), ticktext=ticks, range=[-0.2, len(axes) - 0.8], showgrid=False)
     drawing.update_yaxes(visible=False, range=[-0.06, 1.06])
     return drawing
