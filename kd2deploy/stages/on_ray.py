@@ -101,8 +101,7 @@ class OnRay(Executor):
                     stage = waiting.pop(0)
                     pending[self.started(run, stage, ears)] = stage
                 ready, _ = self.ray.wait(list(pending), num_returns=1, timeout=LISTEN_S)
-                for name, line in self.ray.get(ears.taken.remote()):
-                    heard(told, json.loads(line), name)
+                self.listen(ears, told)
                 for task in ready:
                     stage = pending.pop(task)
                     try:
@@ -119,6 +118,11 @@ class OnRay(Executor):
             for task in pending:
                 self.ray.cancel(task, force=True)
             self.ray.kill(ears)
+
+    def listen(self, ears: Any, told: Together) -> None:
+        """Pass on what the tasks have told since it was last asked."""
+        for name, line in self.ray.get(ears.taken.remote()):
+            heard(told, json.loads(line), name)
 
     def started(self, run: Run, stage: Stage, ears: Any) -> Any:
         """The stage as a task that waits for room."""
@@ -164,6 +168,7 @@ class Mouth:
         self.name, self.ears = name, ears
         self.last = ""
         self.spoke = 0.0
+        self.said: Any = None
 
     def write(self, line: str) -> None:
         what = json.loads(line)["do"]
@@ -171,7 +176,7 @@ class Mouth:
             self.last = line
         elif what != "advance" or time.monotonic() - self.spoke > SPEAK_S:
             self.spoke = time.monotonic()
-            self.ears.hear.remote(self.name, line)
+            self.said = self.ears.hear.remote(self.name, line)
 
     def flush(self) -> None: ...
 
@@ -183,6 +188,9 @@ def work(order: str, name: str, ears: Any) -> str:
     pipe.say(f"on {socket.gethostname()}")
     os.chdir(asked["here"])  # a worker begins wherever its node was started
     carry_out(asked, pipe)
+    import ray
+
+    ray.wait([mouth.said], timeout=LISTEN_S)  # the last of what was said, which is heard in its order
     return mouth.last
 
 
