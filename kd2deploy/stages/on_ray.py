@@ -117,6 +117,8 @@ class OnRay(Executor):
         finally:
             for task in pending:
                 self.ray.cancel(task, force=True)
+            if pending:
+                self.ray.wait(list(pending), num_returns=len(pending), timeout=REACH_S)
             self.ray.kill(ears)
 
     def listen(self, ears: Any, told: Together) -> None:
