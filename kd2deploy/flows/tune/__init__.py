@@ -74,7 +74,7 @@ def searched(recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs:
         refuse_small(job, student, wanted)
         networks = teach(job)
         job = with_made_data(job, networks.teacher)
-        started = start(job, networks.origin, recipe.student.shrink).model
+        started = start(job, networks.origin, recipe.student).model
         before = tuple(recipe.distill[:-1])
         found, entry = search(Sought(job, "student", before, student, started, networks.teacher, wanted))
         searches: list[Search] = [found]
@@ -113,7 +113,7 @@ def spaces(job: Job, wanted: Tune) -> tuple[Space, Space]:
     recipe = job.recipe
     student = space_of(recipe.distill[-1], wanted)
     control = settings_space(of_control(job, recipe.distill)[-1], wanted)
-    with rehearsal(job, recipe.student.shrink) as found:
+    with rehearsal(job, recipe.student) as found:
         faults = [*found.label_faults(), *found.method_faults(recipe.distill[:-1])]
         for choice in student.choices:
             params = {METHOD: choice.name}
