@@ -24,9 +24,9 @@ from kd2deploy.core.figures import count_of
 from kd2deploy.core.fingerprint import versions
 from kd2deploy.core.trust import trusted
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.errors import Kd2DeployError, RunError
+from kd2deploy.errors import Kd2DeployError, Killed, RunError
 from kd2deploy.run import Run, Stage
-from kd2deploy.stages.elsewhere import THREAD_VARIABLES, Killed, Pipe, carry_out, heard
+from kd2deploy.stages.elsewhere import THREAD_VARIABLES, Pipe, carry_out, heard
 from kd2deploy.stages.executor import Cluster, Executor, Outcome, Together, outcome
 
 RETRIES = 3

@@ -11,6 +11,7 @@ from kd2deploy.recipe import Distill
 from kd2deploy.run import Done, Stage
 from kd2deploy.stages.distill import Opened, Role, described_by
 from kd2deploy.stages.job import Job, Model
+from kd2deploy.stages.together import shared
 from kd2deploy.stages.training import finished, keep_nothing
 from kd2deploy.train.length import steps_of
 from kd2deploy.train.settings import Settings
@@ -59,6 +60,12 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     done = finished(folder)
     if done is not None:
         return done
+    processes = spec["trainings"][0]["settings"]["processes"]
+    return keep_nothing(folder, shared(processes, f"{__name__}.train", spec, inputs, folder, tell))
+
+
+def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
+    """The stage's result: what several processes may do together."""
     opened = Opened.of(spec, inputs, tell)
     metric, limits, last = opened.task.metric, spec["limits"], len(spec["trainings"]) - 1
     student = opened.task.networks.load(opened.start.folder)
@@ -70,13 +77,12 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
     trained = parts[-1].trained
     whole = steps_of(Settings(**spec["trainings"][last]["settings"]), len(opened.trained_on[last].train))
     curve = curve_of(metric, trained.history, whole)
-    result = {
+    return {
         "score": trained.score,
         "curve": curve,
         "steps": sum(part.trained.steps for part in parts),
         "pruned": trained.stopped_early and is_behind(metric, curve, limits),
     }
-    return keep_nothing(folder, result)
 
 
 def curve_of(metric: Metric, history: Sequence[Mapping[str, Any]], steps: int) -> list[list[float]]:

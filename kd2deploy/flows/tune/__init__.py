@@ -29,7 +29,7 @@ from kd2deploy.report.tuning_pages import write_tuning
 from kd2deploy.run import Run, readable_os_errors, versions
 from kd2deploy.stages.distill import of_control
 from kd2deploy.stages.executor import Jobs, executor_for
-from kd2deploy.stages.fit import Rehearsal, rehearsal
+from kd2deploy.stages.fit import Rehearsal, refuse_unshared, rehearsal
 from kd2deploy.stages.job import Job
 from kd2deploy.stages.made_data import with_made_data
 from kd2deploy.stages.prepare import begun
@@ -70,6 +70,7 @@ def searched(recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs:
     with readable_os_errors(folder), run.locked():
         began = datetime.now(UTC)
         job = begun(recipe, run, watcher, executor_for(run, jobs))
+        refuse_unshared(job)
         student, control = spaces(job, wanted)
         refuse_small(job, student, wanted)
         networks = teach(job)
