@@ -257,9 +257,9 @@ def check(ray: Any, nodes: Sequence[Node], folder: Path, started_with: Mapping[s
 
     mark = folder.absolute() / f".seen-{uuid.uuid4().hex}"
     mark.touch()
-    ask = ray.remote(about).options(num_cpus=0, runtime_env=started_with)
+    ask, how = ray.remote(about), {"num_cpus": 0, "runtime_env": started_with}
     on = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes]
-    asked = [ask.options(scheduling_strategy=one).remote(str(mark), str(Path.cwd())) for one in on]
+    asked = [ask.options(scheduling_strategy=one, **how).remote(str(mark), str(Path.cwd())) for one in on]
     try:
         found = ray.get(asked, timeout=CHECK_S)
     except ray.exceptions.RayError as error:

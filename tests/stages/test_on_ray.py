@@ -169,7 +169,7 @@ def test_a_cluster_that_nobody_runs_is_refused_in_one_line() -> None:
 
 def test_what_no_node_has_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     small = [Node("1", "one", 2.0, 0.0)]
-    with pytest.raises(RunError, match=r"8 threads.* the largest has 2\); set OMP_NUM_THREADS"):
+    with pytest.raises(RunError, match=r"8 threads.*the largest has 2\); set OMP_NUM_THREADS"):
         refuse_lacking(small, 8, gpu=False)
     refuse_lacking(small, 2, gpu=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
