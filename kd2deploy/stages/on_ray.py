@@ -39,6 +39,8 @@ REACH_S = 5.0
 """For a cluster to answer at its address. Ours."""
 CHECK_S = 120.0
 """For every node to say what it has installed: a process is started there for it. Ours."""
+SHORT = 8
+"""Digits of a node's name that are told."""
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the node that the cluster began with, and does not go without."""
 
@@ -94,7 +96,7 @@ class OnRay(Executor):
         if not stages:
             return
         waiting, pending = list(stages), dict[Any, Stage]()
-        ears = self.ray.remote(Ears).options(num_cpus=0, resources={HEAD: 0.001}).remote()
+        ears = self.ray.remote(Ears).options(num_cpus=0, resources={HEAD: 0.001}, runtime_env=self.environment).remote()
         try:
             while waiting or pending:
                 while waiting and len(pending) < self.width:
@@ -185,13 +187,13 @@ class Mouth:
 
 def work(order: str, name: str, ears: Any) -> str:
     """A task's work: a stage done on whatever node this is. Returns the line that says how it ended."""
-    mouth, asked = Mouth(name, ears), json.loads(order)
-    pipe = Pipe(mouth)
-    pipe.say(f"on {socket.gethostname()}")
-    os.chdir(asked["here"])  # a worker begins wherever its node was started
-    carry_out(asked, pipe)
     import ray
 
+    mouth, asked = Mouth(name, ears), json.loads(order)
+    pipe = Pipe(mouth)
+    pipe.say(f"on {socket.gethostname()}, node {ray.get_runtime_context().get_node_id()[:SHORT]}")
+    os.chdir(asked["here"])  # a worker begins wherever its node was started
+    carry_out(asked, pipe)
     ray.wait([mouth.said], timeout=LISTEN_S)  # the last of what was said, which is heard in its order
     return mouth.last
 

@@ -21,7 +21,7 @@ from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
 from kd2deploy.run import Done, Run, Stage
 from kd2deploy.stages.executor import Cluster, Executor, executor_for
-from kd2deploy.stages.on_ray import Node, connected, known_versions, reach, refuse_lacking, refuse_other
+from kd2deploy.stages.on_ray import SHORT, Node, connected, known_versions, reach, refuse_lacking, refuse_other
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.recipe, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -130,7 +130,7 @@ def test_students_are_the_same_to_the_bit_with_a_node_killed_in_the_middle(nodes
     own = connected("ray").get_runtime_context().get_node_id()
     victim = next(node for node in nodes.worker_nodes if node.node_id != own)
     listening = Listening()
-    killer = threading.Thread(target=kill_in_training, args=(nodes, victim, tmp_path / "there"))
+    killer = threading.Thread(target=kill_in_training, args=(nodes, victim, tmp_path / "there", listening))
     killer.start()
     compress(wanted, tmp_path / "there", listening, until="distill", jobs=Cluster("ray"))
     killer.join()
@@ -141,14 +141,14 @@ def test_students_are_the_same_to_the_bit_with_a_node_killed_in_the_middle(nodes
     assert len(one) == 2
 
 
-def kill_in_training(nodes: Any, victim: Any, run: Path) -> None:
-    """Kill a node as soon as both students have a checkpoint."""
-    deadline = time.monotonic() + PATIENCE_S
-    begun: set[str] = set()
-    while len(begun) < 2 and time.monotonic() < deadline:
-        with suppress(FileNotFoundError):
-            begun |= {file.parts[-3] for file in run.glob("stages/.student-seed*/training-0/checkpoint-*")}
+def kill_in_training(nodes: Any, victim: Any, run: Path, listening: Listening) -> None:
+    """Kill a node as soon as the student that it trains has a checkpoint."""
+    deadline, begun = time.monotonic() + PATIENCE_S, False
+    while not begun and time.monotonic() < deadline:
         time.sleep(0.01)
+        there = [line.split(":")[0] for line in listening.said if line.endswith(f"node {victim.node_id[:SHORT]}")]
+        with suppress(FileNotFoundError):
+            begun = bool(there) and bool(list(run.glob(f"stages/.{there[0]}-*/training-0/checkpoint-*")))
     nodes.remove_node(victim, allow_graceful=False)
 
 
