@@ -102,6 +102,6 @@ def job(overlap: int = 0, seeds: tuple[int, ...] = (0,)) -> Any:
         task=TASK,
         task_info=TaskInfo("text_classification", "accuracy"),
         splits=SimpleNamespace(overlap=overlap, eval=range(ROWS)),
-        recipe=SimpleNamespace(seeds=seeds, distill=("logit",)),
+        recipe=SimpleNamespace(seeds=seeds, distill=("logit",), control_changes={}),
         records=(),
     )
