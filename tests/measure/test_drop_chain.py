@@ -30,5 +30,5 @@ def test_a_loss_whose_interval_holds_zero_is_not_told_as_one() -> None:
 
 def test_a_chain_without_a_loss_says_so_and_a_number_has_no_points() -> None:
     assert where_it_drops(chain((0.01, 0.005, 0.02)), WHOLE).startswith("no step loses anything;")
-    assert "-0.08000 [-0.10000, -0.06000] in all" in where_it_drops(chain((0.01, 0.0, 0.02)), WHOLE, "number")
+    assert "-0.080 [-0.100, -0.060] in all" in where_it_drops(chain((0.01, 0.0, 0.02)), WHOLE, "number")
     assert where_it_drops([DropLink("teacher", None)], None) == "there is only one score, so no step to blame"
