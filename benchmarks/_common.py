@@ -1,11 +1,7 @@
 """What the benchmarks share: the machine in words, and results as JSON and as a Markdown table."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,14 +33,3 @@ def record(name: str, rows: Sequence[Mapping[str, Any]], notes: Mapping[str, Any
 
 def shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def neighbour() -> Iterator[None]:
-    """Somebody else's process, which spins on one core as long as this one lives."""
-    spinning = subprocess.Popen([sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"])
-    try:
-        yield
-    finally:
-        spinning.kill()
-        spinning.wait()

@@ -5,7 +5,8 @@
 Each RUN is a finished run's folder, whose student is taken as it is: for every workload (batch, longest text) it is
 deployed anew by a run of this program, which chooses among its variants for that workload, and raced against the peers'
 files of the very same network. PYTHON is the interpreter of an environment with optimum-onnx, nncf and openvino
-(benchmarks/_peers.py says how they are used). `--neighbour` adds a process that spins on one core.
+(benchmarks/_peers.py says how they are used). `--neighbour` adds the busy process that `measurement:
+{neighbour: true}` has.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from _common import neighbour, record
+from _common import record
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.exporters.bundle import Bundle, read_bundle
 from kd2deploy.flows.compress import Recipe, compress
 from kd2deploy.measure.accuracy import score_open, timing_feeds
+from kd2deploy.measure.busy_neighbour import busy_neighbour
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
@@ -71,7 +73,7 @@ def main() -> None:
 def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespace) -> list[dict[str, Any]]:
     with (
         tempfile.TemporaryDirectory(prefix="kd2deploy-best-") as place,
-        neighbour() if given.neighbour else nullcontext(),
+        busy_neighbour(cpu(work)) if given.neighbour else nullcontext(),
     ):
         folder = Path(place)
         ours = deployed(run, recipe, work, folder / "run")

@@ -12,17 +12,20 @@ of them in that state; a race that would not end within `--minutes`, judged by t
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, neighbour, shown
+from _common import RESULTS, shown
 from _same_pairs import Raced, pair_rows, place_rows, raced
 
 from kd2deploy.core import Artifact, Feed, Target, build_task, made
@@ -106,6 +109,17 @@ def one_race(graph: Artifact, name: str, copies: int, state: str, folder: Path) 
         others=others,
         seconds=time.monotonic() - began,
     )
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Somebody else's process, which spins on one core as long as this one lives."""
+    spinning = subprocess.Popen([sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"])
+    try:
+        yield
+    finally:
+        spinning.kill()
+        spinning.wait()
 
 
 def target() -> Target:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from kd2deploy.core import Task
+
 Array = np.ndarray[Any, Any]
 
 RELATIVE = {"fp32": 1e-3, "bf16": 1e-1, "fp16": 3e-2}
@@ -48,6 +50,20 @@ def difference(reference: Array, found: Array, precision: str = "fp32") -> float
     one, other = reference.astype(np.float64), found.astype(np.float64)
     allowed = RELATIVE[precision] * (np.abs(one) + one.std() + 1e-12)
     return float((np.abs(one - other) / allowed).max())
+
+
+def disagreement(
+    task: Task, reference: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]], precision: str
+) -> str:
+    """Which output stands too far from the reference, and how far; empty where none does, and for what is rounded to
+    bytes, whose cost is the accuracy gate's matter."""
+    if precision not in RELATIVE:
+        return ""
+    for expected, answer in zip(reference, found, strict=True):
+        name, distance = worst(expected, task.aligned(expected, answer), precision)
+        if distance > 1:
+            return f"output {name!r}, {distance:.3g} times too far"
+    return ""
 
 
 def worst(reference: Mapping[str, Array], found: Mapping[str, Array], precision: str = "fp32") -> tuple[str, float]:

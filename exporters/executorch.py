@@ -14,7 +14,7 @@ from kd2deploy.core.serving import Serving
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import isa
-from kd2deploy.exporters._dynamic import as_taken
+from kd2deploy.exporters._module import answered, as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.shapes import axis_ranges, port_ranges, refuse_outside
 
@@ -63,13 +63,13 @@ def executorch_from_torch(
     inputs = [
         tuple(torch.from_numpy(np.ascontiguousarray(feed[port.name])) for port in task.inputs) for feed in samples
     ]
-    with torch.no_grad():
-        reference = [[one.numpy() for one in module(*each)] for each in inputs]
+    reference = answered(module, task, samples)
     try:
         with quiet(), torch.no_grad():
             # Memory is planned for the largest shape, and guards about sizes narrow it where a smaller one is traced.
-            largest = {axis: each[2] for axis, each in sizes.items() if axis != task.inputs[0].axes[0]}
-            example = task.networks.example(net, sizes[str(task.inputs[0].axes[0])][2], **largest)
+            largest = {axis: each[2] for axis, each in sizes.items()}
+            batch = largest.pop(str(task.inputs[0].axes[0]))
+            example = task.networks.example(net, batch, **largest)
             traced = tuple(example[port.name] for port in task.inputs)
             program = lowered(module, task.inputs, traced, inputs, sizes, options.int8)
     # Exporters fail in their own ways, each with a message of many lines.
@@ -94,12 +94,8 @@ def executorch_from_torch(
     )
     with ExecutorchSession(artifact, task.ports, target) as session:
         found = [session.run(feed) for feed in samples]
-    if precision != "int8":
-        for expected, answer in zip(reference, found, strict=True):
-            known = {port.name: one for port, one in zip(task.outputs, expected, strict=True)}
-            name, distance = _parity.worst(known, task.aligned(known, answer), precision)
-            if distance > 1:
-                raise ConvertError(f"ExecuTorch disagrees with PyTorch: output {name!r}, {distance:.3g} times too far")
+    if said := _parity.disagreement(task, reference, found, precision):
+        raise ConvertError(f"ExecuTorch disagrees with PyTorch: {said}")
     return artifact
 
 
@@ -150,8 +146,7 @@ def lowered(
 class ExecutorchSession:
     """A program in ExecuTorch's runtime. It takes as many threads as it finds fit for the processor.
 
-    Raises SessionError where the runtime is missing, where a target fixes fewer threads than the processor has cores,
-    and for a request larger than the program was planned for.
+    Raises SessionError where the runtime is missing, and for a request larger than the program was planned for.
     """
 
     serving: ClassVar[Serving] = Serving("executorch")

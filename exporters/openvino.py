@@ -40,13 +40,8 @@ def openvino_from_onnx(source: Artifact, task: Task, target: Target, folder: Pat
     reference = run_all(source.path, task, target, samples)
     with OpenVinoSession(artifact, task.ports, target) as session:
         found = [session.run(feed) for feed in samples]
-    if source.precision != "int8":
-        for expected, answer in zip(reference, found, strict=True):
-            name, distance = _parity.worst(expected, task.aligned(expected, answer), source.precision)
-            if distance > 1:
-                raise ConvertError(
-                    f"OpenVINO disagrees with ONNX Runtime: output {name!r}, {distance:.3g} times too far"
-                )
+    if said := _parity.disagreement(task, reference, found, source.precision):
+        raise ConvertError(f"OpenVINO disagrees with ONNX Runtime: {said}")
     return artifact
 
 

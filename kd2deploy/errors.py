@@ -8,6 +8,12 @@ class Kd2DeployError(Exception):
     """Parent of every error that is the user's to fix; the command line prints it without a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says in one line; with the next one where the first only announces that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault of a recipe: where it stands in the file (`distill[0].method.dim`) and what to do about it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kd2deploy.core import Artifact, Feed, Port, Target, Task
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters import _parity
-from kd2deploy.exporters._dynamic import as_taken
+from kd2deploy.exporters._module import answered, as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.onnx.checking import Outputs, check_agreement
 from kd2deploy.exporters.onnx.files import artifact_at, first_line, load, name_nodes, save
@@ -51,7 +51,7 @@ def onnx_from_torch(
         raise ConvertError("the network is larger than one ONNX file may be (2 GB); deploy a smaller student")
     traced = task.networks.example(net, 2)
     feeds = [_another_shape(task, net, traced), *samples]
-    reference = _reference(task.networks.deployed(net).eval(), task, feeds)
+    reference = answered(task.networks.deployed(net).eval(), task, feeds)
     _refuse_useless(reference)
     path, failures = folder / "model.onnx", {}
     for name in ROUTES if route == "auto" else (route,):
@@ -83,14 +83,6 @@ def _another_shape(task: Task, net: "nn.Module", traced: "Mapping[str, Tensor]")
                 sizes[axis] = max(1, size * 2 // 3 + 1)
     example = task.networks.example(net, 3, **sizes)
     return {port.name: example[port.name].numpy() for port in task.inputs}
-
-
-def _reference(module: "nn.Module", task: Task, feeds: Sequence[Feed]) -> list[Outputs]:
-    import torch
-
-    with torch.no_grad():
-        answers = [module(*(torch.from_numpy(feed[port.name]) for port in task.inputs)) for feed in feeds]
-    return [{port.name: out.numpy() for port, out in zip(task.outputs, outs, strict=True)} for outs in answers]
 
 
 def _refuse_useless(reference: Sequence[Outputs]) -> None:

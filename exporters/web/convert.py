@@ -42,9 +42,6 @@ def web_from_onnx(source: Artifact, task: Task, target: Target, folder: Path, sa
     reference = run_all(source.path, task, target, samples)
     with WebSession(artifact, task.ports, target) as session:
         found = [session.run(feed) for feed in samples]
-    if source.precision != "int8":
-        for expected, answer in zip(reference, found, strict=True):
-            name, distance = _parity.worst(expected, task.aligned(expected, answer), source.precision)
-            if distance > 1:
-                raise ConvertError(f"the browser disagrees: output {name!r}, {distance:.3g} times too far")
+    if said := _parity.disagreement(task, reference, found, source.precision):
+        raise ConvertError(f"the browser disagrees: {said}")
     return artifact

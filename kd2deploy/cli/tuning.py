@@ -61,18 +61,10 @@ def with_budget(file: Path, typed: Budgeted) -> "Recipe":
     Raises RecipeError."""
     from kd2deploy.errors import Fault, RecipeError
     from kd2deploy.recipe import Recipe
-    from kd2deploy.recipe.resolve import one_line
-    from kd2deploy.recipe.yaml_text import parsed, text_of
+    from kd2deploy.recipe.resolve import values_in
 
-    recipe, space = Recipe.read(file), typed.space
-    section: Any = recipe.spec().get("tune", {})
-    if space is not None:
-        try:
-            section = parsed(text_of(space))
-        except OSError as error:
-            raise RecipeError([Fault("--space", f"{space} cannot be read: {error.strerror}")]) from None
-        except ValueError as error:
-            raise RecipeError([Fault("--space", f"{space} {one_line(error)}")]) from None
+    recipe = Recipe.read(file)
+    section: Any = recipe.spec().get("tune", {}) if typed.space is None else values_in(typed.space, "--space")
     budget = {name: value for name, value in (("steps", typed.steps), ("minutes", typed.minutes)) if value is not None}
     if len(budget) > 1:
         raise RecipeError([Fault("--minutes", "and --steps are two budgets; give one of them")])

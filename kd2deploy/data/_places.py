@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.core.figures import count_of
 from kd2deploy.data._pictures import SPLITS, endings, is_hidden, pictures
-from kd2deploy.errors import DataError, Kd2DeployError
+from kd2deploy.errors import DataError, Kd2DeployError, first_line
 
 ENDINGS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"})
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
@@ -159,10 +159,6 @@ def reached(url: str) -> Iterator[None]:
         said = f"{type(error).__name__}: {first_line(error)}"
         remedy = "check the address, the network and your credentials"
         raise DataError(f"{url} cannot be reached ({said}); {remedy}") from error
-
-
-def first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def same_columns(shards: Sequence[Path], columns_of: Callable[[Path], Sequence[str]]) -> None:

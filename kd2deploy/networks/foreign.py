@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kd2deploy.errors import Kd2DeployError, ModelError
+from kd2deploy.errors import Kd2DeployError, ModelError, first_line
 
 
 @contextmanager
@@ -25,9 +25,3 @@ def refused_as(what: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise ModelError(f"{what}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line; with the next one where it only announces that."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]

@@ -15,9 +15,9 @@ from typing import Any
 from kd2deploy.core.artifact import sha256_of
 from kd2deploy.core.cache import cache_folder
 from kd2deploy.core.reading import object_of
-from kd2deploy.errors import ModelError
+from kd2deploy.errors import ModelError, first_line
 from kd2deploy.networks._processor_classes import BICUBIC, BILINEAR, IMAGENET_MEAN, IMAGENET_STD, LANCZOS, NEAREST
-from kd2deploy.networks.foreign import first_line, refused_as
+from kd2deploy.networks.foreign import refused_as
 from kd2deploy.networks.image_processor import FILE
 from kd2deploy.networks.weights import weight_files
 

@@ -218,6 +218,16 @@ def is_of_others(kind: Kind, block: str | Mapping[str, Any]) -> bool:
     return "." in name and not is_ours(kind, name)
 
 
+def values_in(file: Path, flag: str) -> Any:
+    """The plain values of a YAML file that a flag names. Raises RecipeError."""
+    try:
+        return parsed(text_of(file))
+    except OSError as error:
+        raise RecipeError([Fault(flag, f"{file} cannot be read: {error.strerror}")]) from None
+    except ValueError as error:
+        raise RecipeError([Fault(flag, f"{file} {one_line(error)}")]) from None
+
+
 def target_files() -> dict[str, Path]:
     """The deployment targets that come with kd2deploy, by name."""
     folder = Path(str(resources.files("kd2deploy.profiles")))

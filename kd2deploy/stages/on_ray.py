@@ -24,7 +24,7 @@ from kd2deploy.core.figures import count_of
 from kd2deploy.core.fingerprint import versions
 from kd2deploy.core.trust import trusted
 from kd2deploy.core.watcher import Watcher
-from kd2deploy.errors import Kd2DeployError, Killed, RunError
+from kd2deploy.errors import Kd2DeployError, Killed, RunError, first_line
 from kd2deploy.run import Run, Stage
 from kd2deploy.stages.elsewhere import THREAD_VARIABLES, Pipe, carry_out, heard
 from kd2deploy.stages.executor import Cluster, Executor, Outcome, Together, outcome
@@ -302,7 +302,3 @@ def known_versions() -> dict[str, str]:
 def about(mark: str, here: str) -> dict[str, Any]:
     """What a node says of itself, and whether it sees these two."""
     return {"versions": known_versions(), "folder": Path(mark).exists(), "here": Path(here).is_dir()}
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

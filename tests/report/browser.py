@@ -18,13 +18,11 @@ class Browser(Chromium):
 
     def open(self, page: Path, width: int, *, dark: bool = False, media: str = "") -> None:
         """Show a file at a width in CSS pixels, and wait until its figures are drawn."""
-        self.events.clear()
         phone = width < 600
         size = {"width": width, "height": 900, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self.call("Emulation.setDeviceMetricsOverride", size)
         self.scheme(dark, media)
-        self.call("Page.navigate", {"url": page.as_uri()})
-        self.wait(lambda: any(event["method"] == "Page.loadEventFired" for event in self.events))
+        self.show(page.as_uri())
         self.wait(lambda: bool(self.value("!window.Plotly || 'drawn' in document.documentElement.dataset")))
 
     def scheme(self, dark: bool, media: str = "") -> None:

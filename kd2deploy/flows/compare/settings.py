@@ -16,8 +16,7 @@ from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.flows.compare.contest import Entrant
 from kd2deploy.recipe import Distill, Recipe
 from kd2deploy.recipe.methods import build_method
-from kd2deploy.recipe.resolve import bind, known, one_line, short
-from kd2deploy.recipe.yaml_text import parsed, text_of
+from kd2deploy.recipe.resolve import bind, known, short, values_in
 from kd2deploy.train.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,39}")
@@ -33,12 +32,7 @@ def own(file: Path | None) -> list[Entrant]:
     """The entrants of a file, each in one training; none without a file. Raises RecipeError with every fault."""
     if file is None:
         return []
-    try:
-        found = parsed(text_of(file))
-    except OSError as error:
-        raise RecipeError([Fault("--settings", f"{file} cannot be read: {error.strerror}")]) from None
-    except ValueError as error:
-        raise RecipeError([Fault("--settings", f"{file} {one_line(error)}")]) from None
+    found = values_in(file, "--settings")
     if not isinstance(found, Mapping) or not found:
         message = f"{file} is a mapping of names to methods: `logit-cold: {{use: logit, temperature: 1.0}}`"
         raise RecipeError([Fault("--settings", message)])
