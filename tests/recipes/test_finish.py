@@ -364,11 +364,11 @@ def test_a_plan_for_a_device_that_is_not_here_is_refused_before_training(tmp_pat
 
 BROUGHT = {"pynvml": "nvidia-ml-py", "tensorrt": "tensorrt", "onnxruntime": "onnxruntime-gpu"}
 """Modules whose package is not the one that is installed here."""
-OTHER_TARGETS = {"executorch", "nncf", "openvino", "tensorrt_rtx", "torchao"}
+OTHER_TARGETS = {"executorch", "nncf", "openvino", "openvino_telemetry", "tensorrt_rtx", "torchao"}
 """Modules that only the variants of another target import."""
-ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm"}
+ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm", "optuna", "ray"}
 """Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
-varying pictures. Each is asked for inside a function, which names the extra where it is missing; so is timm, for its
+varying pictures, searching settings, handing stages to a cluster. Each is asked for inside a function, which names the extra where it is missing; so is timm, for its
 networks."""
 
 
