@@ -368,8 +368,8 @@ OTHER_TARGETS = {"executorch", "nncf", "openvino", "openvino_telemetry", "tensor
 """Modules that only the variants of another target import."""
 ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm", "optuna", "ray"}
 """Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
-varying pictures, searching settings, handing stages to a cluster. Each is asked for inside a function, which names the extra where it is missing; so is timm, for its
-networks."""
+varying pictures, searching settings, handing stages to a cluster. Each is asked for inside a function, which names the
+extra where it is missing; so is timm, for its networks."""
 
 
 def test_requirements_can_be_installed_on_the_device() -> None:
