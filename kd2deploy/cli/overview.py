@@ -146,6 +146,7 @@ def rows_shown(task: Task, splits: Splits, about: str) -> str:
 
 def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]:
     """An estimate of the whole run's time, with its parts; `runtimes` says which variants are left out, by target."""
+    from kd2deploy.stages.contenders import WAYS
     from kd2deploy.stages.estimate import exports, lines, measuring, training
     from kd2deploy.stages.fit import rehearsal
     from kd2deploy.stages.pace import paces
@@ -167,11 +168,14 @@ def whole_time(job: Job, runtimes: Mapping[str, Mapping[str, str]]) -> list[str]
             uncounted.append(f"all that happens on the device of {target.name}")
             continue
         variants = len(target.variants) - len(runtimes[target.name])
-        contenders = min(variants, Halving().places) + len(("teacher", "teacher as deployed", "student"))
-        parts.append(exports(target.name, variants))
+        ways = min(WAYS, variants)
+        files = ("teacher as deployed", "teacher as its best file")[:ways]
+        besides = len(("teacher", *files, "student"))
+        parts += [exports(target.name, variants), exports(f"{target.name}, the teacher", ways)]
         further = (full().end_to_end_share if wanted.end_to_end else 0) + (CROWDED_SHARE if wanted.neighbour else 0)
         timed_s = wanted.cap_s * (1 + further)
-        parts.append(measuring(target.name, contenders, variants + others + 3, timed_s, wanted.processes))
+        contenders, scored = min(variants, Halving().places) + besides, variants + others + besides
+        parts.append(measuring(target.name, contenders, scored, timed_s, wanted.processes))
     return lines(parts, uncounted)
 
 

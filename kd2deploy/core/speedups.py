@@ -6,9 +6,9 @@ from typing import Literal
 from kd2deploy.core.estimate import Estimate
 from kd2deploy.core.lengths import LengthGroup
 
-Baseline = Literal["eager", "same_runtime", "first"]
-"""How what is compared with runs: in eager PyTorch, exactly as the student is deployed, or (`first`, where nothing is
-judged) as the first that was named."""
+Baseline = Literal["eager", "same_runtime", "best_file", "first"]
+"""How what is compared with runs: in eager PyTorch, exactly as the student is deployed, as its own fastest file, or
+(`first`, where nothing is judged) as the first that was named."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ SAMPLES_ON_PAGE = 400
 Role = Literal[
     "teacher",
     "teacher_same_runtime",
+    "teacher_best_file",
     "baseline",
     "baseline_same_runtime",
+    "baseline_best_file",
     "control",
     "student",
     "variant",
@@ -26,7 +28,8 @@ Role = Literal[
     "exported",
 ]
 """`teacher` runs in eager PyTorch (the user's "before"), `teacher_same_runtime` exactly as the student is deployed,
-`baseline` and `baseline_same_runtime` are the same of what is compared with where that is not the teacher,
+`teacher_best_file` as its own fastest file where that is another, `baseline`, `baseline_same_runtime` and
+`baseline_best_file` are the same of what is compared with where that is not the teacher,
 `control` is the student trained without a teacher, `variant` a way to deploy the student, `link` a file on the way to
 the deployed one that is none itself. Where nothing is judged a contender is what was named: a `network`'s folder,
 a `bundle`, or an `exported` file."""

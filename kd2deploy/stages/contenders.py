@@ -1,5 +1,9 @@
-"""Who is measured: the teacher as it was and as the student is deployed, students, controls and every variant."""
+"""Who is measured: the teacher as it was, as the student is deployed and as its own best file, students, controls and
+every variant.
+"""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -9,29 +13,28 @@ from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.measure.timing import Contender
 from kd2deploy.report import Role
 from kd2deploy.stages.convert import Exported
-from kd2deploy.stages.export import Exports, export_one
+from kd2deploy.stages.export import Exports, export, export_one
 from kd2deploy.stages.field import Entry, Field, Unmade
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.students import Trainings
 from kd2deploy.stages.teacher import Taught
+
+Who = Literal["teacher", "baseline"]
+SAME_RUNTIME: Mapping[Who, Role] = {"teacher": "teacher_same_runtime", "baseline": "baseline_same_runtime"}
+BEST_FILE: Mapping[Who, Role] = {"teacher": "teacher_best_file", "baseline": "baseline_best_file"}
+WAYS = 3
+"""Of so many variants the best is found for what the student is compared with. Ours: each is another conversion of the
+larger network, and what is far behind for the student seldom wins there."""
 
 
 def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Exports, target: Target) -> Field:
     """The field of a run, unmeasured. Other seeds' networks are scored and not timed: their latency is the same. So are
     variants that the choice has dropped: they are slower, or lose too much."""
     chosen, student = exports.variants[exports.chosen], trainings.chosen
-    entries: list[Entry] = []
-    unmade: tuple[Unmade, ...] = ()
-    who: Literal["teacher", "baseline"] = "teacher" if networks.apart is None else "baseline"
-    same: Role = "teacher_same_runtime" if who == "teacher" else "baseline_same_runtime"
-    entries.append(Entry(Contender(f"{who} (eager)", networks.baseline.artifact), networks.baseline, who))
-    if target.variants[chosen.name].teacher:
-        name, stage = f"{who} ({chosen.name})", f"export-{who}-{target.name}"
-        try:
-            made = export_one(job, networks.baseline, target, chosen.name, stage)
-            entries.append(Entry(replace(made.contender, name=name), networks.baseline, same, chain=made.chain))
-        except (ConvertError, SessionError) as error:
-            unmade = (Unmade(name, same, str(error)),)
+    who: Who = "teacher" if networks.apart is None else "baseline"
+    entries = [Entry(Contender(f"{who} (eager)", networks.baseline.artifact), networks.baseline, who)]
+    files, unmade = baseline_files(job, networks.baseline, who, exports, target)
+    entries += files
     if networks.teacher is not None and networks.apart is not None:  # what the students learn from, and no more
         teacher = networks.teacher
         entries.append(Entry(Contender("teacher (eager)", teacher.artifact), teacher, "teacher", timed=False))
@@ -58,6 +61,42 @@ def contenders(job: Job, networks: Taught, trainings: Trainings, exports: Export
         )
     entries += links(chosen, student.model, student.seed, entries)
     return Field(tuple(entries), unmade)
+
+
+def baseline_files(
+    job: Job, network: Model, who: Who, exports: Exports, target: Target
+) -> tuple[list[Entry], tuple[Unmade, ...]]:
+    """What the student is compared with as the student is deployed, and as its own best file where that is another."""
+    chosen, names = exports.chosen, ways(exports, target)
+    found: dict[str, Exported] = {}
+    lost: Mapping[str, str] = {}
+    best = chosen
+    try:
+        if names == [chosen]:
+            found = {chosen: export_one(job, network, target, chosen, f"export-{who}-{target.name}")}
+        elif names:
+            variants = {name: target.variants[name] for name in names}
+            own = replace(target, variants=variants, gates=replace(target.gates, min_throughput=None))
+            tried = export(job, network, own, who)
+            found, lost, best = dict(tried.variants), tried.left_out, tried.chosen
+    except (ConvertError, SessionError) as error:
+        lost = {chosen: str(error)}
+    roles = {chosen: SAME_RUNTIME[who]} if target.variants[chosen].teacher else {}
+    roles.setdefault(best, BEST_FILE[who])
+    entries = [as_file(f"{who} ({name})", found[name], network, role) for name, role in roles.items() if name in found]
+    unmade = tuple(Unmade(f"{who} ({name})", role, lost[name]) for name, role in roles.items() if name in lost)
+    return entries, unmade
+
+
+def ways(exports: Exports, target: Target) -> list[str]:
+    """The variants of what the student is compared with: the deployed one, and those that are quickest of the student's
+    besides; none that the target says makes no sense."""
+    ranked = sorted(exports.variants.values(), key=lambda one: (one.name != exports.chosen, one.median_ms or math.inf))
+    return [one.name for one in ranked if target.variants[one.name].teacher][:WAYS]
+
+
+def as_file(name: str, one: Exported, network: Model, role: Role) -> Entry:
+    return Entry(replace(one.contender, name=name), network, role, chain=one.chain)
 
 
 def as_trained(name: str, model: Model, role: Role, seed: int, timed: bool = True) -> Entry:

@@ -24,7 +24,7 @@ from kd2deploy.measure.protocol import LAST_S, last_race
 from kd2deploy.run import SCRATCH, Stage
 from kd2deploy.stages.convert import Exported, bring, calibration, convert, needs_of, request_shapes, shaped, unusable
 from kd2deploy.stages.job import Job, Model, encoded, for_target
-from kd2deploy.stages.variants import made_variants
+from kd2deploy.stages.variants import made_variants, stage_label
 
 ROUNDED = frozenset({"int8", "fp8"})
 FEEDS = 32
@@ -49,23 +49,28 @@ class Exports:
         return frozenset(one.name for one in self.tried if one.fate not in ("deployed", "raced"))
 
 
-def export(job: Job, student: Model, target: Target) -> Exports:
-    """All of the target's variants of a trained student, and the one to deploy. Raises ConvertError."""
+def export(job: Job, student: Model, target: Target, who: str = "") -> Exports:
+    """All of the target's variants of a trained student, and the one to deploy. Raises ConvertError.
+
+    `who` names another network, such as the teacher: no variant of it is searched for what to leave in float, and which
+    of its near-equal ones is taken the quick rounds say.
+    """
     reasons = {name: unusable(target, one) for name, one in target.variants.items()}
     usable = {name: one for name, one in target.variants.items() if not reasons[name]}
-    made, failed, least = made_variants(job, student, target, usable) if usable else ({}, {}, 0.0)
+    made, failed, least = made_variants(job, student, target, usable, who) if usable else ({}, {}, 0.0)
     left_out = {name: reasons[name] or failed[name] for name in target.variants if reasons[name] or name in failed}
     if not made:
         said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConvertError(f"no variant of target {target.name} could be made: {said}")
     stage = Stage(
-        f"export-{target.name}",
+        f"export-{stage_label(target, who)}",
         spec={
             "variants": {name: [one.artifact.sha256, dict(one.session), one.score] for name, one in made.items()},
             "least": least,
             "sought": target.gates.sought,
             "least_rows_per_s": target.gates.min_throughput,
             "cap_s": min(LAST_S, job.recipe.measurement.cap_s),
+            "places": 1 if who else Halving.places,
             "task": student.task.spec(),
             **for_target(target),
         },
@@ -102,7 +107,12 @@ def timed_and_chosen(
     features = encoded(student.task, splits_in(Path(inputs["data"])).validation, student.folder)
     made = {name: Exported.from_json(one, student.artifact) for name, one in inputs["variants"].items()}
     feeds = timing_feeds(student.task, features, target.workload.batch, FEEDS)
-    plan = Halving(sought=spec["sought"], least_rows_per_s=spec["least_rows_per_s"], last=last_race(spec["cap_s"]))
+    plan = Halving(
+        sought=spec["sought"],
+        least_rows_per_s=spec["least_rows_per_s"],
+        last=last_race(spec["cap_s"]),
+        places=spec["places"],
+    )
     watched, means = in_hundredths(tell, "quick timing"), Means(folder / SCRATCH)
     found: dict[str, Tried] = {}
     for group in by_worth(made, spec["least"], student.task.metric):

@@ -10,9 +10,18 @@ from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.report import Role
 from kd2deploy.stages.job import Model
 
-Single = Literal["teacher", "teacher_same_runtime", "baseline", "baseline_same_runtime", "student", "control"]
+Single = Literal[
+    "teacher",
+    "teacher_same_runtime",
+    "teacher_best_file",
+    "baseline",
+    "baseline_same_runtime",
+    "baseline_best_file",
+    "student",
+    "control",
+]
 """The roles that one contender has, or one for each seed."""
-BASELINES: tuple[Baseline, ...] = ("eager", "same_runtime")
+BASELINES: tuple[Baseline, ...] = ("eager", "same_runtime", "best_file")
 """How what the deployed file is compared with may run; the gates choose one of them for the speed."""
 
 
@@ -87,7 +96,10 @@ class Field:
         apart = any(entry.role == "baseline" for entry in self.entries)
         if kind == "eager":
             return "baseline" if apart else "teacher"
-        return "baseline_same_runtime" if apart else "teacher_same_runtime"
+        best: Single = "baseline_best_file" if apart else "teacher_best_file"
+        if kind == "best_file" and (self.one(best) or self.failure(best)):
+            return best
+        return "baseline_same_runtime" if apart else "teacher_same_runtime"  # which may be its best file
 
     def baseline(self, kind: Baseline = "eager") -> Entry | None:
         """What the deployed file is compared with: its speed in either way, its score as PyTorch runs it."""

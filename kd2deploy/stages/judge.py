@@ -63,7 +63,10 @@ def decide(job: Job, measured: Measured, target: Target) -> Judged:
     }
     subjects = {
         "max_class_drop": drops[0].label if drops else "",
-        "min_speedup": "" if kind == "eager" else f"the {before} in the same runtime",
+        "min_speedup": {
+            "same_runtime": f"the {before} in the same runtime",
+            "best_file": f"the {before}'s best file",
+        }.get(kind, ""),
     }
     found = [*breaches(job, measured, target), *lineage_breaches(made_of(field))]
     info = job.task_info
@@ -110,19 +113,22 @@ def untold(drops: Sequence[ClassDrop]) -> str:
 
 
 def compared(field: Field, target: Target) -> tuple[Speedup, ...]:
-    """The deployed file against what it is compared with, run in either way, as far as both were timed."""
-    found = []
-    fast = field.deployed.timing
+    """The deployed file against what it is compared with, run in each way, as far as both were timed; once where two
+    ways are one file, unless a limit asks for the second."""
+    found: list[Speedup] = []
+    fast, gating = field.deployed.timing, target.gates.against
     for kind in BASELINES:
         baseline = field.baseline(kind)
         if baseline is None or baseline.timing is None or fast is None:
+            continue
+        if kind != gating and baseline.name in [one.against for one in found]:
             continue
         ratio, groups = speedup(baseline.timing, fast).interval, speedup_by_length(baseline.timing, fast)
         whole = end_to_end_speedup(baseline.timing, fast)
         told = shown(whole.interval) if whole else None
         beside = crowded_speedup(baseline.timing, fast)
-        judged, crowded = kind == target.gates.against, shown(beside.interval) if beside else None
-        found.append(Speedup(kind, shown(ratio), baseline.name, judged, groups, told, crowded))
+        crowded = shown(beside.interval) if beside else None
+        found.append(Speedup(kind, shown(ratio), baseline.name, kind == gating, groups, told, crowded))
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,21 +28,25 @@ Variants = Mapping[str, Variant]
 
 
 def made_variants(
-    job: Job, student: Model, target: Target, variants: Variants
+    job: Job, network: Model, target: Target, variants: Variants, who: str = ""
 ) -> tuple[dict[str, Exported], dict[str, str], float]:
     """The variants in their order with their scores, why others were left out, and what a score must be worth to be
-    kept."""
+    kept.
+
+    `who` is named where the network is not the student: then what loses too much is left as it is, without a search.
+    """
+    label = stage_label(target, who)
     inputs = {
-        "student": student.to_json(),
+        "network": network.to_json(),
         "data": str(job.place_of(job.learnt)),
         "target": asdict(target),
         "graphs": str(job.graphs) if job.graphs is not None else None,
     }
-    parents = {"student": student.sha256, "data": job.learnt.sha256}
-    known = {"task": student.task.spec(), **for_target(target)}
+    parents = {"network": network.sha256, "data": job.learnt.sha256}
+    known = {"task": network.task.spec(), **for_target(target)}
     first = job.run.carry_out(
         Stage(
-            f"convert-{target.name}",
+            f"convert-{label}",
             spec={"variants": {name: asdict(one) for name, one in variants.items()}, **known},
             parents=parents,
             work=f"{__name__}.shared",
@@ -55,10 +59,10 @@ def made_variants(
     wanted = {name: shaped(one, first.result["shapes"]) for name, one in variants.items()}
     stages = [
         Stage(
-            f"convert-{target.name}-{next(iter(family))}",
+            f"convert-{label}-{next(iter(family))}",
             spec={
                 "variants": {name: asdict(one) for name, one in family.items()},
-                "least": least,
+                "least": None if who else least,
                 **known,
                 **job.divided,
             },
@@ -73,8 +77,13 @@ def made_variants(
     failed: dict[str, str] = {}
     for done in job.executor.map(job.run, stages, job.watcher):
         failed |= done.result["left_out"]
-        found |= {name: Exported.from_json(one, student.artifact) for name, one in done.result["variants"].items()}
+        found |= {name: Exported.from_json(one, network.artifact) for name, one in done.result["variants"].items()}
     return {name: found[name] for name in variants if name in found}, failed, least
+
+
+def stage_label(target: Target, who: str) -> str:
+    """What the stages of a network's exports are called after."""
+    return f"{who}-{target.name}" if who else target.name
 
 
 def families(variants: Variants) -> list[dict[str, Variant]]:
@@ -125,6 +134,7 @@ class Bench:
     """Training rows: what calibrates and checks a conversion."""
     features: Sequence[Features]
     rows: Sequence[Row]
+    rankings: dict[str, list[str]] = field(default_factory=dict)
 
     def made(self, name: str, variant: Variant) -> tuple[Exported, float]:
         """The variant and what its score is worth. Raises ConvertError, SessionError, MeasureError."""
@@ -139,15 +149,19 @@ class Bench:
         return task.metric.worth(found.scores.metrics[task.metric.name])
 
     def ranked(self, name: str, variant: Variant, at: int) -> list[str]:
-        """The operations of the variant's step at a place, most harmful first."""
-        before = replace(variant, steps=variant.steps[:at])
-        source = convert(self.model, self.target, name, before, self.folder, self.samples).artifact
-        return ranked(variant.steps[at], source, self.model.task, self.target, self.samples)
+        """The operations of the variant's step at a place, most harmful first; variants that differ in their sessions
+        have one ranking."""
+        key = key_of(variant.steps[: at + 1])
+        if key not in self.rankings:
+            before = replace(variant, steps=variant.steps[:at])
+            source = convert(self.model, self.target, name, before, self.folder, self.samples).artifact
+            self.rankings[key] = ranked(variant.steps[at], source, self.model.task, self.target, self.samples)
+        return self.rankings[key]
 
     @classmethod
     def opened(cls, inputs: Mapping[str, Any], folder: Path) -> "Bench":
         """A stage's bench, made of its inputs."""
-        model, splits = Model.from_json(inputs["student"]), splits_in(Path(inputs["data"]))
+        model, splits = Model.from_json(inputs["network"]), splits_in(Path(inputs["data"]))
         features = encoded(model.task, splits.validation, model.folder)
         samples = calibration(model, splits.train)
         return cls(model, Target.from_json(inputs["target"]), folder, samples, features, splits.validation)
@@ -165,13 +179,14 @@ def shared(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tel
             convert(model, target, "shared", Variant(steps=tuple(steps)), folder, bench.samples)
         except FAILURES as error:  # whose variants meet it again, and tell of it
             log.info("what variants share cannot be made: %s", error)
-    return {"worth": bench.worth(Exported("student", (), model.artifact)), "shapes": shapes}
+    return {"worth": bench.worth(Exported("network", (), model.artifact)), "shapes": shapes}
 
 
 def made_and_scored(
     spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher
 ) -> Mapping[str, Any]:
-    """A family's variants with their scores, each as it keeps the score `least`, and why others were left out."""
+    """A family's variants with their scores, each as it keeps the score `least` where there is one, and why others were
+    left out."""
     bench = Bench.opened(inputs, folder)
     variants = {name: Variant.from_json(one) for name, one in spec["variants"].items()}
     bring(Path(inputs["shared"]), bench.model, variants.values(), folder, linked)
@@ -181,9 +196,11 @@ def made_and_scored(
     for at, (name, variant) in enumerate(variants.items()):
         tell.advance("variants", at, len(variants), name)
         try:
-            one, worth = with_exclusions(
-                variant, partial(bench.made, name), partial(bench.ranked, name, variant), spec["least"]
-            )
+            attempt = partial(bench.made, name)
+            if spec["least"] is None:
+                one, worth = attempt(variant)
+            else:
+                one, worth = with_exclusions(variant, attempt, partial(bench.ranked, name, variant), spec["least"])
             made[name] = replace(one, score=bench.model.task.metric.worth(worth))
         except FAILURES as error:
             left_out[name] = str(error)

@@ -12,7 +12,7 @@ from kd2deploy.core import Artifact, Target, Variant
 from kd2deploy.core.tried import Tried
 from kd2deploy.errors import ConvertError
 from kd2deploy.stages import contenders as made
-from kd2deploy.stages.contenders import contenders
+from kd2deploy.stages.contenders import contenders, ways
 from kd2deploy.stages.convert import Exported
 from kd2deploy.stages.distill import Distilled
 from kd2deploy.stages.export import Exports
@@ -60,7 +60,8 @@ def unmade(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> Exported:
         raise ConvertError("no such operator")
 
-    monkeypatch.setattr(made, "export_one", refused)
+    for name in ("export_one", "export"):
+        monkeypatch.setattr(made, name, refused)
 
 
 @pytest.mark.usefixtures("unmade")
@@ -108,3 +109,55 @@ def test_a_variant_that_the_choice_has_dropped_is_scored_and_not_timed() -> None
     exports = replace(EXPORTS, tried=(Tried("onnx", "slower"), Tried("int8", "deployed")))
     found = {one.name: one.timed for one in field(model("teacher"), exports=exports).entries if one.role == "variant"}
     assert found == {"onnx": False, "int8": True}
+
+
+def exported_as(monkeypatch: pytest.MonkeyPatch, best: str, **medians: float) -> list[str]:
+    """The teacher's files by their quick medians, with the best of them; the names of those that are asked for."""
+    asked: list[str] = []
+
+    def found(job: object, network: Model, target: Target, who: str) -> Exports:
+        asked.extend(target.variants)
+        files = {name: artifact(f"{who} as {name}") for name in medians}
+        variants = {name: Exported(name, (one,), one, median_ms=medians[name]) for name, one in files.items()}
+        left_out = dict.fromkeys(target.variants.keys() - medians.keys(), "no such operator")
+        return Exports(variants, left_out, best, "")
+
+    monkeypatch.setattr(made, "export", found)
+    return asked
+
+
+def test_the_teachers_own_best_file_is_one_more_contender(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = exported_as(monkeypatch, "onnx", onnx=8.0, int8=9.0)
+    found = field(model("teacher"))
+    assert asked == ["int8", "onnx"]
+    same, best = found.baseline("same_runtime"), found.baseline("best_file")
+    assert same is not None
+    assert best is not None
+    assert (same.name, same.role) == ("teacher (int8)", "teacher_same_runtime")
+    assert (best.name, best.role, best.timed) == ("teacher (onnx)", "teacher_best_file", True)
+    assert best.artifact.sha256 == "teacher as onnx"
+
+
+def test_the_same_runtime_may_be_the_teachers_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported_as(monkeypatch, "int8", onnx=9.0, int8=8.0)
+    found = field(None, model("baseline"))
+    assert found.baseline("best_file") is found.baseline("same_runtime")
+    assert not [one for one in found.entries if one.role == "baseline_best_file"]
+
+
+def test_what_the_teacher_cannot_be_deployed_as_leaves_its_best_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported_as(monkeypatch, "onnx", onnx=8.0)
+    found = field(model("teacher"))
+    assert found.failure("teacher_same_runtime") == ("teacher (int8)", "no such operator")
+    best = found.baseline("best_file")
+    assert best is not None
+    assert best.name == "teacher (onnx)"
+
+
+def test_the_teacher_is_tried_as_the_students_quickest_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    medians = {"e": None, "d": 4.0, "c": 3.0, "b": 2.0, "a": 1.0}
+    variants = {name: Exported(name, (FP32,), FP32, median_ms=ms) for name, ms in medians.items()}
+    target = Target("cpu", "", "cpu", {name: Variant(teacher=name != "b") for name in medians})
+    assert ways(Exports(variants, {}, "d", ""), target) == ["d", "a", "c"]
+    assert ways(Exports(variants, {}, "b", ""), target) == ["a", "c", "d"], "the target says that this makes no sense"
+    assert ways(Exports({"d": variants["d"]}, {}, "d", ""), target) == ["d"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stages.small_field import FAILED, ROWS, TARGET, changed, job, measured, without
+from stages.small_field import FAILED, ROWS, TARGET, changed, entry, job, measured, without
 
 from kd2deploy.core import Gates
 from kd2deploy.core.verdict import Outcome
@@ -47,6 +47,25 @@ def test_the_same_runtime_teacher_may_fail_unless_it_is_the_baseline(field: Fiel
     found = decided(lost, gates=strict).verdict
     assert found.outcome is Outcome.INVALID
     assert f"{name} could not be measured: out of memory" in found.sentence
+
+
+def test_the_speed_may_be_held_against_the_teachers_own_best_file(field: Field) -> None:
+    strict = Gates(baseline="best_file", min_speedup=3.5)
+    best = replace(field, entries=(*field.entries, entry("teacher (int8)", "teacher_best_file", 0.9, 15, seed=None)))
+    found = decided(best, gates=strict)
+    assert [(one.baseline, one.against, one.gates) for one in found.speedups] == [
+        ("eager", "teacher (eager)", False),
+        ("same_runtime", "teacher (onnx)", False),
+        ("best_file", "teacher (int8)", True),
+    ]
+    assert found.verdict.outcome is Outcome.FAIL
+    assert "the teacher's best file" in found.verdict.sentence
+    alike = decided(field, gates=strict)  # no other file was quicker, so the same runtime is the teacher's best
+    assert [(one.baseline, one.against) for one in alike.speedups][2] == ("best_file", "teacher (onnx)")
+    assert alike.verdict.outcome is Outcome.PASS
+    lost = decided(changed(best, "teacher (int8)", **FAILED), gates=strict).verdict
+    assert lost.outcome is Outcome.INVALID
+    assert decided(changed(best, "teacher (int8)", **FAILED)).verdict.outcome is Outcome.PASS
 
 
 def asked(field: Field, name: str, ms: float) -> Field:

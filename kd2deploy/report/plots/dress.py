@@ -19,8 +19,10 @@ INK, GRID, FAINT = "var(--ink)", "var(--grid)", "var(--faint)"
 ROLE_COLOR: dict[Role, str] = {
     "teacher": "var(--teacher)",
     "teacher_same_runtime": "var(--teacher-same-runtime)",
+    "teacher_best_file": "var(--teacher-same-runtime)",
     "baseline": "var(--teacher)",
     "baseline_same_runtime": "var(--teacher-same-runtime)",
+    "baseline_best_file": "var(--teacher-same-runtime)",
     "control": "var(--control)",
     "student": "var(--student)",
     "variant": "var(--variant)",
@@ -32,8 +34,10 @@ ROLE_COLOR: dict[Role, str] = {
 ROLE_SYMBOL: dict[Role, str] = {
     "teacher": "square",
     "teacher_same_runtime": "diamond",
+    "teacher_best_file": "star-diamond",
     "baseline": "square-open",
     "baseline_same_runtime": "diamond-open",
+    "baseline_best_file": "star-diamond-open",
     "control": "x",
     "student": "circle",
     "variant": "triangle-up",

@@ -21,8 +21,10 @@ from kd2deploy.report.tables.table import Cell, Table, told, used
 ROLES: dict[Role, str] = {
     "teacher": "teacher, eager",
     "teacher_same_runtime": "teacher, same runtime",
+    "teacher_best_file": "teacher, best file",
     "baseline": "baseline, eager",
     "baseline_same_runtime": "baseline, same runtime",
+    "baseline_best_file": "baseline, best file",
     "control": "control, no teacher",
     "student": "student",
     "variant": "other way to deploy",

@@ -31,6 +31,7 @@ def facts(report: Report) -> list[Fact]:
             against = {
                 "eager": f"faster than the eager PyTorch {who}",
                 "same_runtime": f"faster than the {who} in the same runtime",
+                "best_file": f"faster than the {who}'s own best file",
                 "first": f"faster ({speedup.against})",
             }[speedup.baseline]
             ends = interval(speedup.ratio, "ratio")

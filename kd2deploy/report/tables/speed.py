@@ -15,6 +15,7 @@ def speedups(report: Report) -> Table | None:
     words = {
         "eager": f"{who} in eager PyTorch (the setting before)",
         "same_runtime": f"{who} in the same runtime and precision",
+        "best_file": f"{who} as its own fastest file",
         "first": "the first that was named",
     }
     table = Table(
@@ -95,7 +96,7 @@ def lengths(report: Report) -> Table | None:
     """The speedup for short, middling and long requests apart."""
     rows = tuple(
         (
-            Cell(f"{report.compared_with}, {'eager' if one.baseline == 'eager' else 'same runtime'}"),
+            Cell(f"{report.compared_with}, {one.baseline.replace('_', ' ')}"),
             Cell(sizes(group.smallest, group.largest, report.task)),
             Cell(count(group.requests)),
             Cell(ms(group.slow_ms)),

@@ -8,7 +8,11 @@ from kd2deploy.recipe import Recipe
 from kd2deploy.report import Plain
 from kd2deploy.stages.measure import throughput_s
 
-BASELINES = {"eager": "the teacher in eager PyTorch", "same_runtime": "the teacher, deployed as the student is"}
+BASELINES = {
+    "eager": "the teacher in eager PyTorch",
+    "same_runtime": "the teacher, deployed as the student is",
+    "best_file": "the teacher as its own fastest file",
+}
 
 
 def how(recipe: Recipe, target: Target, deployed: Timing | None) -> dict[str, Plain]:
