@@ -21,7 +21,7 @@ from typing import Any, final
 import torch
 
 from kd2deploy.core.figures import count_of
-from kd2deploy.core.fingerprint import versions
+from kd2deploy.core.fingerprint import LAYOUT, versions
 from kd2deploy.core.trust import trusted
 from kd2deploy.core.watcher import Watcher
 from kd2deploy.errors import Kd2DeployError, Killed, RunError, first_line
@@ -296,7 +296,8 @@ def refuse_other(host: str, told: Mapping[str, Any], folder: Path) -> None:
 
 
 def known_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **versions()}
+    """What results depend on: packages, and the state of this program between two of its versions."""
+    return {"python": platform.python_version(), "layout of stages": str(LAYOUT), **versions()}
 
 
 def about(mark: str, here: str) -> dict[str, Any]:
