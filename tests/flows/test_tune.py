@@ -73,6 +73,9 @@ def test_student_and_control_are_searched_within_the_same_budget(found: Tuning) 
         assert one.winner.score == max(finished)  # type: ignore[type-var]
         assert one.ended == "the budget is spent"
         assert len({json.dumps(dict(trial.params)) for trial in one.trials}) >= ENOUGH_TO_SEE
+    pruned = [trial for one in found.searches for trial in one.trials if trial.outcome == "pruned"]
+    assert pruned
+    assert all(trial.share < 1 and trial.steps < STEPS_OF_ONE for trial in pruned)
     assert {trial.params["method"] for trial in student.trials} == {"logit", "hidden"}
     assert set(control.names) == {"epochs", "learning_rate"}
 
@@ -98,7 +101,7 @@ def test_the_same_trials_are_found_again_and_a_lost_one_is_made_again(found: Tun
 @pytest.mark.recipe
 def test_side_by_side_the_trials_are_the_same_to_the_bit(found: Tuning, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("trial-*", "tuning.*"))
-    less = {**SPACE, "steps": 4 * STEPS_OF_ONE}
+    less = {**SPACE, "steps": 3 * STEPS_OF_ONE}
     beside, _ = searched(small(folder, tune=less, control=False), tmp_path / "run", jobs=2)
     (student,) = beside.searches
     assert len(student.trials) > 1

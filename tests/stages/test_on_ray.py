@@ -27,7 +27,7 @@ ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.recipe, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 HERE = "stages.test_on_ray"
-EPOCHS = 40
+EPOCHS = 25
 """Of a training that is still on when its node is killed."""
 STORE = 80 * 2**20
 """Bytes of each node's object store, which nothing is put into."""
