@@ -17,7 +17,7 @@ from kd2deploy.exporters.combinations import refusal
 from kd2deploy.flows.pack import device_is_here
 from kd2deploy.measure.choosing import Halving
 from kd2deploy.measure.protocol import CROWDED_SHARE, full
-from kd2deploy.recipe import Block, Recipe, method_uses
+from kd2deploy.recipe import Answers, Block, Recipe, method_uses
 from kd2deploy.recipe.resolve import is_of_others
 from kd2deploy.report.tables import Cell, Table
 from kd2deploy.report.terminal import print_table, print_text
@@ -58,7 +58,7 @@ def overview(recipe: Recipe) -> Overview:
     Networks and runtimes are looked at before the data, which may take minutes to read; methods are bound to the
     networks where the recipe names the student (a plan finds it later). A few steps of each training are run on
     throw-away networks, for an estimate of the whole time; nothing else is started, and nothing is kept. A data source
-    of others is not called, so that with one rows, labels, fit and time stay unknown.
+    or teacher of others is not called, so that with one rows, labels, fit and time stay unknown.
     Raises RecipeError, ModelError, DataError, TrainError.
     """
     from kd2deploy.stages.fit import refuse_unfit, refuse_unshared
@@ -68,10 +68,11 @@ def overview(recipe: Recipe) -> Overview:
 
     found = networks(recipe)
     runtimes = {name: left_out(target) for name, target in recipe.resolved_targets().items()}
-    rows = "read by code of yours, which a dry run does not call: neither rows nor fit are checked"
+    uncalled = called_on(recipe)
+    rows = f"{uncalled} by code of yours, which a dry run does not call: neither rows nor fit are checked"
     warnings: tuple[str, ...] = ()
     time_needed: list[str] = []
-    if not any(is_of_others("data", one) for one in data_of(recipe)):
+    if not uncalled:
         with TemporaryDirectory() as scratch, Run(Path(scratch)).locked() as run:
             job = begun(recipe, run, Silent())
             refuse_unshared(job)
@@ -89,7 +90,7 @@ def overview(recipe: Recipe) -> Overview:
     teacher, student = recipe.teacher, recipe.student
     if teacher is not None:
         trained = f", fine-tuned for {how_trained(teacher.fine_tune)}" if teacher.fine_tune else ""
-        whence = f"the answers in {teacher.answers.file}" if teacher.answers else "created from its configuration"
+        whence = foretold(teacher.answers) if teacher.answers else "created from its configuration"
         stages["teacher"] = f"{teacher.source or whence}{trained}"
     if recipe.baseline is not None:
         stages["baseline"] = recipe.baseline
@@ -128,6 +129,19 @@ def how_trained(settings: Settings) -> str:
     augmented = f", rows augmented by {', '.join(settings.augment)}" if settings.augment is not None else ""
     shared = f", shared by {count_of(settings.processes, 'process', 'processes')}" if settings.processes > 1 else ""
     return length + augmented + shared
+
+
+def called_on(recipe: Recipe) -> str:
+    """What code of the user's own does for the run's rows; empty where it does nothing."""
+    if any(is_of_others("data", one) for one in data_of(recipe)):
+        return "read"
+    return "answered" if recipe.answers is not None and recipe.answers.ask is not None else ""
+
+
+def foretold(answers: Answers) -> str:
+    if answers.file is not None:
+        return f"the answers in {answers.file}"
+    return f"{answers.whence} is asked about every row, {answers.at_once} at a time"
 
 
 def data_of(recipe: Recipe) -> list[Block]:

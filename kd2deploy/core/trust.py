@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from kd2deploy.errors import TrustError
 
-Kind = Literal["task", "data", "method", "converter", "session"]
+Kind = Literal["task", "data", "method", "converter", "session", "teacher"]
 HOMES: dict[Kind, str] = {
     "task": "kd2deploy.tasks",
     "data": "kd2deploy.data",
@@ -20,6 +20,7 @@ HOMES: dict[Kind, str] = {
     "converter": "kd2deploy.exporters",
     "session": "kd2deploy.exporters",
 }
+"""Where this program's own of a kind lie. Of `teacher`, a function that answers rows, it has none."""
 MARK = "__kd2deploy_kind__"
 """What a function is marked with that says which kind it is, for those whose annotations do not tell."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,11 +62,13 @@ def mark(kind: Kind, function: Function) -> Function:
 def is_ours(kind: Kind, name: str) -> bool:
     """Whether a dotted name stands in one of this program's own files of the kind."""
     home, _, file = name.rpartition(".")[0].rpartition(".")
-    return home == HOMES[kind] and file in files_of(kind)
+    return home == HOMES.get(kind) and file in files_of(kind)
 
 
 def files_of(kind: Kind) -> list[str]:
     """The program's own files of a kind, by name; nothing in them is imported."""
+    if kind not in HOMES:
+        return []
     package = importlib.import_module(HOMES[kind])
     return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
 

@@ -61,10 +61,8 @@ def answers_in(given: AnswersIn, classes: Sequence[str], fields: Mapping[str, Se
     if given.id is not None and given.id not in known:
         raise DataError(f"{given.file} has no column {given.id!r}, the `id`; {suggestion(given.id, known)}")
     table = columns_of(given.file, [column, *([given.id] if given.id is not None else named.values())])
-    found = numbers(given.file, column, table[column], len(classes))
-    if kind == "probabilities":
-        found = logarithms(given.file, found)
-    found = in_order(given, found, classes)
+    read = numbers(given.file, column, table[column], len(classes))
+    found = in_order(given.labels, as_logits(f"{given.file}, column {column!r}", kind, read), classes)
     if given.id is not None:
         keys = [key_of_id(value) for value in table[given.id]]
     else:
@@ -122,7 +120,7 @@ def numbers(file: Path, column: str, given: Any, classes: int) -> Array:
     if lists is None:
         lists = straight(given)
         if isinstance(lists, np.ndarray) and lists.shape[1] == classes:
-            return finite(file, column, lists)
+            return lists
         lists = list(lists)
     odd = [place for place, one in enumerate(lists) if one is None or len(one) != classes]
     if odd:
@@ -132,7 +130,7 @@ def numbers(file: Path, column: str, given: Any, classes: int) -> Array:
             f"{file}: {places(odd)} {what} in column {column!r}, and the task has "
             f"{count_of(classes, 'class', 'classes')}; give each row one number for each class"
         )
-    return finite(file, column, np.asarray(lists, dtype=np.float32))
+    return np.asarray(lists, dtype=np.float32)
 
 
 def straight(column: Any) -> Any:
@@ -163,35 +161,34 @@ def listed(value: Any) -> list[float] | None:
     return [float(one) for one in value]
 
 
-def finite(file: Path, column: str, found: Array) -> Array:
+def as_logits(where: str, kind: str, found: Array) -> Array:
+    """[N, C] numbers of a kind as logits: probabilities by their logarithms. Raises DataError for what are none."""
     odd = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
     if odd:
-        raise DataError(f"{file}: {places(odd)} a number in column {column!r} that is not finite; mend or remove it")
-    return found
-
-
-def logarithms(file: Path, found: Array) -> Array:
-    """Probabilities as logits: their logarithms. Raises DataError for what are none."""
+        raise DataError(f"{where}: {places(odd)} a number that is not finite; mend or remove it")
+    if kind == "logits":
+        return found
     odd = np.flatnonzero(((found < 0) | (found > 1)).any(axis=1) | (abs(found.sum(axis=1) - 1) > SUMS_TO_ONE)).tolist()
     if odd:
         shown = ", ".join(f"{one:.4g}" for one in found[odd[0]][:5])
         raise DataError(
-            f"{file}: {places(odd)} probabilities that do not lie in 0..1 or do not add up to 1 ({shown}"
-            f"{', ...' if found.shape[1] > 5 else ''}); if they are logits, name the column so: `logits: COLUMN`"
+            f"{where}: {places(odd)} probabilities that do not lie in 0..1 or do not add up to 1 ({shown}"
+            f"{', ...' if found.shape[1] > 5 else ''}); if they are logits, say so: `logits: COLUMN` of a file, "
+            "`returns: logits` of a function"
         )
     return np.asarray(np.log(np.maximum(found, LEAST)), dtype=np.float32)
 
 
-def in_order(given: AnswersIn, found: Array, classes: Sequence[str]) -> Array:
-    """The answers with the classes in the order of the data. Raises DataError where they are other classes."""
-    if not given.labels:
+def in_order(labels: Sequence[str], found: Array, classes: Sequence[str]) -> Array:
+    """The answers to `labels` with the classes in the order of the data. Raises DataError where they are others."""
+    if not labels:
         return found
-    if sorted(given.labels) != sorted(classes):
+    if sorted(labels) != sorted(classes):
         raise DataError(
-            f"teacher.answers names the classes {', '.join(given.labels)}, and the data have {', '.join(classes)}; "
+            f"teacher.answers names the classes {', '.join(labels)}, and the data have {', '.join(classes)}; "
             "`labels` are those of the data in the order of the answers"
         )
-    return found[:, [given.labels.index(name) for name in classes]]
+    return found[:, [labels.index(name) for name in classes]]
 
 
 def key_of_id(value: Any) -> bytes:

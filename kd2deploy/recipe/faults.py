@@ -25,6 +25,10 @@ def block_faults(found: Mapping[str, Any], as_data: bool = False) -> list[Fault]
         faults += augment_faults(found, task.function) if task is not None else []
     if isinstance(found.get("data"), str | Mapping):
         faults += bind("data", found["data"], "data", as_data=as_data)[1]
+    teacher = found.get("teacher")
+    answers = teacher.get("answers") if isinstance(teacher, Mapping) else None
+    if isinstance(answers, Mapping) and isinstance(answers.get("ask"), str | Mapping):
+        faults += bind("teacher", answers["ask"], "teacher.answers.ask", as_data=as_data)[1]
     entries = found.get("distill")
     for at, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, Mapping) and "method" in entry:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kd2deploy.core import Task
     from kd2deploy.core.target import Target
 
-SUPPLIED: Mapping[str, int] = {"converter": 5}
+SUPPLIED: Mapping[str, int] = {"converter": 5, "teacher": 1}
 """How many leading arguments the program supplies, by kind; none where it is not said."""
 NOT_SOURCES = frozenset({"answers", "prepare", "splits", "tables"})
 
@@ -77,7 +77,8 @@ def locate(kind: Kind, name: str, *, as_data: bool = False) -> Callable[..., Any
         found = getattr(importlib.import_module(f"{HOMES[kind]}.{home}"), name)
     else:
         if name not in known(kind):
-            raise LookupError(f"no {kind} is called {short(name)}; {suggestion(name, known(kind))}")
+            near = suggestion(name, known(kind)) if kind in HOMES else "name a function of yours: my_module.ask"
+            raise LookupError(f"no {kind} is called {short(name)}; {near}")
         module_of = importlib.import_module(f"{HOMES[kind]}.{name}")
         if kind == "task":
             found = next(kind for kind in vars(module_of).values() if getattr(kind, "name", None) == name)
@@ -109,6 +110,8 @@ def misfit(kind: Kind, found: Any) -> str:
         return "is marked, and is not a function"
     if marked and kind != "converter":
         return ""
+    if kind == "teacher":
+        return "is not said to answer rows, so it was not called: mark it with @kd2deploy.usable_as('teacher')"
     if kind == "task":
         fits = isinstance(found, type) and issubclass(found, Task)
         return task_misfit(found) if fits else "is no task: name a subclass of kd2deploy.core.Task"
@@ -176,12 +179,11 @@ Function = typing.TypeVar("Function", bound=Callable[..., Any])
 
 
 def usable_as(kind: Kind) -> Callable[[Function], Function]:
-    """Mark a function that a recipe or target may name as a `data` source, `method` or `converter`.
-
-    For those that are not annotated with what they return.
+    """Mark a function that a recipe or target may name as a `data` source, `method` or `converter`, where it is not
+    annotated with what it returns, or as a `teacher`, which answers rows.
     """
-    if kind not in ("data", "method", "converter"):
-        raise ValueError(f"a function can be marked as data, method or converter, got {kind!r}")
+    if kind not in ("data", "method", "converter", "teacher"):
+        raise ValueError(f"a function can be marked as data, method, converter or teacher, got {kind!r}")
 
     return functools.partial(mark, kind)
 

@@ -1,8 +1,8 @@
 """answers: a teacher that is no network here, by what it answered to the run's rows.
 
-The file is read, matched to the rows and checked by a stage of its own, before anything else is done. The students are
-then taught from the answers as from those of a cached teacher. Where every evaluation row is answered, the teacher is
-scored as all others are.
+A file is read and matched to the rows, or a function of the user's own is asked about them, and the answers are
+checked, by a stage of its own before anything else is done. The students are then taught from the answers as from those
+of a cached teacher. Where every evaluation row is answered, the teacher is scored as all others are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from kd2deploy.errors import DataError, Fault, RecipeError
 from kd2deploy.measure.label_fit import Fit, label_doubts, other_order
 from kd2deploy.recipe import Answers, Recipe
 from kd2deploy.run import Stage
+from kd2deploy.stages.asking import all_asked
 from kd2deploy.stages.job import JUDGED, TAUGHT, Brought, Job
 
 Array = np.ndarray[Any, Any]
@@ -33,35 +34,38 @@ def with_answers(job: Job, kind: type[Task], fields: Sequence[str]) -> Job:
     given = job.recipe.answers
     if given is None:
         return job
-    file = Path(given.file)
-    if not job.recipe.distill and not file.exists():  # of a bundle that is exported again: nobody learns from them
+    file = Path(given.file) if given.file is not None else None
+    needed = bool(job.recipe.distill)  # not of a bundle that is exported again: nobody learns from them
+    if not needed and (file is None or not file.exists()):
         return job
     refuse_unfit(job, kind, file)
     stage = Stage(
         "answers",
         spec={
-            "answers": given.model_dump(mode="json", exclude={"file"}),
+            "answers": given.known,
             "fields": names_of(job.recipe, fields),
             "task": job.task.spec(),
             "labels": list(job.splits.labels),
         },
-        parents={"data": job.splits.sha256, "file": sha256_of(file)},
+        parents={"data": job.splits.sha256, **({"file": sha256_of(file)} if file is not None else {})},
         work=f"{__name__}.work",
-        inputs={"data": str(job.place_of(job.splits)), "file": str(file)},
+        inputs={"data": str(job.place_of(job.splits)), "answers": given.model_dump(mode="json")},
     )
     done = job.run.carry_out(stage, job.watcher)
     found = done.result
     judged = done.path(JUDGED) if found["judged"] else None
     if judged is None and job.recipe.gates.min_gap_closed is not None:
-        message = f"compares with the teacher's score, and {file} {found['unjudged']}; add them, or leave it out"
+        message = (
+            f"compares with the teacher's score, and {given.whence} {found['unjudged']}; add them, or leave it out"
+        )
         raise RecipeError([Fault("gates.min_gap_closed", message)])
     splits = replace(job.splits, warnings=(*job.splits.warnings, *found["doubts"]))
     return replace(job, splits=splits, answers=Brought(done.path(TAUGHT), done.sha256, judged, found["said"]))
 
 
-def refuse_unfit(job: Job, kind: type[Task], file: Path) -> None:
+def refuse_unfit(job: Job, kind: type[Task], file: Path | None) -> None:
     """RecipeError where there is no such file, or the task is not one whose answers can be brought along."""
-    if not file.is_file():
+    if file is not None and not file.is_file():
         message = f"{file} does not exist (read from {Path.cwd()}); check the path"
         raise RecipeError([Fault("teacher.answers", message)])
     if not job.splits.labels or kind.several_labels or kind.own_target:
@@ -78,8 +82,28 @@ def names_of(recipe: Recipe, fields: Sequence[str]) -> dict[str, list[str]]:
 def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
     """The stage's work. Raises DataError."""
     splits, labels, fields = splits_in(Path(inputs["data"])), spec["labels"], spec["fields"]
-    said = Answers.model_validate({"file": inputs["file"], **spec["answers"]})
-    file = Path(inputs["file"])
+    said = Answers.model_validate(inputs["answers"])
+    if said.file is not None:
+        kind, asked, unjudged = read(splits, Path(said.file), said, labels, fields)
+        told = f"{kind} in {Path(said.file).name}"
+    else:
+        asked, unjudged = all_asked(splits, said, list(fields), labels, folder, tell), ""
+        told = f"{said.returns} of {said.whence}"
+    for part, name in (("train", TAUGHT), ("eval", JUDGED)):
+        if part == "train" or not unjudged:
+            np.save(folder / name, asked[part])
+    doubts = doubts_of(said, splits, asked, labels, not unjudged)
+    if unjudged:
+        doubts.append(f"the teacher is not scored: {said.whence} {unjudged}")
+    told = f"{told}, by which it is {'not scored' if unjudged else 'scored as well'}"
+    return {"judged": not unjudged, "unjudged": unjudged, "doubts": doubts, "said": told}
+
+
+def read(
+    splits: Splits, file: Path, said: Answers, labels: Sequence[str], fields: Mapping[str, Sequence[str]]
+) -> tuple[str, dict[str, Array], str]:
+    """Of a file: of which kind its numbers are, the logits of training and evaluation rows, and why the latter are not
+    judged by, if they are not. Raises DataError."""
     given = AnswersIn(file, said.id, said.logits, said.probabilities, tuple(said.labels or ()))
     if given.id is None:
         refuse_unmatchable(splits.train, list(fields))
@@ -94,18 +118,8 @@ def work(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell:
             f"{by} as {str(example)!r:.60}; answer every row that is trained on"
         )
     asked = {part: found.logits[places[places >= 0]] for part, places in at.items()}
-    unanswered = int(np.sum(at["eval"] < 0))
-    judged = not unanswered
-    np.save(folder / TAUGHT, asked["train"])
-    if judged:
-        np.save(folder / JUDGED, asked["eval"])
-    doubts = doubts_of(given, splits, asked, labels, judged)
-    rows = count_of(len(splits.eval), "evaluation row")
-    unjudged = f"answers {len(splits.eval) - unanswered:,} of {rows}"
-    if not judged:
-        doubts.append(f"the teacher is not scored: {file} {unjudged}")
-    told = f"{found.kind} in {file.name}, by which it is {'scored as well' if judged else 'not scored'}"
-    return {"judged": judged, "unjudged": unjudged, "doubts": doubts, "said": told}
+    answered, rows = len(asked["eval"]), count_of(len(splits.eval), "evaluation row")
+    return found.kind, asked, "" if answered == len(splits.eval) else f"answers {answered:,} of {rows}"
 
 
 def refuse_unmatchable(rows: Sequence[Row], fields: Sequence[str]) -> None:
@@ -119,7 +133,7 @@ def refuse_unmatchable(rows: Sequence[Row], fields: Sequence[str]) -> None:
 
 
 def doubts_of(
-    given: AnswersIn, splits: Splits, asked: Mapping[str, Array], labels: Sequence[str], judged: bool
+    said: Answers, splits: Splits, asked: Mapping[str, Array], labels: Sequence[str], judged: bool
 ) -> list[str]:
     """What a person should know of how answers and labels fit. Raises DataError where the classes stand in another
     order, and nothing said in which."""
@@ -127,9 +141,9 @@ def doubts_of(
     train = fit_of(rows_at(splits.train, known), asked["train"][known])
     other = fit_of(splits.eval, asked["eval"]) if judged else train
     order = other_order(train, other, len(labels))
-    if order is not None and not given.labels:
+    if order is not None and not said.labels:
         raise DataError(
-            f"{given.file} agrees with {percent(train.agreement)} of {count_of(len(known), 'training label')}, and "
+            f"{said.whence} agrees with {percent(train.agreement)} of {count_of(len(known), 'training label')}, and "
             f"with {percent(train.under(order))} if its classes were {', '.join(labels[place] for place in order)}: "
             "name their order under teacher.answers, `labels: [...]`"
         )

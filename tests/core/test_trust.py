@@ -118,7 +118,7 @@ def test_what_a_thing_is_used_as_is_told_by_its_type_or_its_mark() -> None:
     assert misfit("data", marked), "a mark is for one kind"
     assert "no task" in misfit("task", rows)
     assert misfit("method", len)
-    with pytest.raises(ValueError, match="marked as data, method or converter"):
+    with pytest.raises(ValueError, match="marked as data, method, converter or teacher"):
         usable_as("task")
 
 

@@ -61,7 +61,7 @@ def test_probabilities_are_taken_by_their_logarithm_and_classes_by_their_name(tm
         ({"words": texts(0), "logits": [NUMBERS[0]]}, {}, "no column 'text' or 'sentence' to match its rows by"),
         ({"text": texts(0, 1), "logits": [NUMBERS[0], [1.0, 2.0, 3.0]]}, {}, "row 2 has 3 numbers.*task has 2 classes"),
         ({"text": texts(0), "logits": ["high"]}, {}, "row 1 has no list of numbers"),
-        ({"text": texts(0), "logits": [[0.0, float("nan")]]}, {}, "row 1 has a number in column 'logits' that is not"),
+        ({"text": texts(0), "logits": [[0.0, float("nan")]]}, {}, "column 'logits': row 1 has a number that is not"),
         ({"text": texts(0), "probabilities": [[0.5, 0.75]]}, {}, "do not add up to 1"),
         ({"text": texts(0), "logits": [NUMBERS[0]]}, {"labels": ("bad", "good")}, "names the classes bad, good, and"),
         ({"text": texts(0, 0), "logits": NUMBERS[:2]}, {}, "rows 1 and 2 are the same row with different answers"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,24 @@ from recipes.small_run import recipe
 from recipes.words import GOOD
 from tiny_models import save_encoder
 
+from kd2deploy import usable_as
+from kd2deploy.cli.overview import overview
 from kd2deploy.errors import DataError, RecipeError
 from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
+
+asked: list[int] = []
+PATIENCE = 150
+
+
+@usable_as("teacher")
+def counts_words(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """The same who as in a file, asked."""
+    if sum(asked) > PATIENCE:
+        raise ConnectionError("too many questions")
+    asked.append(len(rows))
+    shares = [sum(word in GOOD for word in str(row["text"]).split()) / 2 for row in rows]
+    return [[1 - share, share] for share in shares]
 
 
 def answered(folder: Path, answers: Any = None, **changes: Any) -> dict[str, Any]:
@@ -55,6 +71,26 @@ def test_students_learn_from_answers_and_the_teacher_is_scored_and_never_timed(t
     assert student.metric is not None
     assert student.metric.value is not None
     assert student.metric.value > 0.8, "which it could not without having learnt from them"
+
+
+@pytest.mark.recipe
+def test_a_function_is_asked_once_about_each_row_also_where_it_failed_between(tmp_path: Path) -> None:
+    spec = answered(tmp_path, {"ask": f"{__name__}.counts_words", "returns": "probabilities"})
+    recipe = Recipe.parse(spec)
+    foretold = overview(recipe).stages
+    assert foretold["teacher"].endswith("counts_words is asked about every row, 32 at a time")
+    assert foretold["prepare"].startswith("answered by code of yours, which a dry run does not call")
+    assert not asked
+    with pytest.raises(DataError, match=r"failed at evaluation rows 33 to 64 \(ConnectionError: too many questions\)"):
+        compress(recipe, tmp_path / "run", until="distill")
+    before = sum(asked)
+    asked.clear()
+    (found,) = compress(recipe, tmp_path / "run")
+    assert before + sum(asked) == 144 + 120
+    (teacher,) = [one for one in found.report.contenders if one.role == "teacher"]
+    assert teacher.metric is not None
+    assert (teacher.metric.value, teacher.timing) == (1.0, None)
+    assert "probabilities of " in str(found.report.data.details["the teacher"])
 
 
 def test_answers_to_other_rows_or_of_other_classes_end_the_run_before_it_begins(tmp_path: Path) -> None:
