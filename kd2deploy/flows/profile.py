@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kd2deploy.core import Row, Target
+from kd2deploy.core import Row, SizeUnit, Target
 from kd2deploy.core.members import holds_network
 from kd2deploy.core.speedups import Speedup
 from kd2deploy.core.watcher import Silent, Watcher, in_hundredths
@@ -20,12 +20,12 @@ from kd2deploy.measure.machine import changed, describe_machine, preflight, stat
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender, Timing
 from kd2deploy.recipe.resolve import load_target
-from kd2deploy.report import Measurement, Report, Role
+from kd2deploy.report import Measurement, Report, Role, TaskInfo
 from kd2deploy.report.pages import write_report
 from kd2deploy.run import readable_os_errors, versions
-from kd2deploy.stages.job import Model
+from kd2deploy.stages.job import Model, info_of
 from kd2deploy.stages.served import served
-from kd2deploy.stages.telling.figures import timing_shown
+from kd2deploy.stages.telling.figures import in_unit, timing_shown
 from kd2deploy.stages.telling.plain import flat
 
 
@@ -53,8 +53,10 @@ def profile_alone(
     failures = {name: timing.failure for name, timing in timings.items() if timing.failure}
     if len(failures) == len(timings):
         raise MeasureError("; ".join(f"{name}: {failure}" for name, failure in failures.items()))
+    task, unit = told_of([one.model for one in named.values()])
     report = Report(
         title=f"latency on {target.name}",
+        task=task,
         target=target.name,
         target_about=target.about,
         workload=f"batch {target.workload.batch}, "
@@ -67,7 +69,7 @@ def profile_alone(
                 runtime=timings[name].describe.get("runtime", ""),
                 sha256=one.contender.artifact.sha256,
                 size_mb=one.contender.artifact.weights_mb,
-                timing=None if name in failures else timing_shown(timings[name]),
+                timing=None if name in failures else timing_shown(timings[name], unit=unit),
                 note=failures.get(name, ""),
             )
             for name, one in named.items()
@@ -86,6 +88,16 @@ def profile_alone(
             out.mkdir(parents=True, exist_ok=True)
             write_report(report, out)
     return report
+
+
+def told_of(models: Sequence[Model]) -> tuple[TaskInfo | None, SizeUnit | None]:
+    """The task of all of them, and the unit that their inputs are told in; None where they differ in it."""
+    tasks = {model.task.name: model.task for model in models}
+    units = {model.task.reader.size_unit(model.folder) for model in models}
+    if len(tasks) > 1 or len(units) > 1:
+        return None, None
+    (task,), (unit,) = tasks.values(), units
+    return in_unit(info_of(task, ()), unit), unit
 
 
 def between(first: str, slow: Timing, name: str, fast: Timing) -> Speedup:

@@ -198,7 +198,8 @@ def data(report: Report) -> Section:
     intro = ""
     if report.task:
         which = "" if report.task.higher_is_better else ", of which less is better"
-        intro = f"Task: {report.task.name}, judged by {report.task.metric}{which}."
+        judged = any(one.metric for one in report.contenders)
+        intro = f"Task: {report.task.name}{f', judged by {report.task.metric}{which}' if judged else ''}."
     warnings = report.data.warnings if report.data else ()
     return Section("data", "Task and data", intro=intro, notes=_lines(warnings), tables=_there(tables.data(report)))
 

@@ -139,9 +139,13 @@ class Job:
     @property
     def task_info(self) -> TaskInfo:
         """The task as a report names it."""
-        metric, labels = self.task.metric, tuple(self.splits.labels)
-        counted, better = self.task.reader.counted_in, metric.higher_is_better
-        return TaskInfo(self.task.name, metric.name, metric.unit, metric.suffix, labels, better, counted)
+        return info_of(self.task, self.splits.labels)
+
+
+def info_of(task: Task, labels: Sequence[str]) -> TaskInfo:
+    """A task as a report names it."""
+    metric, counted = task.metric, task.reader.counted_in
+    return TaskInfo(task.name, metric.name, metric.unit, metric.suffix, tuple(labels), metric.higher_is_better, counted)
 
 
 @dataclass(frozen=True)

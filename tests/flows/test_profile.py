@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_bundle import small_bundle
 from tiny_models import save_encoder
+from tiny_speech import save_speech
 
 from kd2deploy.errors import SessionError, TrustError
 from kd2deploy.flows import profile
@@ -117,3 +118,17 @@ def test_what_does_not_belong_there_is_refused(exported: Path, tmp_path: Path) -
         (tmp_path / EXPORTED).write_text(json.dumps({**record, "variants": {"onnx": one}}))
         with pytest.raises(error, match=said):
             profiled(tmp_path)
+
+
+def test_speech_is_told_by_the_second_of_audio_and_as_a_real_time_factor(tmp_path: Path) -> None:
+    places = [save_speech(tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other"))]
+    found = profile.profile_alone([str(place) for place in places], "cpu", Given("speech_ctc", {}, None), None)
+    assert found.task is not None
+    assert (found.task.unit_of_size, found.task.unit_lasts_ms) == ("second of audio", 1000.0)
+    for one in found.contenders:
+        assert one.timing is not None
+        assert one.timing.per_unit is not None
+        assert one.timing.per_unit.value is not None
+    page = render_markdown(found)
+    assert "Real-time factor" in page
+    assert "judged by" not in page

@@ -16,7 +16,7 @@ from kd2deploy.measure.paired import bootstrap, headline_at, share_of
 from kd2deploy.measure.statistics import noise, percentile
 from kd2deploy.measure.timing import Doubles, Timing
 from kd2deploy.networks.weights import parameters_of
-from kd2deploy.report import Crowded, EndToEnd, Latency, Measurement, Phase, thinned
+from kd2deploy.report import Crowded, EndToEnd, Latency, Measurement, Phase, TaskInfo, thinned
 from kd2deploy.stages.field import Entry, Field
 from kd2deploy.stages.gap import SEED
 from kd2deploy.stages.limits import Limits
@@ -33,6 +33,19 @@ def contenders(task: Task, field: Field, limits: Limits | None = None) -> tuple[
 def size_unit(deployed: Entry) -> SizeUnit | None:
     """What the size of requests is told in: it is counted as what is deployed reads them."""
     return deployed.model.task.reader.size_unit(deployed.model.folder)
+
+
+def in_unit(task: TaskInfo, unit: SizeUnit | None) -> TaskInfo:
+    """The task whose sizes are told in a unit, where there is one."""
+    if unit is None:
+        return task
+    return replace(
+        task,
+        counted_in=unit.many,
+        unit_of_size=unit.one,
+        unit_elements=unit.elements,
+        unit_lasts_ms=unit.lasts_ms,
+    )
 
 
 def contender(task: Task, entry: Entry, deployed: Timing | None, unit: SizeUnit | None) -> Measurement:

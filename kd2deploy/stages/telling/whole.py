@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from kd2deploy.core import Artifact, SizeUnit, Target
+from kd2deploy.core import Artifact, Target
 from kd2deploy.core.members import members_in
 from kd2deploy.recipe import Recipe, method_name
-from kd2deploy.report import Report, TaskInfo
+from kd2deploy.report import Report
 from kd2deploy.stages.export import Exports
 from kd2deploy.stages.field import Field
 from kd2deploy.stages.job import Job
@@ -14,7 +14,7 @@ from kd2deploy.stages.measure import Measured
 from kd2deploy.stages.telling.distillation import distillation
 from kd2deploy.stages.telling.drops import drop_chain, drop_sentence
 from kd2deploy.stages.telling.examples import examples
-from kd2deploy.stages.telling.figures import contenders, size_unit
+from kd2deploy.stages.telling.figures import contenders, in_unit, size_unit
 from kd2deploy.stages.telling.findings import findings
 from kd2deploy.stages.telling.origin import lineage
 from kd2deploy.stages.telling.plain import flat
@@ -58,19 +58,6 @@ def full_report(
             **choices_of(field),
             **how(job.recipe, target, field.deployed.timing),
         },
-    )
-
-
-def in_unit(task: TaskInfo, unit: SizeUnit | None) -> TaskInfo:
-    """The task whose sizes are told in a unit, where there is one."""
-    if unit is None:
-        return task
-    return replace(
-        task,
-        counted_in=unit.many,
-        unit_of_size=unit.one,
-        unit_elements=unit.elements,
-        unit_lasts_ms=unit.lasts_ms,
     )
 
 
