@@ -53,5 +53,5 @@ def middling(feeds: Sequence[Feed]) -> Feed:
 
 def network_gflop(model: Model, feed: Feed) -> float:
     """Billions of operations of a network for a request."""
-    net = model.task.networks.load(model.folder)
-    return gflop_of(partial(Live(net.eval(), model.task).run, feed))
+    net = model.task.networks.load(model.folder).eval().requires_grad_(False)  # what counts would hook into gradients
+    return gflop_of(partial(Live(net, model.task).run, feed))

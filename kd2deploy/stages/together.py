@@ -33,8 +33,9 @@ from kd2deploy.stages.elsewhere import LAST_WORDS, Pipe, environment, error_of, 
 ORDER = "order.json"
 PATIENCE = timedelta(days=7)
 """How long processes wait for one that scores, or has the teacher answer rows. Of a dead one the launcher ends all."""
-KILLED = re.compile(r"failed \(exitcode: -(\d+)\)")
-"""What torch's launcher says of a process that a signal ended."""
+KILLED = re.compile(r"failed \(exitcode: -(\d+)\)|exitcode +: -(?!15\b)(\d+)")
+"""What torch's launcher says of a process that a signal ended: the first to end, and in its list of all. There 15 is
+what it ends the others by itself with."""
 
 
 def shared(
@@ -93,31 +94,34 @@ class Launched:
         """What the first of them gives, once all have ended. Raises what one of them raises."""
         assert self.process.stdout is not None
         found: Mapping[str, Any] | None = None
+        crash = ""
         for said in self.process.stdout:
             line = json.loads(said)
             if line["do"] == "error":
                 raise error_of(line)
             if line["do"] == "crash":
-                raise RuntimeError(line["said"])
-            if line["do"] == "advance":
+                crash = line["said"]
+            elif line["do"] == "advance":
                 tell.advance(line["what"], line["done"], line["total"], line["note"])
             elif line["do"] == "end":
                 found = line["result"]
             elif line["do"] in ("say", "warn"):
                 (tell.warn if line["do"] == "warn" else tell.say)(line["said"])
         if self.process.wait() or found is None:
-            raise self.dead()
+            raise self.dead(crash)
         return found
 
-    def dead(self) -> Exception:
+    def dead(self, crash: str) -> Exception:
+        """Why they ended. A `crash` of the first may be another's end, which it was talking to."""
         self.said.seek(0)
         said = self.said.read().strip()
         if killed := KILLED.search(said):
+            by = f"signal {killed[1] or killed[2]} (9: out of memory?)"
             return Killed(
-                f"of {self.processes} that trained together one was killed by signal {killed[1]} (9: out of memory?); "
-                "run the same command again: it goes on from the last checkpoint"
+                f"of {self.processes} that trained together one was killed by {by}; run the same command again: it "
+                "goes on from the last checkpoint"
             )
-        return RuntimeError(f"the {self.processes} that trained together ended: {said[-LAST_WORDS:]}")
+        return RuntimeError(crash or f"the {self.processes} that trained together ended: {said[-LAST_WORDS:]}")
 
 
 def end_with_parent() -> None:
