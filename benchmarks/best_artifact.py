@@ -97,7 +97,7 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
                 found.append({**row, "ms": timing.failure, "over ours": "", "interval": "", "score": ""})
                 continue
             ratio = speedup(timing, timings["ours"]).interval
-            with open_session(one.artifact, ours.task.ports, target, one.session) as session:
+            with open_session(one.artifact, ours.task.ports, target, one.options) as session:
                 score = score_open(session, ours.task, features, splits.eval).scores
             precision = timing.describe.get("precision", one.artifact.precision)
             found.append(
