@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kd2deploy.core import Artifact, Feed, Target, Task, converter, made
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._quiet import quiet
+from kd2deploy.exporters._signal_stack import own_signal_stack
 from kd2deploy.exporters._telemetry import keep_off
 from kd2deploy.exporters.onnx.checking import agreement, not_excluded, run_all, worst_first
 from kd2deploy.exporters.openvino import MODEL, OPENED_BY, OpenVinoSession, read_plain
@@ -116,7 +117,7 @@ def quantized(source: Artifact, samples: Sequence[Feed], options: Nncf) -> "open
     advanced = nncf.AdvancedQuantizationParameters()
     if options.smooth is not None:
         advanced.smooth_quant_alphas = nncf.AdvancedSmoothQuantParameters(matmul=options.smooth)
-    with quiet(), redirect_stdout(io.StringIO()):  # it draws bars there
+    with own_signal_stack(), quiet(), redirect_stdout(io.StringIO()):  # it draws bars there
         return nncf.quantize(
             model,
             nncf.Dataset(given),
@@ -133,7 +134,8 @@ def quantized(source: Artifact, samples: Sequence[Feed], options: Nncf) -> "open
 def answered(model: "openvino.Model", task: Task, samples: Sequence[Feed]) -> list[dict[str, Any]]:
     import openvino
 
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with own_signal_stack():
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     names = [entry.get_any_name() for entry in model.inputs]
     found = []
     for feed in samples:

@@ -15,6 +15,7 @@ from kd2deploy.core.serving import Serving, Told
 from kd2deploy.errors import ConvertError, SessionError
 from kd2deploy.exporters import _parity
 from kd2deploy.exporters._cpu import intra_op_threads, isa
+from kd2deploy.exporters._signal_stack import own_signal_stack
 from kd2deploy.exporters._telemetry import keep_off
 from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.onnx.files import domains
@@ -98,16 +99,14 @@ class OpenVinoSession:
     ) -> None:
         openvino = library()
         self.threads = intra_op_threads(target)
-        self._model = openvino.Core().compile_model(
-            artifact.path / MODEL,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": "1",
-                "INFERENCE_NUM_THREADS": self.threads,
-                "INFERENCE_PRECISION_HINT": precision,
-            },
-        )
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        with own_signal_stack():
+            self._model = openvino.Core().compile_model(artifact.path / MODEL, "CPU", settings)
         self.precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if self.precision != precision:
             raise SessionError(

@@ -1,5 +1,8 @@
 """OpenVINO on plain and quantized graphs."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from kd2deploy.core import Artifact, Target, open_session
 from kd2deploy.core.serving import code_that_opens
 from kd2deploy.errors import ConvertError
 from kd2deploy.exporters._cpu import multiplies_bf16
+from kd2deploy.exporters._signal_stack import own_signal_stack
 from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.openvino import MODEL, library, openvino_from_onnx
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
@@ -58,7 +62,8 @@ def test_bf16_is_what_is_computed_in_where_it_is_asked_for(text: Case, converted
 def test_the_cards_code_computes_in_what_was_judged(text: Case, converted: Artifact, precision: str) -> None:
     """Left alone the plugin takes bf16 on processors that have it."""
     names: dict[str, Any] = {}
-    exec(code_that_opens(converted, "", str(converted.path / MODEL), {"precision": precision}), names)
+    with own_signal_stack():  # as whoever serves by it would not need, but the tests after this one do
+        exec(code_that_opens(converted, "", str(converted.path / MODEL), {"precision": precision}), names)
     with open_session(converted, text.task.ports, text.target, {"precision": precision}) as session:
         told = names["compiled"].get_property("INFERENCE_PRECISION_HINT").get_type_name()
         assert told == precision
@@ -91,3 +96,33 @@ def test_nothing_is_reported_to_openvinos_maker() -> None:
     from openvino_telemetry import Telemetry
 
     assert Telemetry(app_name="a", app_version="1", tid="t").consent is False
+
+
+LET_GO_ELSEWHERE = """
+import os, signal, sys, threading
+import json
+import subprocess
+import sys
+from pathlib import Path
+from kd2deploy.core import Artifact, Target, build_task
+from kd2deploy.exporters.openvino import OpenVinoSession
+
+artifact = Artifact.from_json(json.loads(sys.argv[1]))
+held = [OpenVinoSession(artifact, build_task(json.loads(sys.argv[2])).ports, Target("one", "", "cpu", {}, threads=1))]
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+ends = threading.Thread(target=held.clear)
+ends.start()
+ends.join()
+os.kill(os.getpid(), signal.SIGCHLD)
+print("alive")
+"""
+
+
+def test_a_signal_is_handled_also_after_a_session_was_let_go_of_in_another_thread(
+    text: Case, converted: Artifact
+) -> None:
+    """The plugin's own stack for signals is gone then."""
+    given = [json.dumps(converted.to_json()), json.dumps(text.task.spec())]
+    command = [sys.executable, "-c", f"import json{LET_GO_ELSEWHERE}", *given]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stdout.split()) == (0, ["handled", "alive"]), found.stderr
