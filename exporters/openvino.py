@@ -151,6 +151,12 @@ class OpenVinoSession:
         del self._request, self._model
 
 
+def devices() -> list[str]:
+    """What it finds to run on here, by its own names."""
+    with own_signal_stack():
+        return list(library().Core().available_devices)
+
+
 def library() -> Any:
     """The module, with its reports to its maker kept off. Raises SessionError where it is not installed."""
     keep_off()

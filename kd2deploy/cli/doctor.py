@@ -113,12 +113,9 @@ def openvino_works() -> Check:
     if importlib.util.find_spec("openvino") is None:
         said = "not installed, needed for every openvino variant: pip install 'kd2deploy[openvino]'"
         return "absent", "OpenVINO", said
-    from kd2deploy.exporters._signal_stack import own_signal_stack
-    from kd2deploy.exporters.openvino import library
+    from kd2deploy.exporters.openvino import devices
 
-    with own_signal_stack():
-        devices = ", ".join(library().Core().available_devices)
-    return "ok", "OpenVINO", f"{metadata.version('openvino')}, devices {devices}"
+    return "ok", "OpenVINO", f"{metadata.version('openvino')}, devices {', '.join(devices())}"
 
 
 def cuda_works() -> Check:
