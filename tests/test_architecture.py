@@ -279,6 +279,7 @@ HONEST = {
     "report": "a plot's own words",
     "flows/given.py": "the flag --max-length",
     "flows/export.py": "the flag --max-length",
+    "exporters/litert/sizes.py": "the mask along which a request is filled up to a size that the file has",
     "exporters/onnx/attention.py": "the mask that the runtime's own operator reads",
     "methods/_adversarial_text.py": "text that is written to be read",
     "methods/_mixing.py": "masks are kept as they are where inputs are mixed",

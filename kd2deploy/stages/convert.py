@@ -26,7 +26,7 @@ from kd2deploy.stages.job import Model, encoded, parts_of, sampled
 log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 128
-EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime"}
+EXTRAS = {"cpu": "onnxruntime", "gpu": "onnxruntime", "litert": "ai_edge_litert"}
 """The module that an extra brings, where it has another name."""
 
 

@@ -26,6 +26,7 @@ def artifact(opened_by: str, precision: str = "fp32", **details: object) -> Arti
         (artifact(f"{OURS}.onnx.OnnxSession", "int8", mode="dynamic"), "onnx/model_quantized.onnx", "onnxruntime"),
         (artifact(f"{OURS}.openvino.OpenVinoSession"), "openvino/openvino_model.xml", "openvino"),
         (artifact(f"{OURS}.tensorrt.TensorRTSession"), "tensorrt/model.engine", ""),
+        (artifact(f"{OURS}.litert.LitertSession"), "litert/model.tflite", ""),
         (artifact(f"{OURS}.torch.TorchSession"), "torch", ""),
     ],
 )

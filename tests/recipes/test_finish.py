@@ -364,7 +364,18 @@ def test_a_plan_for_a_device_that_is_not_here_is_refused_before_training(tmp_pat
 
 BROUGHT = {"pynvml": "nvidia-ml-py", "tensorrt": "tensorrt", "onnxruntime": "onnxruntime-gpu"}
 """Modules whose package is not the one that is installed here."""
-OTHER_TARGETS = {"executorch", "nncf", "openvino", "openvino_telemetry", "tensorrt_rtx", "torchao"}
+OTHER_TARGETS = {
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "executorch",
+    "litert_converter",
+    "litert_torch",
+    "nncf",
+    "openvino",
+    "openvino_telemetry",
+    "tensorrt_rtx",
+    "torchao",
+}
 """Modules that only the variants of another target import."""
 ELSEWHERE = {"wandb", "mlflow", "peft", "model_signing", "diffusers", "timm", "optuna", "ray"}
 """Modules of extras for what a pack does not do: training under a tracker, merging an adapter, signing a bundle,
