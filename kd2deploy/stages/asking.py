@@ -4,7 +4,7 @@ What it answers is written at once, so that a kill, or a service that fails, cos
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -18,14 +18,12 @@ from kd2deploy.data.answers import as_logits, in_order
 from kd2deploy.data.splits import Splits
 from kd2deploy.errors import DataError
 from kd2deploy.recipe import Answers
-from kd2deploy.recipe.resolve import bind
+from kd2deploy.recipe.resolve import Use, bind
 
 NUMBER = np.dtype(np.float32)
 PARTS = {"train": "training row", "eval": "evaluation row"}
 Array = np.ndarray[Any, Any]
 Rows = Sequence[dict[str, Any]]
-Ask = Callable[[Rows], Any]
-"""Rows with the task's fields alone -> for each a number for each class."""
 
 
 def all_asked(
@@ -42,7 +40,7 @@ def all_asked(
     tell.say(f"{function.name} is asked about {count_of(total, 'row')}, {said.at_once} at a time")
     found, before = {}, 0
     for part, each in rows.items():
-        asking = Asking(function.name, function, said, tuple(fields), tuple(labels), folder / f"asked-{part}.bin")
+        asking = Asking(function, said, fields, labels, folder / f"asked-{part}.bin")
         for done in asking.through(each, PARTS[part]):
             tell.advance("rows", before + done, total)
         found[part] = asking.kept()
@@ -52,12 +50,13 @@ def all_asked(
 
 @final
 class Asking:
-    """A function that is asked about rows, and the file that what it answers is added to."""
+    """A function that is asked about rows, and the file that what it answers is added to.
 
-    def __init__(
-        self, name: str, ask: Ask, said: Answers, fields: tuple[str, ...], labels: tuple[str, ...], file: Path
-    ) -> None:
-        self.name, self.ask, self.said, self.fields, self.labels, self.file = name, ask, said, fields, labels, file
+    It is handed rows with the task's fields alone, and gives for each a number for each class.
+    """
+
+    def __init__(self, ask: Use, said: Answers, fields: Sequence[str], labels: Sequence[str], file: Path) -> None:
+        self.ask, self.said, self.fields, self.labels, self.file = ask, said, fields, labels, file
 
     def through(self, rows: Rows, called: str) -> Iterator[int]:
         """Ask about all rows that the file holds no answer to; how many are answered, each time. Raises DataError."""
@@ -84,15 +83,15 @@ class Asking:
         try:
             numbers = np.asarray(self.ask(shown), dtype=NUMBER)
         except Exception as error:  # the user's own function may raise anything, or answer anything
-            message = f"teacher.answers: {self.name} failed at {which} ({type(error).__name__}: {one_line(error)})"
+            message = f"teacher.answers: {self.ask.name} failed at {which} ({type(error).__name__}: {one_line(error)})"
             raise DataError(f"{message}; {again}") from error
         wanted = (len(shown), len(self.labels))
         if numbers.shape != wanted:
             raise DataError(
-                f"teacher.answers: {self.name} answered {which} with numbers of shape {list(numbers.shape)}, and each "
-                f"of {count_of(wanted[0], 'row')} needs one for each of {count_of(wanted[1], 'class', 'classes')}: "
-                f"{list(wanted)}; {again}"
+                f"teacher.answers: {self.ask.name} answered {which} with numbers of shape {list(numbers.shape)}, and "
+                f"each of {count_of(wanted[0], 'row')} needs one for each of {count_of(wanted[1], 'class', 'classes')}"
+                f": {list(wanted)}; {again}"
             )
         assert self.said.returns is not None
-        logits = as_logits(f"teacher.answers, {self.name}, among {which}", self.said.returns, numbers)
+        logits = as_logits(f"teacher.answers, {self.ask.name}, among {which}", self.said.returns, numbers)
         return in_order(self.said.labels or (), logits, self.labels)

@@ -18,6 +18,7 @@ from kd2deploy.stages.field import Entry, Field, Unmade
 from kd2deploy.stages.job import Job, Model
 from kd2deploy.stages.students import Trainings
 from kd2deploy.stages.teacher import Taught
+from kd2deploy.stages.variants import stage_label
 
 Who = Literal["teacher", "baseline"]
 SAME_RUNTIME: Mapping[Who, Role] = {"teacher": "teacher_same_runtime", "baseline": "baseline_same_runtime"}
@@ -73,7 +74,7 @@ def baseline_files(
     best = chosen
     try:
         if names == [chosen]:
-            found = {chosen: export_one(job, network, target, chosen, f"export-{who}-{target.name}")}
+            found = {chosen: export_one(job, network, target, chosen, f"export-{stage_label(target, who)}")}
         elif names:
             variants = {name: target.variants[name] for name in names}
             own = replace(target, variants=variants, gates=replace(target.gates, min_throughput=None))
