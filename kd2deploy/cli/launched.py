@@ -2,11 +2,13 @@
 
 Of the processes that an outer launcher starts the first leads, as it would by itself, and the others end at once: each
 training gets as many processes of its own from the same launcher (`stages/together.py`). What the launcher says in
-variables is taken out of the environment, or whatever runs below would take itself for a rank.
+variables is taken out of the environment, or whatever runs below would take itself for a rank. Where Accelerate is
+configured for FSDP, the teacher is cut into shards (`train/sharded.py`).
 """
 
 import os
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 
 import typer
 
@@ -17,8 +19,8 @@ VARIABLES = (
     *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE"),
 )
 PREFIXES = ("TORCHELASTIC_", "ACCELERATE_", "FSDP_")
-SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
+FSDP, OFFLOADS = "ACCELERATE_USE_FSDP", "FSDP_OFFLOAD_PARAMS"
+OTHERS = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "its own kinds of parallelism",
@@ -26,15 +28,24 @@ SHARDING = {
 """What Accelerate's configuration may ask for and is not to be had."""
 
 
-def wanted(nproc: int | None) -> int | None:
-    """How many processes are to share each training; None where only the recipe says so.
+@dataclass(frozen=True)
+class Shared:
+    """How each training is to be shared."""
+
+    processes: int | None = None
+    """None where only the recipe says so."""
+    shard_teacher: bool = False
+
+
+def wanted(nproc: int | None) -> Shared:
+    """How each training is to be shared, as typed or as a launcher says.
 
     Ends this process where another of an outer launcher's leads. Raises RunError for what cannot be had.
     """
     given = taken(os.environ)
-    refuse_sharding(given)
+    refuse_others(given)
     if "RANK" not in given or "WORLD_SIZE" not in given:
-        return nproc
+        return Shared(nproc)
     rank, world, local = (number(given, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if not 0 <= rank < world:
         raise RunError(f"the launcher says RANK={rank} of WORLD_SIZE={world}; ranks go from 0 to {world - 1}")
@@ -47,7 +58,7 @@ def wanted(nproc: int | None) -> int | None:
         )
     if nproc not in (None, world):
         raise RunError(f"--nproc says {nproc}, and the launcher started {world}; leave --nproc out")
-    return world
+    return Shared(world, shard_teacher=asked(given, FSDP))
 
 
 def taken(environment: MutableMapping[str, str]) -> dict[str, str]:
@@ -56,14 +67,23 @@ def taken(environment: MutableMapping[str, str]) -> dict[str, str]:
     return {name: environment.pop(name) for name in names}
 
 
-def refuse_sharding(given: Mapping[str, str]) -> None:
-    """Raises RunError where Accelerate is configured to cut networks into pieces."""
-    for name, kind in SHARDING.items():
-        if given.get(name, "").lower() in ("1", "true", "yes"):
+def refuse_others(given: Mapping[str, str]) -> None:
+    """Raises RunError where Accelerate is configured to share a training in a way that is not done here."""
+    for name, kind in OTHERS.items():
+        if asked(given, name):
             raise RunError(
-                f"Accelerate is configured for {kind}, and each process here holds its networks whole (docs/scale.md "
-                "says why); choose MULTI_GPU in `accelerate config`, or type `kd2deploy compress --nproc N`"
+                f"Accelerate is configured for {kind}, and each process here holds its student whole (docs/scale.md "
+                "says why); choose MULTI_GPU or FSDP in `accelerate config`, or type `kd2deploy compress --nproc N`"
             )
+    if asked(given, FSDP) and asked(given, OFFLOADS):
+        raise RunError(
+            "Accelerate is configured to keep FSDP's shards in the processors' memory, and here they stay on the "
+            "devices; leave fsdp_offload_params out"
+        )
+
+
+def asked(given: Mapping[str, str], name: str) -> bool:
+    return given.get(name, "").lower() in ("1", "true", "yes")
 
 
 def number(given: Mapping[str, str], name: str) -> int:

@@ -66,7 +66,7 @@ def compress(
     trust: Trusted = None,
 ) -> None:
     """One command from teacher to judged bundle: plan, distill, export, measure, judge, report."""
-    processes = wanted(nproc)
+    shared = wanted(nproc)
     flags = {
         "teacher": teacher,
         "train": train,
@@ -89,7 +89,7 @@ def compress(
         from kd2deploy.recipe.from_flags import recipe_from
 
         found, name = recipe_from(recipe, flags)
-        found = found.shared_by(processes)
+        found = found.shared_by(shared.processes, shared.shard_teacher)
         if dry_run:
             from kd2deploy.cli.overview import overview
 

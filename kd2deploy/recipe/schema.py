@@ -344,9 +344,10 @@ class Recipe(pydantic.BaseModel):
         tuned = self.teacher.fine_tune if self.teacher is not None else None
         return max((each.processes for each in (tuned, *(entry.settings for entry in self.distill)) if each), default=1)
 
-    def shared_by(self, processes: int | None) -> "Recipe":
-        """The recipe with every training shared by so many processes; None leaves it. Raises RecipeError."""
-        return self if processes is None else Recipe.parse(with_processes(self.spec(), processes))
+    def shared_by(self, processes: int | None, shard_teacher: bool = False) -> "Recipe":
+        """The recipe with every training shared by so many processes, the teacher in shards where that is asked for;
+        None leaves it. Raises RecipeError."""
+        return self if processes is None else Recipe.parse(with_processes(self.spec(), processes, shard_teacher))
 
     @property
     def teacher_network(self) -> Teacher | None:

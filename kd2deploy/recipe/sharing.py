@@ -22,12 +22,14 @@ def sharing_faults(method: Any, processes: int, first: int, path: str) -> list[F
     return faults
 
 
-def with_processes(spec: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """A recipe's plain values with every training shared by so many processes. Raises RecipeError where it has none."""
+def with_processes(spec: Mapping[str, Any], processes: int, shard_teacher: bool) -> dict[str, Any]:
+    """A recipe's plain values with every training shared by so many processes, and the teacher in shards where that is
+    asked for. Raises RecipeError where it trains nothing."""
     found, teacher = dict(spec), spec.get("teacher") or {}
     if not found["distill"] and "fine_tune" not in teacher:
         raise RecipeError([Fault("--nproc", "says how many processes train together, and this recipe trains nothing")])
-    found["distill"] = [{**entry, "processes": processes} for entry in found["distill"]]
+    changes = {"processes": processes} | ({"shard_teacher": True} if shard_teacher else {})
+    found["distill"] = [{**entry, **changes} for entry in found["distill"]]
     if "fine_tune" in teacher:
         found["teacher"] = {**teacher, "fine_tune": {**teacher["fine_tune"], "processes": processes}}
     return found

@@ -36,6 +36,7 @@ from kd2deploy.train.resume import last_whole, remove, write_json
 from kd2deploy.train.rounds import Rounds
 from kd2deploy.train.schedule import dropping
 from kd2deploy.train.settings import Settings
+from kd2deploy.train.sharded import blocks_of, placed
 from kd2deploy.train.training import Training
 
 __all__ = ["Trained", "Training", "distill"]
@@ -105,7 +106,7 @@ def distill(
             training.cache.require(method, augmented=augments(type(training.task.reader), settings.augment))
             training.cache.require_rows(training.features)
         if training.teacher is not None:
-            training.teacher.to(arguments.device)
+            placed(training.teacher, settings, arguments.device)
         with held_still(method.still):
             engine = Engine(training, arguments, folder, Ledger(run), Ears(score, on_progress, on_figures, give_up))
             if arguments.process_index:  # or all would drop and draw the same for the rows of each
@@ -128,6 +129,8 @@ def require_fit(training: Training) -> None:
         refuse_misfits(method, settings, arguments, True, training.features, training.size)
         with torch.random.fork_rng(devices=[]):
             training.bind(arguments)
+    if settings.shard_teacher and training.teacher is not None:
+        blocks_of(training.teacher)
 
 
 def require_all(settings: Settings, processes: int) -> None:

@@ -26,6 +26,9 @@ class Settings:
     processes: int = 1
     """Processes that share the training, each with a GPU of its own where there are any: a forward of all takes as many
     times `batch` rows."""
+    shard_teacher: bool = False
+    """Of several processes each holds its shard of the teacher's blocks alone, for a teacher that fits no device. Where
+    one process trains, or no teacher is run, there is nothing to cut."""
     accumulate: int = 1
     """Forwards per optimizer step."""
     weight_decay: float = 0.01

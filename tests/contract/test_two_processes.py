@@ -13,6 +13,7 @@ from torch import nn
 from kd2deploy.core import averaged, gathered, gathered_along
 from kd2deploy.core.ranks import leader_first, leads
 from kd2deploy.train.arguments import may_leave_unused
+from kd2deploy.train.sharded import shard
 
 BATCH, BATCHES, RANKS = 8, 2, 2
 ALONE = ("cilda", "combined_kd-phase 1", "dckd-one answer of the teacher", "dckd-whole", "lmcl", "mate_kd")
@@ -20,6 +21,11 @@ ALONE = ("cilda", "combined_kd-phase 1", "dckd-one answer of the teacher", "dckd
 
 def shared_cases() -> list[Case]:
     return [case for case in all_cases() if not case.build().by_itself]
+
+
+def taught_cases() -> list[Case]:
+    """Those that run a teacher."""
+    return [case for case in shared_cases() if "teacher" in case.build().needs]
 
 
 def taught(case: Case, share: slice, wrapped) -> dict[str, object]:
@@ -42,6 +48,11 @@ def in_parallel(distiller) -> nn.Module:
     return nn.parallel.DistributedDataParallel(distiller, find_unused_parameters=unused)
 
 
+def of_shards(distiller) -> nn.Module:
+    shard(distiller.teacher, torch.device("cpu"))
+    return in_parallel(distiller)
+
+
 def meet(rank: int, folder) -> None:
     torch.set_num_threads(1)
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS, "LOCAL_WORLD_SIZE": RANKS}
@@ -61,7 +72,14 @@ def on_rank(rank: int, folder) -> None:
     for case in shared_cases():
         torch.manual_seed(rank)
         found[str(case)] = taught(case, share, in_parallel)
-    torch.save({"cases": found, "gathered": gathering(rank), "order": in_order(rank, folder)}, folder / f"{rank}.pt")
+    in_shards = {}
+    for case in taught_cases():
+        torch.manual_seed(rank)
+        in_shards[str(case)] = taught(case, share, of_shards)
+    torch.save(
+        {"cases": found, "in shards": in_shards, "gathered": gathering(rank), "order": in_order(rank, folder)},
+        folder / f"{rank}.pt",
+    )
     dist.destroy_process_group()
 
 
@@ -87,6 +105,14 @@ def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.spawn(on_rank, (folder,), nprocs=RANKS)
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
+
+
+@pytest.mark.parametrize("case", taught_cases(), ids=str)
+def test_a_teacher_in_shards_teaches_the_same(case: Case, ranks):
+    for rank in ranks:
+        whole, cut = rank["cases"][str(case)], rank["in shards"][str(case)]
+        torch.testing.assert_close(cut["losses"], whole["losses"])
+        torch.testing.assert_close(cut["grads"], whole["grads"])
 
 
 @pytest.mark.parametrize("case", shared_cases(), ids=str)

@@ -1,4 +1,5 @@
-"""A run whose trainings two processes share, from the command line under torchrun, killed on its way."""
+"""A run whose trainings two processes share, from the command line under a launcher, the teacher in shards; killed on
+its way."""
 
 import json
 import os
@@ -46,7 +47,8 @@ def test_under_torchrun_the_first_leads_trainings_that_two_share_and_a_kill_ends
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, "-m", "kd2deploy", "distill", str(file), "--out", str(run)]
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-    environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    configured = {"ACCELERATE_USE_FSDP": "true"}  # as `accelerate launch --use_fsdp` sets it
+    environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", **configured}
     launched = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     wait_until(lambda: list((run / "stages").glob(".student-seed*/training-0/checkpoint-*/whole.json")), launched)
     started = psutil.Process(launched.pid).children(recursive=True)
@@ -56,7 +58,9 @@ def test_under_torchrun_the_first_leads_trainings_that_two_share_and_a_kill_ends
     assert all_end(started), "what was started ends with the one that leads"
 
     shared, alone = tmp_path / "two", tmp_path / "one"
-    compress(Recipe.read(file).shared_by(2), shared, until="distill")
+    assert not list((shared / "cache").glob("teacher*")), "a teacher in shards answers no row beforehand"
+    compress(Recipe.read(file).shared_by(2, shard_teacher=True), shared, until="distill")
+    assert len(list(shared.glob("stages/*student-seed0-*"))) == 1, "it went on with the training that was killed"
     compress(Recipe.parse(recipe(tmp_path, **changes(tmp_path, batch=16))), alone, until="distill")
     (mine,), (theirs,) = (folder.glob("stages/student-seed0-*/student/model.safetensors") for folder in (shared, alone))
     weights = load_file(theirs)

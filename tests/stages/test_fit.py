@@ -55,6 +55,12 @@ def test_settings_that_a_method_cannot_run_under_are_among_them(tmp_path: Path) 
     assert "has an optimizer of its own" in refused(tmp_path, distill=[entry])["distill[0].method"]
 
 
+def test_a_teacher_in_shards_answers_nothing_beforehand(tmp_path: Path) -> None:
+    entry = {**trainings("logit")[0], "processes": 2, "shard_teacher": True}
+    faults = refused(tmp_path, distill=[entry], teacher_cache="on")
+    assert "a teacher in shards (shard_teacher) answers a batch of all processes at a time" in faults["teacher_cache"]
+
+
 def test_two_vocabularies_are_refused_where_one_is_needed(tmp_path: Path) -> None:
     other = save_encoder(tmp_path / "other", layers=1)
     save_tokenizer(other, words=WORDS[::-1])
