@@ -1,6 +1,6 @@
-"""Files that are too large to be held: read once into an Arrow file in the cache, and mapped into memory from then on.
+"""Rows that are too large to be held: read once into an Arrow file in the cache, and mapped into memory from then on.
 
-The next run finds it there: it goes by the file's path, size and time of change, and by how it is read.
+The next run finds it there: of a file it goes by path, size and time of change, and by how it is read.
 """
 
 import hashlib
@@ -41,13 +41,17 @@ def mapped(path: Path, how: Sequence[Any], read: Callable[[list[str], Callable[[
 
     Raises DataError where the cache cannot be written, MixedError, and what `read` raises.
     """
-    place = place_of(path, how)
+    return kept(place_of(path, how), str(path), read)
+
+
+def kept(place: Path, source: str, read: Callable[[list[str], Callable[[Batches], None]], None]) -> Mapped:
+    """The rows of a source, mapped at a place of the cache, where `read` leaves them unless it did so before."""
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         notes: list[str] = []
         new = place.with_name(f"{place.name}.{os.getpid()}.new")
         try:
-            read(notes, lambda batches: write(new, batches, path))
+            read(notes, lambda batches: write(new, batches, source))
             write_text(said_of(place), json.dumps(notes))
             new.rename(place)
         finally:
@@ -63,8 +67,12 @@ def notes_of(path: Path, how: Sequence[Any]) -> list[str]:
 
 def place_of(path: Path, how: Sequence[Any]) -> Path:
     known = path.stat()
-    made_of = [LAYOUT, str(path.resolve()), known.st_size, known.st_mtime_ns, *how]
-    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    return place_for([str(path.resolve()), known.st_size, known.st_mtime_ns, *how])
+
+
+def place_for(made_of: Sequence[Any]) -> Path:
+    """Where rows are kept of which these plain values say all."""
+    key = hashlib.sha256(json.dumps([LAYOUT, *made_of]).encode()).hexdigest()
     return cache_folder() / "rows" / f"{key[:32]}.arrow"
 
 
@@ -72,7 +80,7 @@ def said_of(place: Path) -> Path:
     return place.with_suffix(".json")
 
 
-def write(file: Path, batches: Batches, source: Path) -> None:
+def write(file: Path, batches: Batches, source: str) -> None:
     """Raises DataError where the file cannot be written, or there are no rows; and what reading the batches raises."""
     import pyarrow
 
@@ -92,7 +100,7 @@ def write(file: Path, batches: Batches, source: Path) -> None:
 
 
 @contextmanager
-def refused(file: Path, source: Path) -> Iterator[None]:
+def refused(file: Path, source: str) -> Iterator[None]:
     """A full or read-only disk as DataError with the remedy."""
     try:
         yield

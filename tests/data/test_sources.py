@@ -143,12 +143,12 @@ def test_hub_keeps_pictures_encoded_and_hidden_labels_empty() -> None:
     import datasets
     from PIL import Image
 
-    from kd2deploy.data.hub import class_names, plain
+    from kd2deploy.data.hub import class_names, held
 
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     picture = Image.fromarray(np.zeros((4, 4), dtype=np.uint8))
     split = datasets.Dataset.from_dict({"image": [picture] * 2, "label": [1, -1]}, features=features)
-    rows = plain(split)
+    rows = held(split)
     assert isinstance(rows[0]["image"], bytes)
     assert [row["label"] for row in rows] == [1, None]
     assert class_names(split, "label") == ("cat", "dog")
