@@ -1,6 +1,6 @@
 """A split of the hub that is read as it comes: nothing is downloaded as a whole, and no more than the rows asked for.
 
-The rows are kept in the cache, as a large file's are. What the library `datasets` knows of the source's state, such as a
+The rows are kept in the cache, as a large file's are. What the library `datasets` knows of the source, such as a
 revision, is part of where, so that a changed source is read anew.
 """
 
