@@ -2,7 +2,7 @@
 
     python benchmarks/tuned.py [--steps 9000] [--jobs N]
 
-benchmarks/defaults/r52-few.yaml: Reuters R52, 52 classes, few labels, a student of 2 x 128 from random weights. Methods,
+benchmarks/defaults/r52-few.yaml: Reuters R52, 52 classes, few labels, a student of 2 x 128, random weights. Methods,
 settings and the control's settings are searched on the validation rows; then both recipes are trained over three seeds
 and judged on the evaluation rows.
 """
