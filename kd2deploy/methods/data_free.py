@@ -140,7 +140,8 @@ class Pool(View):
         with torch.enable_grad(), evaluating(student):
             found = made_by(generator.to(like.device), self.made, self.own_steps, loss)
         added, answers = between.values(found).half().cpu(), labels.cpu()
-        self.inputs = added if self.inputs is None else torch.cat([self.inputs, added])
+        with torch.autocast(added.device.type, enabled=False):  # under bfloat16 it joins no halves
+            self.inputs = added if self.inputs is None else torch.cat([self.inputs, added])
         self.labels = answers if self.labels is None else torch.cat([self.labels, answers])
         self.turner.reset_parameters()
 

@@ -52,6 +52,21 @@ def test_the_loss_is_a_finite_scalar_whose_gradient_reaches_the_student_and_neve
 
 
 @every_method
+def test_it_teaches_in_bfloat16_as_it_does_in_full_precision(case: Case):
+    whole = outcome_of(bound(case).train(), ground_of(case).batch(8)).loss
+    distiller = bound(case).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outcome_of(distiller, ground_of(case).batch(8)).loss
+        distiller.progress = halfway(1)
+        again = distiller.outcome(ground_of(case).batch(8)).loss
+    assert found.dtype == torch.float32, "terms are added up in full precision"
+    torch.testing.assert_close(found, whole, rtol=0.1, atol=0.05)
+    again.backward()
+    assert any(weight.grad is not None and weight.grad.any() for weight in distiller.student.parameters())
+    assert all(weight.grad.isfinite().all() for weight in distiller.parameters() if weight.grad is not None)
+
+
+@every_method
 def test_every_batch_teaches_the_student_and_no_forward_moves_a_weight_of_its(case: Case):
     distiller = bound(case).train()
     batch = ground_of(case).batch(8)

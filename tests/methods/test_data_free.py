@@ -151,6 +151,14 @@ def test_the_pool_grows_before_the_first_of_every_few_mini_batches_and_keeps_its
     assert set(pool_of(distiller).labels.tolist()) <= {0, 1, 2}
 
 
+def test_the_pool_grows_in_bfloat16_too():
+    distiller, batch = bound()
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(4):
+            assert distiller.outcome(batch).loss.isfinite()
+    assert len(pool_of(distiller).inputs) == 8
+
+
 def test_the_head_has_four_outputs_for_each_class_and_begins_anew_with_each_generator():
     distiller, batch = bound()
     head = pool_of(distiller).turner
