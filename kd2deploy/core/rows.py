@@ -88,6 +88,8 @@ def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> A
         return {"file": to}
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, int) for one in value)):
         return value
+    if is_plain(value):
+        return {"plain": value}
     if isinstance(value, bytes):  # an encoded picture or recording
         to = f"{place:06d}-{name}.bin"
         (folder / to).write_bytes(value)
@@ -103,9 +105,21 @@ def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> A
     return {"array": to}
 
 
+def is_plain(value: Any) -> bool:
+    """Whether JSON holds it as it is: lists and objects by name, of texts, numbers and their like, as boxes of objects
+    are."""
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and is_plain(one) for name, one in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _read(value: Any, folder: Path, arrays: dict[Path, Any], copies: bool) -> Any:
     if not isinstance(value, dict):
         return value
+    if "plain" in value:
+        return value["plain"]
     if "path" in value and not copies:
         return Path(value["path"])
     if "file" in value:
