@@ -76,8 +76,8 @@ def mapped_in(file: Path) -> Mapped:
 
 
 def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
+    if is_plain(value):
+        return {"plain": value} if isinstance(value, dict) else value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):
@@ -86,10 +86,6 @@ def _written(value: Any, name: str, folder: Path, place: int, copies: bool) -> A
         to = f"{place:06d}-{name}{value.suffix}"
         shutil.copyfile(value, folder / to)
         return {"file": to}
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, int) for one in value)):
-        return value
-    if is_plain(value):
-        return {"plain": value}
     if isinstance(value, bytes):  # an encoded picture or recording
         to = f"{place:06d}-{name}.bin"
         (folder / to).write_bytes(value)

@@ -4,7 +4,7 @@ The rows are kept in the cache, as a large file's are. What the library `dataset
 revision, is part of where, so that a changed source is read anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kd2deploy.core.mapped import Mapped
@@ -16,12 +16,11 @@ BUFFER = 10_000
 SEED = 0
 
 
-def streamed(builder: Any, split: str, most: int | None) -> Any:
-    """A split as `datasets` streams it, of `most` rows drawn at random where there is such a number, its features
+def streamed(stream: Any, most: int | None) -> Any:
+    """A split that `datasets` streams, of `most` rows drawn at random where there is such a number, its features
     known."""
     import datasets
 
-    stream = builder.as_streaming_dataset(split=split)
     if stream.features is None:
         first = next(iter(stream.with_format("arrow").iter(batch_size=1)), None)
         features = None if first is None else datasets.Features.from_arrow_schema(first.schema)
@@ -33,7 +32,7 @@ def mapped(stream: Any, state: str, split: str, most: int | None, source: str) -
     """The rows of such a split; `state` tells the source's from others. Raises DataError where rows differ in kind, or
     the cache cannot be written."""
 
-    def read(_: list[str], keep: Any) -> None:
+    def read(_: list[str], keep: Callable[[Batches], None]) -> None:
         keep(batches_of(stream, source))
 
     return kept(place_for(["streamed", state, split, most, BUFFER, SEED]), source, read)

@@ -56,11 +56,11 @@ def hub(
         wanted = {f: c for f, c in columns.items() if f != "label"} if split == "unlabelled" else columns
         source, enough = f"{name}[{title}]", most if split in TEACH else None
         with loadable(name):
-            found = streamed(opened, title, enough) if stream else opened[title]
-            comes = stream and not media_in(found)
-            read: Rows = (
-                without_hidden(mapped(found, opened.cache_dir, title, enough, source), found) if comes else plain(found)
-            )
+            found = streamed(titles[title], enough) if stream else titles[title]
+            if stream and not media_in(found):
+                read: Rows = without_hidden(mapped(found, opened.cache_dir, title, enough, source), found)
+            else:
+                read = plain(found)
         rows[split] = renamed(read, wanted, source)
         if split == "train":
             labels = class_names(found, columns.get("label", "label"))
