@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from kd2deploy.cli.launched import Shared
+from kd2deploy.cli.launched import AS_WRITTEN, Shared
 from kd2deploy.cli.progress import on_terminal
 from kd2deploy.cli.screen import answer, console, screen
 from kd2deploy.core.watcher import Watcher
@@ -26,15 +26,13 @@ def carry_out(
     out: Path | None,
     until: Until = "bundle",
     jobs: "Jobs" = None,
-    shared: Shared | None = None,
+    shared: Shared = AS_WRITTEN,
 ) -> None:
     """Run a recipe, show what it came to, and leave with the verdict's exit code."""
     with on_terminal() as watcher:
         from kd2deploy.recipe import Recipe
 
-        found = Recipe.read(recipe)
-        if shared is not None:
-            found = found.shared_by(shared.processes, shared.shard_teacher)
+        found = Recipe.read(recipe).shared_by(shared.processes, shared.shard_teacher)
         results = carried_out(found, out or Path("runs") / recipe.stem, watcher, until, jobs)
     end(results, until)
 

@@ -37,6 +37,9 @@ class Shared:
     shard_teacher: bool = False
 
 
+AS_WRITTEN = Shared()
+
+
 def wanted(nproc: int | None) -> Shared:
     """How each training is to be shared, as typed or as a launcher says.
 
