@@ -97,7 +97,7 @@ def cache_for(
     """The teacher's answers to every row, where the method reads nothing else of it, rows stay as they are, answers are
     of one shape for each row and more than one epoch is run."""
     caching = kept.caching
-    if caching.use == "off" or (caching.use == "auto" and (settings.epochs <= 1 or settings.shard_teacher)):
+    if caching.use == "off" or (caching.use == "auto" and (settings.epochs <= 1 or settings.cuts_teacher)):
         return None
     reason = unfit(method, augments(type(kept.task.reader), settings.augment)) or unfit_answers(
         kept.task, net, features
@@ -131,7 +131,7 @@ def cache_fault(job: Job, entry: Distill, at: int, net: nn.Module | None, probe:
     if caching.use != "on" or job.answers is not None:
         return None
     reason = unfit(build_method(entry.method), augments(type(job.task.reader), entry.settings.augment))
-    if entry.settings.shard_teacher:
+    if entry.settings.cuts_teacher:
         reason = "a teacher in shards (shard_teacher) answers a batch of all processes at a time, and no row beforehand"
     reason = reason or (unfit_answers(job.task, net, probe) if net is not None and probe else None)
     if reason is None:

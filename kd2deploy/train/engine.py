@@ -129,7 +129,7 @@ def require_fit(training: Training) -> None:
         refuse_misfits(method, settings, arguments, True, training.features, training.size)
         with torch.random.fork_rng(devices=[]):
             training.bind(arguments)
-    if settings.shard_teacher and training.teacher is not None:
+    if settings.cuts_teacher and training.teacher is not None:
         blocks_of(training.teacher)
 
 

@@ -69,6 +69,10 @@ class Settings:
     checkpoint_every: int | Literal["epoch"] = "epoch"
     """Optimizer steps between two checkpoints; an interrupted run continues from the last one."""
 
+    @property
+    def cuts_teacher(self) -> bool:
+        return self.shard_teacher and self.processes > 1
+
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch", "accumulate"):
             _require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))

@@ -10,7 +10,6 @@ import torch.distributed as dist
 from torch import nn
 from transformers import PreTrainedModel
 
-from kd2deploy.core.ranks import processes
 from kd2deploy.networks.several import single
 from kd2deploy.train.settings import Settings
 
@@ -20,7 +19,7 @@ def placed(teacher: nn.Module, settings: Settings, device: torch.device) -> None
 
     Raises ValueError where it has no blocks.
     """
-    if settings.shard_teacher and processes() > 1:
+    if settings.cuts_teacher:
         shard(teacher, device)
     teacher.to(device)
 

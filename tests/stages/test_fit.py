@@ -61,6 +61,13 @@ def test_a_teacher_in_shards_answers_nothing_beforehand(tmp_path: Path) -> None:
     assert "a teacher in shards (shard_teacher) answers a batch of all processes at a time" in faults["teacher_cache"]
 
 
+def test_one_process_has_no_teacher_in_shards_and_its_answers_may_be_kept(tmp_path: Path) -> None:
+    entry = {**trainings("logit")[0], "shard_teacher": True}
+    found = Recipe.parse(recipe(tmp_path, distill=[entry], teacher_cache="on"))
+    with Run(tmp_path / "run").locked() as run:
+        refuse_unfit(begun(found, run, Silent()), found.student)
+
+
 def test_two_vocabularies_are_refused_where_one_is_needed(tmp_path: Path) -> None:
     other = save_encoder(tmp_path / "other", layers=1)
     save_tokenizer(other, words=WORDS[::-1])
