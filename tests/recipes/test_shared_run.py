@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from kd2deploy.errors import RecipeError
 from kd2deploy.flows.compress import compress
 from kd2deploy.recipe import Recipe
+from kd2deploy.train.shards import FILLED
 
 TRAINING = {
     "method": "dist",
@@ -58,7 +59,7 @@ def test_under_torchrun_the_first_leads_trainings_that_two_share_and_a_kill_ends
     assert all_end(started), "what was started ends with the one that leads"
 
     shared, alone = tmp_path / "two", tmp_path / "one"
-    assert not list((shared / "cache").glob("teacher*")), "a teacher in shards answers no row beforehand"
+    assert not list((shared / "cache").rglob(FILLED)), "a teacher in shards answers no row beforehand"
     compress(Recipe.read(file).shared_by(2, shard_teacher=True), shared, until="distill")
     assert len(list(shared.glob("stages/*student-seed0-*"))) == 1, "it went on with the training that was killed"
     compress(Recipe.parse(recipe(tmp_path, **changes(tmp_path, batch=16))), alone, until="distill")
