@@ -22,13 +22,13 @@ from kd2deploy.flows.tune import tune
 from kd2deploy.recipe import Recipe
 
 RECIPE = Path(__file__).parent / "defaults" / "r52-few.yaml"
-SPACE = {"methods": ["dist", "logit", "logit_standardization"]}
+METHODS = ["dist", "logit", "logit_standardization"]
 
 
 def row(name: str, results: Sequence[Result], seconds: float) -> dict[str, Any]:
     found = results[0].report.distillation
     assert found is not None
-    students, controls = ([100 * value for value in values] for values in zip(*pairs(found), strict=True))
+    students, controls = ([100 * getattr(seed, role) for seed in found.seeds] for role in ("student", "control"))
     return {
         "recipe": name,
         "method": found.method,
@@ -38,10 +38,6 @@ def row(name: str, results: Sequence[Result], seconds: float) -> dict[str, Any]:
         "of each seed, control": controls,
         "minutes in all": seconds / 60,
     }
-
-
-def pairs(found: Any) -> list[tuple[float, float]]:
-    return [(seed.student, seed.control) for seed in found.seeds]
 
 
 def main() -> None:
@@ -54,7 +50,7 @@ def main() -> None:
         "control": True,
         "variants": ["onnx"],
         "measurement": {"processes": 3, "cap_s": 3.0},
-        "tune": {**SPACE, "steps": given.steps},
+        "tune": {"methods": METHODS, "steps": given.steps},
     }
     with tempfile.TemporaryDirectory(prefix="kd2deploy-tuned-") as place:
         recipe = Recipe.parse(said)
