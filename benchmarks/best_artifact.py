@@ -76,7 +76,7 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
         busy_neighbour(cpu(work)) if given.neighbour else nullcontext(),
     ):
         folder = Path(place)
-        ours = deployed(run, recipe, work, folder / "run")
+        ours, variant = deployed(run, recipe, work, folder / "run")
         target = cpu(work)
         _, splits, _ = prepare(Recipe.read(ours.folder / "recipe.yaml"))
         samples = encoded(ours.task, splits.train[:CALIBRATED_ON], ours.folder)
@@ -99,11 +99,10 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
             ratio = speedup(timing, timings["ours"]).interval
             with open_session(one.artifact, ours.task.ports, target, one.options) as session:
                 score = score_open(session, ours.task, features, splits.eval).scores
-            precision = timing.describe.get("precision", one.artifact.precision)
             found.append(
                 {
                     **row,
-                    "artifact": f"{one.name} ({one.artifact.made_by}, {precision})" if one.name == "ours" else one.name,
+                    "artifact": f"ours ({variant})" if one.name == "ours" else one.name,
                     "ms": float(np.median(timing.samples_ms)),
                     "over ours": ratio.estimate,
                     "interval": f"[{ratio.low:.3g}, {ratio.high:.3g}]",
@@ -118,8 +117,8 @@ def cpu(work: Workload) -> Target:
     return replace(target, workload=replace(target.workload, batch=work.batch))
 
 
-def deployed(run: Path, recipe: Recipe, work: Workload, out: Path) -> Bundle:
-    """The run's student as it is, with the file that this program chooses for the workload."""
+def deployed(run: Path, recipe: Recipe, work: Workload, out: Path) -> tuple[Bundle, str]:
+    """The run's student as it is, with the file that this program chooses for the workload; the variant it chose."""
     student = str((run / "bundle").resolve())
     said = recipe.spec()
     if work.longest:
@@ -139,8 +138,9 @@ def deployed(run: Path, recipe: Recipe, work: Workload, out: Path) -> Bundle:
         "measurement": {"processes": 3, "cap_s": 3},
         "gates": {"max_drop": 1.0},
     }
-    compress(Recipe.parse(kept), out)
-    return read_bundle(out / "bundle")
+    (result,) = compress(Recipe.parse(kept), out)
+    (variant,) = [one.name for one in result.report.tried if one.fate == "deployed"]
+    return read_bundle(out / "bundle"), variant
 
 
 def as_block(block: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ against the network at a shape that was not traced, and the artifact says which 
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from kd2deploy.exporters._module import answered, as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.onnx.checking import Outputs, check_agreement
 from kd2deploy.exporters.onnx.files import artifact_at, first_line, load, name_nodes, save
+from kd2deploy.exporters.onnx.selection import select_early
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +44,8 @@ def onnx_from_torch(
     opset: int = 20,
     route: Literal["auto"] | Route = "auto",
 ) -> Artifact:
-    """`model.onnx` with named dynamic axes, made by the first route that agrees with the network.
+    """`model.onnx` with named dynamic axes, made by the first route that agrees with the network. Its last layer is
+    computed only for the positions that an answer reads (`selection.py`).
 
     Opset 23 keeps attention in one operation, which ONNX Runtime alone can run; 20 is what every runtime reads.
     """
@@ -56,7 +59,7 @@ def onnx_from_torch(
     path, failures = folder / "model.onnx", {}
     for name in ROUTES if route == "auto" else (route,):
         try:
-            _export(task, source, traced, name, opset, path)
+            early = _export(task, source, traced, name, opset, path)
             check_agreement(reference, path, task, target, feeds)
         # Each exporter fails in its own way (torch.export, ONNX functions, tracing); the next route may still work, and
         # if none does all that was said is shown.
@@ -64,12 +67,8 @@ def onnx_from_torch(
             failures[name] = first_line(error)
             path.unlink(missing_ok=True)
             continue
-        return artifact_at(
-            path,
-            source,
-            "onnx_from_torch",
-            {"route": name, "opset": opset, "failed_routes": failures, "torch": version("torch")},
-        )
+        facts = {"route": name, "opset": opset, "failed_routes": failures, "selected_early": early}
+        return artifact_at(path, source, "onnx_from_torch", {**facts, "torch": version("torch")})
     said = "; ".join(f"{name}: {why}" for name, why in failures.items())
     raise ConvertError(f"no exporter could turn the network into ONNX ({said}); try another opset or architecture")
 
@@ -94,7 +93,10 @@ def _refuse_useless(reference: Sequence[Outputs]) -> None:
         raise ConvertError("the network answers alike to every input, so its export cannot be checked: train it first")
 
 
-def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int, path: Path) -> None:
+def _export(
+    task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int, path: Path
+) -> dict[str, int]:
+    """Write the graph; the operations in it that are computed only for the positions that an answer reads."""
     import torch
 
     net = task.networks.load(source.path)
@@ -121,8 +123,10 @@ def _export(task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route:
             )
             assert program is not None, "the dynamo exporter returns a program"
             model = program.model_proto
+    model, passed = select_early(model)
     name_nodes(model)
     save(model, path, {"source": source.sha256, "route": route})
+    return dict(Counter(passed))
 
 
 def _dynamic(port: Port) -> dict[int, str]:

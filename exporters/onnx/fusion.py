@@ -75,6 +75,7 @@ def _fused(path: Path, *, raw_masks: bool, skip_norms: bool) -> "tuple[onnx.Mode
 
     with quiet():
         model, _ = optimize_for_ort(onnx_ir.load(path))
+        model.graph.sort()  # what is fused stands where its last part stood, behind what reads its first
         masks = use_raw_masks(model) if raw_masks else 0
         # A fused attention's weight is its three put side by side. They are left as an operation where they are large,
         # which ONNX Runtime folds when it opens the file, but the quantizer looks for a weight and finds none.
