@@ -75,7 +75,7 @@ def raced(timings: Sequence[Timing], plan: Protocol, *, file: str, state: str, o
     )
 
 
-def process_centres(timings: Sequence[Timing]) -> np.ndarray:
+def process_centres(timings: Sequence[Timing]) -> Any:
     """[processes, copies]: mean log median of a copy's rounds, less the mean of all copies."""
     logs = np.array(
         [[np.mean([math.log(np.median(ms)) for ms in rounds]) for rounds in timing.by_round()] for timing in timings]

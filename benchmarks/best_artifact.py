@@ -25,12 +25,13 @@ from _common import record
 
 from kd2deploy.core import Artifact, Feed, Target, Task, made, open_session
 from kd2deploy.exporters.bundle import Bundle, read_bundle
-from kd2deploy.flows.compress import Recipe, compress
+from kd2deploy.flows.compress import compress
 from kd2deploy.measure.accuracy import score_open, timing_feeds
 from kd2deploy.measure.busy_neighbour import busy_neighbour
 from kd2deploy.measure.latency import race, speedup
 from kd2deploy.measure.protocol import full
 from kd2deploy.measure.timing import Contender
+from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.stages.job import encoded
 from kd2deploy.stages.prepare import prepare
@@ -38,6 +39,7 @@ from kd2deploy.stages.prepare import prepare
 ONNX, OPENVINO = "kd2deploy.exporters.onnx.OnnxSession", "kd2deploy.exporters.openvino.OpenVinoSession"
 TASKS = {"text_classification": "text-classification", "image_classification": "image-classification"}
 CALIBRATED_ON = 128
+LIMITS = ("limit_train", "limit_eval", "limit_labels")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
         timings = race(contenders, ours.task.spec(), target, feeds, protocol)
         found = []
         for one in contenders:
-            timing, row = timings[one.name], {"run": run.name, "workload": work.said(), "artifact": one.name}
+            timing, row = timings[one.name], named(run, work, one.name)
             if timing.failure:
                 found.append({**row, "ms": timing.failure, "over ours": "", "interval": "", "score": ""})
                 continue
@@ -102,7 +104,7 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
             found.append(
                 {
                     **row,
-                    "artifact": f"ours ({variant})" if one.name == "ours" else one.name,
+                    **({"artifact": f"ours ({variant})"} if one.name == "ours" else {}),
                     "ms": float(np.median(timing.samples_ms)),
                     "over ours": ratio.estimate,
                     "interval": f"[{ratio.low:.3g}, {ratio.high:.3g}]",
@@ -110,6 +112,10 @@ def compared(run: Path, recipe: Recipe, work: Workload, given: argparse.Namespac
                 }
             )
         return found
+
+
+def named(run: Path, work: Workload, artifact: str) -> dict[str, Any]:
+    return {"run": run.name, "workload": work.said(), "artifact": artifact}
 
 
 def cpu(work: Workload) -> Target:
@@ -129,7 +135,7 @@ def deployed(run: Path, recipe: Recipe, work: Workload, out: Path) -> tuple[Bund
     kept = {
         "task": said["task"],
         "data": said["data"],
-        **{key: said[key] for key in ("limit_train", "limit_eval", "limit_labels") if key in said},
+        **{key: said[key] for key in LIMITS if key in said},
         "baseline": student,
         "student": {"from": student},
         "distill": [],
@@ -152,7 +158,7 @@ def peers(python: Path, ours: Bundle, calibration: Sequence[Feed], folder: Path)
     samples, out = folder / "samples", folder / "peers"
     samples.mkdir()
     for place, feed in enumerate(calibration):
-        np.savez(samples / f"{place:04d}.npz", **feed)
+        np.savez(samples / f"{place:04d}.npz", **dict[str, Any](feed))
     command = [str(python), str(Path(__file__).with_name("_peers.py")), str(ours.folder), str(out), str(samples)]
     attends = ["--transformer"] if attention(ours.task, ours.folder) else []
     subprocess.run([*command, "--task", TASKS[ours.task.name], *attends], check=True, capture_output=True)

@@ -78,7 +78,8 @@ def save_tokenizer(folder: Path) -> list[str]:
     built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     built.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=built, model_max_length=512, **special).save_pretrained(folder)
+    build: Any = PreTrainedTokenizerFast
+    build(tokenizer_object=built, model_max_length=512, **special).save_pretrained(folder)
     return known
 
 

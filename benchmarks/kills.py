@@ -35,7 +35,7 @@ TIMES, TIMES_MEASURED = 8, 2
 def same_whatever_happened(folder: Path) -> dict[str, Any]:
     """What a kill must not change: networks, files of the bundle, and the report's figures that rest on no timing."""
     report = json.loads((folder / "report.json").read_text())
-    sums = dict(reversed(line.split("  ", 1)) for line in (folder / "bundle" / "SHA256SUMS").read_text().splitlines())
+    sums = dict(line.split("  ", 1)[::-1] for line in (folder / "bundle" / "SHA256SUMS").read_text().splitlines())
     kept = ("name", "role", "sha256", "size_mb", "metric", "metrics", "classes", "precision", "parameters")
     return {
         "networks": networks(folder),
@@ -178,8 +178,7 @@ def count(kills: int, seed: int, place: Path, minutes: float = 1e9) -> dict[str,
 
 
 def main() -> int:
-    from _common import describe_machine
-
+    from kd2deploy.measure.machine import describe_machine
     from kd2deploy.run import versions
 
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

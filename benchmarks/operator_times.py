@@ -26,8 +26,8 @@ from kd2deploy.exporters._cpu import intra_op_threads
 from kd2deploy.exporters.bundle import read_bundle
 from kd2deploy.exporters.onnx.serving import entries_of
 from kd2deploy.exporters.openvino import MODEL
-from kd2deploy.flows.compress import Recipe
 from kd2deploy.measure.accuracy import timing_feeds
+from kd2deploy.recipe import Recipe
 from kd2deploy.recipe.resolve import load_target
 from kd2deploy.stages.convert import convert
 from kd2deploy.stages.job import encoded, model_at
@@ -98,10 +98,13 @@ def openvino_profile(artifact: Artifact, target: Target, session: Mapping[str, A
 
 def rows_of(name: str, profile: Profile) -> list[dict[str, Any]]:
     whole, nodes = profile
-    ms, counts, kinds = median(whole), Counter(kind for kind, _ in nodes), Counter[str]()
+    ms, counts = median(whole), Counter(kind for kind, _ in nodes)
+    kinds: dict[str, float] = defaultdict(float)
     for (kind, _), found in nodes.items():
         kinds[kind] += median(found)
-    told = [(kind, counts[kind], spent) for kind, spent in kinds.most_common(TOLD)]
+    told: list[tuple[str, int, float]] = [
+        (kind, counts[kind], spent) for kind, spent in sorted(kinds.items(), key=lambda one: -one[1])[:TOLD]
+    ]
     rest = kinds.keys() - {kind for kind, *_ in told}
     told.append(("other operators", sum(counts[kind] for kind in rest), sum(kinds[kind] for kind in rest)))
     told.append(("between operators", 0, ms - sum(spent for _, _, spent in told)))

@@ -12,6 +12,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from _common import record
 
@@ -29,7 +30,7 @@ def main() -> None:
     work = sum(stage.seconds for stage in report.stages if stage.name.startswith(WORK) and not stage.reused)
     modules = "import sys, kd2deploy; print('torch' in sys.modules or 'transformers' in sys.modules)"
     heavy = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True).stdout.strip()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"what": "kd2deploy --help, seconds (median of 10)", "figure": seconds("-m", "kd2deploy", "--help")},
         {"what": "import kd2deploy, seconds (median of 10)", "figure": seconds("-c", "import kd2deploy")},
         {"what": "import kd2deploy loads torch or transformers", "figure": heavy},

@@ -4,8 +4,8 @@
 
 The peaks (fp32, bf16, int8, and memory bandwidth) are measured here, before and after, on as many threads as the
 sessions use; what counts is the better of the two. Operations are counted as PyTorch runs the network (two per
-multiply-add of products, convolutions and attention). The variants that are named and can be made are timed beside
-eager PyTorch.
+multiply-add of products, convolutions and attention), less those that a file leaves out. The variants that are named
+and can be made are timed beside eager PyTorch.
 """
 
 import argparse
@@ -30,16 +30,19 @@ from kd2deploy.stages.limits import network_gflop
 
 LENGTH = 64
 PEAK_S = 1.0
+VARIANTS = ["onnx", "onnx-fused", "onnx-fused-int8", "openvino-int8", "openvino-traced-int8"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--variants", nargs="+", default=["onnx", "onnx-fused", "onnx-fused-int8", "openvino-int8"])
+    parser.add_argument("--variants", nargs="+", default=VARIANTS)
     given = parser.parse_args()
     models = {
-        "teacher": network(str(next((given.run / "stages").glob("teacher-*")) / "teacher"), "text_classification"),
-        "student": network(str(next((given.run / "stages").glob("student-seed*")) / "student"), "text_classification"),
+        "teacher": network(str(next((given.run / "stages").glob("teacher-*")) / "teacher"), "text_classification", {}),
+        "student": network(
+            str(next((given.run / "stages").glob("student-seed*")) / "student"), "text_classification", {}
+        ),
     }
     rows, target = [], load_target("cpu")
     threads = with_threads(target).threads
@@ -74,7 +77,7 @@ def main() -> None:
                 continue
             precision = precisions.get(contender.name, "fp32")
             ms = float(np.median(timing.samples_ms))
-            operations = gflop[contender.name.split(",")[0]]
+            operations = gflop[contender.name.split(",")[0]] * contender.artifact.computes
             found = reached(limits, operations, precision, contender.artifact.weights_mb, ms)
             if found is not None:
                 rows.append(

@@ -23,6 +23,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _common import RESULTS, shown
@@ -40,7 +41,7 @@ from kd2deploy.recipe.resolve import load_target
 
 NAME = "same_against_same"
 SIZES = ((2, 128), (2, 384), (6, 384))
-SPEC = {"use": "text_classification", "labels": ["no", "yes"], "max_length": 128, "token_types": True}
+SPEC: dict[str, Any] = {"use": "text_classification", "labels": ["no", "yes"], "max_length": 128, "token_types": True}
 FIRST_GUESS_S = 240.0
 """What a race may take, as long as none has been done."""
 
@@ -130,11 +131,16 @@ def student(layers: int, hidden: int, folder: Path) -> Artifact:
     """A BERT with random weights, exported as the target's `onnx` variant is."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": 4 * hidden}
-    config = BertConfig(vocab_size=2000, num_attention_heads=hidden // 32, num_labels=2, **sizes)
-    config.id2label = dict(enumerate(SPEC["labels"]))
+    config = BertConfig(
+        vocab_size=2000,
+        num_attention_heads=hidden // 32,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        id2label=dict(enumerate(SPEC["labels"])),
+    )
     net = folder / "net"
-    BertForSequenceClassification(config).eval().save_pretrained(net)
+    BertForSequenceClassification(config).save_pretrained(net)
     return onnx_from_torch(
         made(net, "kd2deploy.exporters.torch.TorchSession"), build_task(SPEC), target(), folder, requests()[:4]
     )
@@ -143,7 +149,7 @@ def student(layers: int, hidden: int, folder: Path) -> Artifact:
 def requests() -> list[Feed]:
     """Single texts of 8 to 100 tokens, short ones the most."""
     rng = np.random.default_rng(0)
-    feeds = []
+    feeds: list[Feed] = []
     for _ in range(256):
         ids = rng.integers(5, 2000, (1, int(np.clip(rng.gamma(2.0, 15.0), 8, 100))))
         feeds.append({"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)})

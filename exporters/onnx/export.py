@@ -17,10 +17,12 @@ from kd2deploy.exporters import _parity
 from kd2deploy.exporters._module import answered, as_taken
 from kd2deploy.exporters._quiet import quiet
 from kd2deploy.exporters.onnx.checking import Outputs, check_agreement
+from kd2deploy.exporters.onnx.counting import share_of
 from kd2deploy.exporters.onnx.files import artifact_at, first_line, load, name_nodes, save
 from kd2deploy.exporters.onnx.selection import select_early
 
 if TYPE_CHECKING:
+    import onnx
     from torch import Tensor, nn
 
 
@@ -59,7 +61,10 @@ def onnx_from_torch(
     path, failures = folder / "model.onnx", {}
     for name in ROUTES if route == "auto" else (route,):
         try:
-            early = _export(task, source, traced, name, opset, path)
+            whole = _exported(task, source, traced, name, opset)
+            model, early = select_early(whole)
+            name_nodes(model)
+            save(model, path, {"source": source.sha256, "route": name})
             check_agreement(reference, path, task, target, feeds)
         # Each exporter fails in its own way (torch.export, ONNX functions, tracing); the next route may still work, and
         # if none does all that was said is shown.
@@ -67,8 +72,15 @@ def onnx_from_torch(
             failures[name] = first_line(error)
             path.unlink(missing_ok=True)
             continue
-        facts = {"route": name, "opset": opset, "failed_routes": failures, "selected_early": early}
-        return artifact_at(path, source, "onnx_from_torch", {**facts, "torch": version("torch")})
+        facts = {
+            "route": name,
+            "opset": opset,
+            "failed_routes": failures,
+            "selected_early": dict(Counter(early)),
+            "torch": version("torch"),
+        }
+        computes = share_of(model, whole, samples or feeds) if early else 1.0
+        return artifact_at(path, source, "onnx_from_torch", facts, computes=computes)
     said = "; ".join(f"{name}: {why}" for name, why in failures.items())
     raise ConvertError(f"no exporter could turn the network into ONNX ({said}); try another opset or architecture")
 
@@ -93,10 +105,9 @@ def _refuse_useless(reference: Sequence[Outputs]) -> None:
         raise ConvertError("the network answers alike to every input, so its export cannot be checked: train it first")
 
 
-def _export(
-    task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int, path: Path
-) -> dict[str, int]:
-    """Write the graph; the operations in it that are computed only for the positions that an answer reads."""
+def _exported(
+    task: Task, source: Artifact, traced: "Mapping[str, Tensor]", route: Route, opset: int
+) -> "onnx.ModelProto":
     import torch
 
     net = task.networks.load(source.path)
@@ -114,19 +125,15 @@ def _export(
     with quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
         if route == "torchscript":
             axes = {port.name: _dynamic(port) for port in (*task.inputs, *task.outputs)}
+            path = Path(scratch) / "model.onnx"
             torch.onnx.export(module, inputs, str(path), dynamo=False, dynamic_axes=axes, **names)
-            model = load(path)
-        else:
-            shapes = as_taken(module, tuple(_dynamic(port) for port in task.inputs))
-            program = torch.onnx.export(
-                module, inputs, dynamo=True, verbose=False, dynamic_shapes=shapes, artifacts_dir=scratch, **names
-            )
-            assert program is not None, "the dynamo exporter returns a program"
-            model = program.model_proto
-    model, passed = select_early(model)
-    name_nodes(model)
-    save(model, path, {"source": source.sha256, "route": route})
-    return dict(Counter(passed))
+            return load(path)
+        shapes = as_taken(module, tuple(_dynamic(port) for port in task.inputs))
+        program = torch.onnx.export(
+            module, inputs, dynamo=True, verbose=False, dynamic_shapes=shapes, artifacts_dir=scratch, **names
+        )
+        assert program is not None, "the dynamo exporter returns a program"
+        return program.model_proto
 
 
 def _dynamic(port: Port) -> dict[int, str]:

@@ -65,7 +65,14 @@ def name_nodes(model: "onnx.ModelProto") -> None:
     del model.graph.metadata_props[:]
 
 
-def artifact_at(path: Path, source: Artifact, by: str, details: Mapping[str, Any], precision: str = "fp32") -> Artifact:
+def artifact_at(
+    path: Path,
+    source: Artifact,
+    by: str,
+    details: Mapping[str, Any],
+    precision: str = "fp32",
+    computes: float | None = None,
+) -> Artifact:
     model = load(path)
     facts = {
         **details,
@@ -74,7 +81,7 @@ def artifact_at(path: Path, source: Artifact, by: str, details: Mapping[str, Any
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "versions": {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")},
     }
-    return made(path, OPENED_BY, parent=source, made_by=by, precision=precision, details=facts)
+    return made(path, OPENED_BY, parent=source, made_by=by, precision=precision, details=facts, computes=computes)
 
 
 def first_line(error: BaseException) -> str:

@@ -32,6 +32,8 @@ class Artifact:
     """The converter's name."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the converter has to say: exporter, opset, fused nodes, excluded operations, versions."""
+    computes: float = 1.0
+    """Share of its network's operations that it computes: below 1 where results that nobody reads are left out."""
 
     @property
     def size_mb(self) -> float:
@@ -72,8 +74,10 @@ def made(
     made_by: str = "",
     precision: str = "fp32",
     details: Mapping[str, Any] | None = None,
+    computes: float | None = None,
 ) -> Artifact:
-    """The artifact at `path`, hashed as it stands now."""
+    """The artifact at `path`, hashed as it stands now. It computes as much as its parent does, unless `computes` says
+    otherwise."""
     return Artifact(
         path=path,
         sha256=sha256_of(path),
@@ -82,6 +86,7 @@ def made(
         parent=parent.sha256 if parent else None,
         made_by=made_by,
         details=dict(details or {}),
+        computes=computes if computes is not None else parent.computes if parent else 1.0,
     )
 
 

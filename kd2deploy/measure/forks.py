@@ -138,7 +138,7 @@ class Forked:
     """A worker that a fork server has made."""
 
     def __init__(self, server: ForkServer, pid: int, stdin: IO[bytes], stdout: IO[bytes]) -> None:
-        self._server, self._pid = server, pid
+        self._server, self.pid = server, pid
         self.stdin: IO[bytes] | None = stdin
         self.stdout: IO[bytes] | None = stdout
         self._code: int | None = None
@@ -147,12 +147,12 @@ class Forked:
         """Its number stays its own until its exit code is asked for."""
         if self._code is None:
             with suppress(ProcessLookupError):  # its server has died, and it with it
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         if self._code is None:
             try:
-                self._code = self._server.code_of(self._pid)
+                self._code = self._server.code_of(self.pid)
             except MeasureError:  # which nobody can tell any more
                 self._code = -signal.SIGKILL
         return self._code

@@ -15,6 +15,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class Process(Protocol):
     """A worker's process: what `subprocess.Popen` is, as far as anybody here asks."""
 
+    pid: int
     stdin: IO[bytes] | None
     stdout: IO[bytes] | None
 

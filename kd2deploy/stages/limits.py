@@ -29,7 +29,7 @@ class Limits:
             return None
         precision = entry.described.get("precision", entry.artifact.precision)
         median_ms = float(np.median(entry.timing.samples_ms))
-        gflop = self.gflop.get(entry.model.sha256, 0.0)
+        gflop = self.gflop.get(entry.model.sha256, 0.0) * entry.artifact.computes
         return reached(self.peaks, gflop, precision, entry.artifact.weights_mb, median_ms)
 
     def to_json(self) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import Case
 from onnx import TensorProto, helper, numpy_helper
 from tiny_detectors import save_detector, small_task
 from tiny_models import save_encoder, save_image_net
 
 from kd2deploy.core import Artifact, Target, Task, made
 from kd2deploy.exporters.onnx import onnx_from_torch
+from kd2deploy.exporters.onnx.counting import multiply_adds
 from kd2deploy.exporters.onnx.selection import select_early
 from kd2deploy.tasks.image_classification import ImageClassification
 from kd2deploy.tasks.text_classification import TextClassification
@@ -100,6 +102,7 @@ CONSTANTS: dict[str, Any] = {
     "weight": weight(HIDDEN, HIDDEN),
     "bias": weight(HIDDEN),
     "places": weight(POSITIONS, HIDDEN),
+    "kernel": weight(2, POSITIONS, 3),
 }
 
 
@@ -174,6 +177,29 @@ def test_a_selection_moves_up_as_far_as_positions_are_worked_on_one_by_one(name:
     before, after = (answers(one, feed) for one in (model, changed))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
+def test_the_operations_that_are_left_out_are_not_counted(text: Case, plain: Artifact, fused: Artifact) -> None:
+    whole = text.task.networks.load(text.source.path)
+    hidden, inner, words = 16, 32, 6
+    one = {name: np.ones((1, words), np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    layer = words * hidden * (4 * hidden + 2 * inner) + 2 * words * words * hidden
+    spared = (words - 1) * hidden * (hidden + 2 * inner)
+    classified = hidden * hidden + hidden * whole.config.num_labels  # type: ignore[union-attr]
+    assert multiply_adds(onnx.load(plain.path), one) == 2 * layer - spared + classified
+    assert 0.5 < plain.computes < 1
+    assert fused.computes == plain.computes, "what is made of it leaves out the same"
+
+
+def test_operations_of_products_and_convolutions_are_counted_by_their_shapes() -> None:
+    feed = {"x": np.ones((2, POSITIONS, HIDDEN), np.float32), "y": np.ones((2, 1, HIDDEN), np.float32)}
+    pair = node("MatMul", "x", "turned", to="scores")
+    turned = node("Transpose", "x", to="turned", perm=[0, 2, 1])
+    assert multiply_adds(graph(turned, pair, outputs=["scores"]), feed) == 2 * POSITIONS * POSITIONS * HIDDEN
+    gemm = node("Gemm", "places", "places", to="out", transA=1)
+    assert multiply_adds(graph(gemm), feed) == HIDDEN * HIDDEN * POSITIONS
+    conv = node("Conv", "x", "kernel", to="out", pads=[1, 1])
+    assert multiply_adds(graph(conv), feed) == 2 * 2 * HIDDEN * POSITIONS * 3
 
 
 def answers(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
