@@ -67,6 +67,10 @@ def main() -> None:
                 "of": search.role,
                 "trials": len(search.trials),
                 "ended early": search.count("pruned"),
+                "own": dict(search.own),
+                "won": dict(search.winner.params),
+                "on the validation rows": [one.score for one in (search.own_trial, search.winner) if one],
+                "again with other seeds": {one.trial: one.scores for one in search.finals},
                 "steps": search.steps,
                 "minutes": search.seconds / 60,
             }

@@ -176,6 +176,12 @@ class Tune(pydantic.BaseModel):
             raise ValueError("has two budgets; give `steps` or `minutes`")
         return self
 
+    def holds(self, steps: int, seconds: float, share: float = 1.0) -> bool:
+        """Whether so many steps, or seconds where the budget is in minutes, fit in a share of it."""
+        if self.steps is not None:
+            return steps <= share * self.steps
+        return self.minutes is not None and seconds <= share * 60 * self.minutes
+
 
 class Measurement(pydantic.BaseModel):
     """How long latency may be measured. A cap that comes too early leaves the intervals wide: a limit inside one is

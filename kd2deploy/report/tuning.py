@@ -38,6 +38,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Final:
+    """A trial's training again with the recipe's other seeds."""
+
+    trial: int
+    """Its number."""
+    scores: tuple[float | None, ...]
+    """The headline metric on the validation rows, for each of the recipe's seeds after the first; None where it failed.
+    The trial's own score is not among them: it is what chose the trial."""
+
+    @property
+    def mean(self) -> float | None:
+        whole = [one for one in self.scores if one is not None]
+        return sum(whole) / len(whole) if len(whole) == len(self.scores) else None
+
+
+@dataclass(frozen=True)
 class Search:
     """All trials of the student, or of the control."""
 
@@ -48,11 +64,20 @@ class Search:
     """The recipe's own values: the first trial, where all of them lie in the space."""
     trials: tuple[Trial, ...]
     best: int
-    """The number of the best trial that was finished."""
+    """The number of the trial that won: the best of the finals, or where there are none of those that were finished."""
     steps: int
+    """Of all trials and finals, as are the seconds."""
     seconds: float
     ended: str
     """Why it ended."""
+    finals: tuple[Final, ...] = ()
+    """The best trials, and the recipe's own, with other seeds. None where the recipe has one seed, or where the budget
+    did not hold two."""
+
+    @property
+    def own_trial(self) -> Trial | None:
+        """The trial of the recipe's own values."""
+        return next((one for one in self.trials if dict(one.params) == dict(self.own)), None)
 
     @property
     def names(self) -> list[str]:

@@ -58,7 +58,8 @@ def told(found: Tuning) -> dict[str, object]:
 
 
 def folded(found: Tuning) -> list[Table]:
-    return [table for one in found.searches for table in (text.trials(found, one), text.space(one)) if table.rows]
+    several = ((text.finals(found, one), text.trials(found, one), text.space(one)) for one in found.searches)
+    return [table for tables in several for table in tables if table.rows]
 
 
 def print_tuning(found: Tuning, console: Console | None = None) -> None:

@@ -36,12 +36,13 @@ def conclusions(found: Tuning) -> list[str]:
     """What the search came to."""
     said = []
     for one in found.searches:
-        own = next((trial for trial in one.trials if dict(trial.params) == dict(one.own)), None)
+        own = one.own_trial
         before = f", {score_of(found, own.score)} with the recipe's own" if own and own.score is not None else ""
-        won = ", ".join(f"{name} {plain(value)}" for name, value in one.winner.params.items())
+        values = ", ".join(f"{name} {plain(value)}" for name, value in one.winner.params.items())
         said.append(
-            f"The {one.role}'s best of {count_of(len(one.trials), 'trial')} is trial {one.best}: {found.task.metric} "
-            f"{score_of(found, one.winner.score)} on the validation rows{before}. It has {won or 'nothing of its own'}."
+            f"Of the {one.role}'s {count_of(len(one.trials), 'trial')}, trial {one.best} won: {found.task.metric} "
+            f"{score_of(found, one.winner.score)} on the validation rows{before}{again(found, one)}. It has "
+            f"{values or 'nothing of its own'}."
         )
     for judged in found.judged:
         _, delta, suffix = metric_unit(found.task)
@@ -53,11 +54,27 @@ def conclusions(found: Tuning) -> list[str]:
     return said
 
 
+def again(found: Tuning, search: Search) -> str:
+    """How the winner and the recipe's own came out with other seeds."""
+    means = {one.trial: score_of(found, one.mean) for one in search.finals}
+    if search.best not in means:
+        return ""
+    own = search.own_trial
+    other = f", the recipe's own {means[own.number]}" if own and own.number in means and own != search.winner else ""
+    return f"; with {count_of(len(search.finals[0].scores), 'further seed')} {means[search.best]}{other}"
+
+
 def caveats(found: Tuning) -> list[str]:
     """What the search does not show."""
     lines = [
         "Trials are compared on the validation rows, with one seed. The best of many looks better there than it is; "
         "only the score on the evaluation rows, which the search has not read, is a fair one.",
+        *(
+            f"The budget of the {one.role}'s search had no room to train its best trials again with the other seeds, "
+            "so it may have won by chance, or be good with the first seed alone. A larger budget has."
+            for one in found.searches
+            if len(found.seeds) > 1 and not one.finals
+        ),
         "A trial that was ended early might have caught up: it was behind half of the finished ones at that share of "
         "its training.",
     ]
@@ -104,6 +121,25 @@ def seeds(found: Tuning) -> Table | None:
             for one in known.seeds
         ),
         numbers=frozenset({1, 2}),
+    )
+
+
+def finals(found: Tuning, search: Search) -> Table:
+    """The best trials with the other seeds; no rows where there are none."""
+    own = search.own_trial
+    return Table(
+        caption=f"The {search.role}'s finals: {found.task.metric} on the validation rows, trained with other seeds",
+        head=("Trial", *(f"seed {seed}" for seed in found.seeds[1:]), "Mean"),
+        rows=tuple(
+            (
+                Cell(str(one.trial), under="the recipe's own" if own and one.trial == own.number else ""),
+                *(Cell(score_of(found, score)) for score in one.scores),
+                Cell(score_of(found, one.mean)),
+            )
+            for one in search.finals
+        ),
+        numbers=frozenset(range(1, 2 + len(found.seeds[1:]))),
+        strong=frozenset(place for place, one in enumerate(search.finals) if one.trial == search.best),
     )
 
 

@@ -42,9 +42,10 @@ def described_trial(
     start: Model,
     teacher: Model | None,
     limits: Curve,
+    seed: int,
 ) -> Stage:
-    """The recipe's trainings with what a trial tries, ended where the last is behind a limit; with the first seed."""
-    whole = described_by(job, name, role, entries, job.recipe.seeds[0], start, teacher)
+    """The recipe's trainings with what a trial tries, ended where the last is behind a limit."""
+    whole = described_by(job, name, role, entries, seed, start, teacher)
     spec = {**whole.spec, "limits": [list(limit) for limit in limits]}
     return replace(whole, spec=spec, work=f"{__name__}.work", inputs={**whole.inputs, "trackers": []})
 

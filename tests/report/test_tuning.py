@@ -10,9 +10,9 @@ from kd2deploy.core.estimate import Estimate
 from kd2deploy.report.origin import TaskInfo
 from kd2deploy.report.plots.search import axis, coordinates, scores
 from kd2deploy.report.training import SeedResult
-from kd2deploy.report.tuning import Judged, Search, Trial, Tuning
+from kd2deploy.report.tuning import Final, Judged, Search, Trial, Tuning
 from kd2deploy.report.tuning_pages import print_tuning, render_tuning_html, render_tuning_markdown
-from kd2deploy.report.tuning_text import conclusions, cost
+from kd2deploy.report.tuning_text import caveats, conclusions, cost, finals
 
 SPACE = {
     "rate": {"low": 0.01, "high": 1.0, "log": True},
@@ -86,3 +86,25 @@ def test_every_page_escapes_what_it_is_given(found: Tuning) -> None:
     print_tuning(found, Console(file=stream))
     assert "tuned student against tuned control" in stream.getvalue()
     assert "not judged yet" in conclusions(replace(found, judged=()))[-1]
+
+
+def test_what_other_seeds_came_to_is_told_and_who_won_by_it(found: Tuning) -> None:
+    student = replace(
+        found.searches[0], best=1, finals=(Final(2, (0.6, 0.4)), Final(1, (0.7, 0.68)), Final(4, (0.9, None)))
+    )
+    told = replace(found, searches=(student, found.searches[1]), seeds=(0, 1, 2))
+    first = conclusions(told)[0]
+    assert "trial 1 won" in first
+    assert "with 2 further seeds 69.00 %" in first
+    table = finals(told, student)
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["2", "60.00 %", "40.00 %", "50.00 %"],
+        ["1", "70.00 %", "68.00 %", "69.00 %"],
+        ["4", "90.00 %", "n/a", "n/a"],
+    ]
+    assert table.strong == {1}
+    assert "seed 2" in render_tuning_html(told)
+    doubts = [line for line in caveats(told) if "no room" in line]
+    assert len(doubts) == 1
+    assert "control" in doubts[0]
+    assert not [line for line in caveats(found) if "no room" in line], "one seed has no other to try with"

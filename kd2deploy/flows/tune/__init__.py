@@ -18,6 +18,7 @@ from kd2deploy.core.written import write_text
 from kd2deploy.errors import Fault, RecipeError
 from kd2deploy.exporters.combinations import refuse_hopeless
 from kd2deploy.flows.compress import Result, compress
+from kd2deploy.flows.tune.finals import decided
 from kd2deploy.flows.tune.search import Sought, sampler_library, search
 from kd2deploy.measure.machine import describe_machine
 from kd2deploy.recipe import Distill, Recipe, Tune
@@ -77,12 +78,12 @@ def searched(recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs:
         job = with_made_data(job, networks.teacher)
         started = start(job, networks.origin, recipe.student).model
         before = tuple(recipe.distill[:-1])
-        found, entry = search(Sought(job, "student", before, student, started, networks.teacher, wanted))
+        found, entry = won(Sought(job, "student", before, student, started, networks.teacher, wanted))
         searches: list[Search] = [found]
         own: bool | dict[str, Any] = False
         if recipe.has_control:
             plain = tuple(of_control(job, recipe.distill)[:-1])
-            found, other = search(Sought(job, "control", plain, control, started, None, wanted))
+            found, other = won(Sought(job, "control", plain, control, started, None, wanted))
             searches.append(found)
             own = differing(entry, other) or True
         tuned = recipe.model_copy(update={"distill": [*before, entry], "control": own, "tune": None})
@@ -90,6 +91,12 @@ def searched(recipe: Recipe, folder: Path, watcher: Watcher | None = None, jobs:
         write_text(folder / TUNED, tuned.to_yaml())
         write_tuning(told, folder)
     return told, tuned
+
+
+def won(sought: Sought) -> tuple[Search, Distill]:
+    """A search with its finals, and the training that won."""
+    found = decided(sought, search(sought))
+    return found, sought.training(found.winner.params)
 
 
 def searchable(recipe: Recipe) -> Tune:

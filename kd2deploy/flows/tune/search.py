@@ -36,6 +36,8 @@ AGAIN = 20
 """Trials in a row that bring nothing, after which a search is over. Ours."""
 SEED = 0
 """Of the sampler."""
+FOR_FINALS = 1 / 3
+"""Share of a budget that is kept for training the best again, where the recipe has more than one seed. Ours."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ class Sought:
     teacher: Model | None
     tune: Tune
 
+    def training(self, params: Mapping[str, Any]) -> Distill:
+        """The one that is searched, with what a trial tries."""
+        return self.space.training(unplain(self.space, params))
+
     def trainings(self, params: Mapping[str, Any]) -> list[Distill]:
-        return [*self.before, self.space.training(unplain(self.space, params))]
+        return [*self.before, self.training(params)]
 
     def steps(self, params: Mapping[str, Any]) -> int:
         """Optimizer steps of a whole trial."""
@@ -66,16 +72,16 @@ class Spent:
     """What the trials of a search have cost so far."""
 
     tune: Tune
+    share: float
+    """How much of the budget is theirs."""
     steps: int = 0
     seconds: float = 0.0
 
     def allows(self, steps: int, foreseen: int) -> bool:
         """Whether another trial of so many steps fits, beside others of `foreseen` steps."""
-        if self.tune.steps is not None:
-            return self.steps + foreseen + steps <= self.tune.steps
-        assert self.tune.minutes is not None
         pace = self.seconds / self.steps if self.steps else 0.0
-        return self.seconds + (foreseen + steps) * pace <= 60 * self.tune.minutes
+        further = foreseen + steps
+        return self.tune.holds(self.steps + further, self.seconds + further * pace, self.share)
 
 
 @dataclass
@@ -115,16 +121,13 @@ def last_by(curve: Curve, share: float) -> float | None:
     return next((score for at, score in reversed(curve) if at <= share), None)
 
 
-def search(sought: Sought) -> tuple[Search, Distill]:
-    """Try trainings until the budget is spent; the search as it is told, and the best training.
-
-    Raises RunError where none could be finished.
-    """
+def search(sought: Sought) -> Search:
+    """Try trainings with the recipe's first seed until the budget is spent. Raises RunError where none was finished."""
     optuna = sampler_library()
     job, space, metric = sought.job, sought.space, sought.job.task.metric
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
     study.enqueue_trial({name: labelled(space, name, value) for name, value in space.own.items()})
-    trials, spent = Trials(metric), Spent(sought.tune)
+    trials, spent = Trials(metric), Spent(sought.tune, 1 - FOR_FINALS if len(job.recipe.seeds) > 1 else 1.0)
     ended, stale = "", 0
     while not ended:
         asked = [study.ask() for _ in range(TOGETHER if trials.told else 1)]
@@ -158,7 +161,7 @@ def search(sought: Sought) -> tuple[Search, Distill]:
     if best is None:
         why = next((one.note for one in trials.told if one.note), "")
         raise RunError(f"no trial of the {sought.role} could be finished: {why}")
-    found = Search(
+    return Search(
         role=sought.role,
         space={knob.name: plain_range(knob.range) for knob in every_knob(space)},
         own={name: plain(labelled(space, name, value)) for name, value in space.own.items()},
@@ -168,7 +171,6 @@ def search(sought: Sought) -> tuple[Search, Distill]:
         seconds=spent.seconds,
         ended=ended,
     )
-    return found, space.training(unplain(space, best.params))
 
 
 def tried_all(sought: Sought, trials: Trials, proposed: Sequence[Mapping[str, Any]], first: int) -> list[Any]:
@@ -182,7 +184,11 @@ def tried_all(sought: Sought, trials: Trials, proposed: Sequence[Mapping[str, An
         if trials.like(params) is None and params not in proposed[:at]:
             name = f"trial-{sought.role}{first + at + 1}"
             entries = sought.trainings(params)
-            stages.append(described_trial(job, name, sought.role, entries, sought.start, sought.teacher, limits))
+            stages.append(
+                described_trial(
+                    job, name, sought.role, entries, sought.start, sought.teacher, limits, job.recipe.seeds[0]
+                )
+            )
             names[stages[-1].name] = at
     found: list[Tried | Kd2DeployError | None] = [None] * len(proposed)
     with closing(job.executor.each(job.run, stages, job.watcher, names)) as done:
