@@ -64,9 +64,10 @@ def finalists(sought: Sought, found: Search, seeds: int) -> list[Trial]:
     for number in order:
         one = found.trials[number - 1]
         cost = seeds * sought.steps(one.params)
-        if sought.tune.holds(found.steps + steps + cost, found.seconds + (steps + cost) * pace):
-            entrants.append(one)
-            steps += cost
+        if not sought.tune.holds(found.steps + steps + cost, found.seconds + (steps + cost) * pace):
+            break  # never a lesser one in place of the best
+        entrants.append(one)
+        steps += cost
     return entrants
 
 
