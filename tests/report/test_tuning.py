@@ -57,9 +57,9 @@ def test_values_stand_where_their_range_says(found: Tuning) -> None:
     assert scores(less, student.trials[:3]).places == pytest.approx({1: 0.5, 2: 0.0, 3: 1.0})
 
 
-def test_the_best_is_drawn_last_and_what_failed_is_not(found: Tuning) -> None:
+def test_the_winner_is_drawn_last_and_what_failed_is_not(found: Tuning) -> None:
     lines = coordinates(found, found.searches[0]).data
-    assert [line.name for line in lines] == ["trial 3", "trial 1", "the best"]
+    assert [line.name for line in lines] == ["trial 3", "trial 1", "the winner"]
     assert lines[0].line.dash == "dot"
     assert list(lines[-1].x) == [0, 1, 3], "it has no value on the axis of what it did not try"
     assert len(coordinates(found, found.searches[1]).data) == 1

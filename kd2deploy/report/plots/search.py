@@ -25,7 +25,7 @@ class Axis:
 
 
 def coordinates(found: Tuning, search: Search) -> Figure:
-    """Every trial that has a score, from its first value to its score; the best is drawn last and in colour."""
+    """Every trial that has a score, from its first value to its score; the winner is drawn last and in colour."""
     trials = [one for one in search.trials if one.score is not None and one.outcome != "repeated"]
     axes = [axis(name, search.space.get(name), trials) for name in search.names]
     axes.append(scores(found, trials))
@@ -46,7 +46,7 @@ def coordinates(found: Tuning, search: Search) -> Figure:
                 "width": 3 if best else 1.5,
             },
             marker={"size": 7 if best else 4},
-            name="the best" if best else f"trial {one.number}",
+            name="the winner" if best else f"trial {one.number}",
             showlegend=best,
             hovertext=[told(found, one)] * len(places),
             hoverinfo="text",
