@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -19,7 +20,7 @@ class Used:
 
     by_all_s: float
     by_us_s: float
-    """This process and those of its children that have ended."""
+    """This process and all that it has started, itself or by others that it has started: ended or not."""
     stolen_s: float
     """What a hypervisor gave to other virtual machines while something here waited for it."""
     at_s: float
@@ -37,14 +38,24 @@ class Used:
 
 
 def in_use() -> Used:
-    found, own = psutil.cpu_times()._asdict(), os.times()
+    found = psutil.cpu_times()._asdict()
     idle = ("idle", "iowait", "steal", "guest", "guest_nice")  # guests count as their hosts' user time already
     return Used(
         by_all_s=sum(seconds for name, seconds in found.items() if name not in idle),
-        by_us_s=own.user + own.system + own.children_user + own.children_system,
+        by_us_s=_seconds_of_ours(),
         stolen_s=float(found.get("steal", 0.0)),
         at_s=time.monotonic(),
     )
+
+
+def _seconds_of_ours() -> float:
+    """Of this process, of what it has started and still runs, and of what each of these has waited for."""
+    own, whole = psutil.Process(), 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            times = process.cpu_times()
+            whole += times.user + times.system + times.children_user + times.children_system
+    return whole
 
 
 def at_work(seconds: float = LOOK_S) -> tuple[float, str]:

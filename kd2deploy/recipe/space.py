@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,7 @@ class Choice:
                 tried = {knob: params.get(knob.name, knob.own) for knob in parts}
                 scale = sum(knob.own for knob in parts) / sum(tried.values())
                 block |= {knob.key: value * scale for knob, value in tried.items()}
-        found: list[Block] = [block if len(block) > 1 else block["use"] for block in blocks]
-        return found if self.listed else found[0]
+        return plainly(blocks if self.listed else blocks[0])
 
 
 @dataclass(frozen=True)
@@ -90,16 +89,27 @@ class Space:
 
     @property
     def own(self) -> dict[str, Any]:
-        """The recipe's own values, as far as they lie in the space."""
-        first = self.choices[0]
-        several = {METHOD: first.name} if len(self.choices) > 1 else {}
-        return {**several, **{knob.name: knob.own for knob in self.knobs(first) if knob.range.holds(knob.own)}}
+        """The recipe's own values, as far as they lie in the space: none of a method that is not the recipe's."""
+        mine = next((one for one in self.choices if one.method({}) == plainly(self.entry.method)), None)
+        several = {METHOD: mine.name} if mine is not None and len(self.choices) > 1 else {}
+        knobs = self.settings if mine is None else self.knobs(mine)
+        return {**several, **{knob.name: knob.own for knob in knobs if knob.range.holds(knob.own)}}
 
     def training(self, params: Params) -> Distill:
         """The recipe's training with what a trial tries."""
         values = {knob.key: params[knob.name] for knob in self.settings if knob.name in params}
         method = self.chosen(params).method(params)
         return Distill(method=method, settings=changed(self.entry.settings, values), data=self.entry.data)
+
+
+def plainly(method: Block | Sequence[Block]) -> Block | list[Block]:
+    """A method as short as a recipe may give it."""
+    return plain_block(method) if isinstance(method, str | dict) else [plain_block(block) for block in method]
+
+
+def plain_block(block: Block) -> Block:
+    """A block that says nothing but its name is that name."""
+    return block["use"] if isinstance(block, dict) and len(block) == 1 else block
 
 
 def space_of(entry: Distill, tune: Tune) -> Space:

@@ -54,6 +54,16 @@ def test_the_recipes_own_values_lie_in_the_space_and_make_its_own_training() -> 
     }
 
 
+def test_of_several_methods_the_recipes_own_is_the_one_that_it_names_wherever_it_stands() -> None:
+    found = space(methods=["dist", {"use": "logit"}])
+    assert found.own[METHOD] == "logit"
+    assert "logit.temperature" in found.own
+    assert "dist.temperature" not in found.own
+    other = space(methods=["dist", {"use": "logit", "temperature": 2.0}]).own
+    assert METHOD not in other, "the recipe's logit is not among them"
+    assert "learning_rate" in other
+
+
 def test_weights_of_a_whole_keep_their_sum() -> None:
     found = space("rail_kd").training({"rail_kd.task": 1.0}).method
     assert isinstance(found, dict)
