@@ -70,6 +70,7 @@ def main() -> None:
                     precisions[f"{name}, {variant}"] = made.artifact.precision
                     contenders.append(Contender(f"{name}, {variant}", made.artifact, made.session, feeds=[feed]))
             timings = race(contenders, model.task.spec(), target, [feed], quick())
+            weights = {one.name: one.artifact.weights_mb for one in contenders}
         limits = better(limits, peaks(threads, PEAK_S))
         for contender in contenders:
             timing = timings[contender.name]
@@ -78,7 +79,7 @@ def main() -> None:
             precision = precisions.get(contender.name, "fp32")
             ms = float(np.median(timing.samples_ms))
             operations = gflop[contender.name.split(",")[0]] * contender.artifact.computes
-            found = reached(limits, operations, precision, contender.artifact.weights_mb, ms)
+            found = reached(limits, operations, precision, weights[contender.name], ms)
             if found is not None:
                 rows.append(
                     {
