@@ -1,11 +1,12 @@
 """The report as one page: everything inline, nothing fetched, so that it opens from disk years later."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kd2deploy.report.formats import ICONS, MEANING
 from kd2deploy.report.report import Report
@@ -51,13 +52,20 @@ def render_html(report: Report) -> str:
 
 def environment() -> Environment:
     """Templates in which every value is escaped unless it is `Markup`."""
-    return Environment(
+    found = Environment(
         loader=PackageLoader("kd2deploy.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["coded"] = coded
+    return found
+
+
+def coded(text: str) -> Markup:
+    """A sentence, escaped, in which what stands between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def inlined(name: str) -> Markup:

@@ -32,6 +32,7 @@ from kd2deploy.report import (
     tables,
 )
 from kd2deploy.report.formats import with_interval
+from kd2deploy.report.html import coded
 from kd2deploy.report.markdown import escaped, fenced
 from kd2deploy.report.notebook import notebook_html
 from kd2deploy.report.sections import sections
@@ -377,3 +378,10 @@ def test_every_way_to_deploy_is_told_with_how_far_it_came() -> None:
     alone = replace(example(), tried=example().tried[1:2])
     assert "choice" not in [section.key for section in sections(alone)]
     assert "choice" in [section.key for section in sections(example())]
+
+
+def test_code_in_a_sentence_is_marked_on_the_page_and_nothing_else_is_let_through() -> None:
+    assert coded("set `a.b` and <b>`c<d>`</b>") == (
+        "set <code>a.b</code> and &lt;b&gt;<code>c&lt;d&gt;</code>&lt;/b&gt;"
+    )
+    assert coded("one ` alone") == "one ` alone"
