@@ -34,19 +34,19 @@ class Tried:
     pruned: bool
 
 
-def described_trial(
-    job: Job,
-    name: str,
-    role: Role,
-    entries: Sequence[Distill],
-    start: Model,
-    teacher: Model | None,
-    limits: Curve,
-    seed: int,
-) -> Stage:
-    """The recipe's trainings with what a trial tries, ended where the last is behind a limit."""
-    whole = described_by(job, name, role, entries, seed, start, teacher)
-    spec = {**whole.spec, "limits": [list(limit) for limit in limits]}
+@dataclass(frozen=True)
+class Attempt:
+    """What a trial trains: the recipe's trainings with what it tries."""
+
+    trainings: Sequence[Distill]
+    seed: int
+    limits: Curve = ()
+    """The last training ends where it is behind one of them."""
+
+
+def described_trial(job: Job, name: str, role: Role, attempt: Attempt, start: Model, teacher: Model | None) -> Stage:
+    whole = described_by(job, name, role, attempt.trainings, attempt.seed, start, teacher)
+    spec = {**whole.spec, "limits": [list(limit) for limit in attempt.limits]}
     return replace(whole, spec=spec, work=f"{__name__}.work", inputs={**whole.inputs, "trackers": []})
 
 

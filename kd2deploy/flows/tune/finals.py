@@ -12,7 +12,7 @@ from kd2deploy.errors import TrainError
 from kd2deploy.flows.tune.search import Sought
 from kd2deploy.report.tuning import Final, Search, Trial
 from kd2deploy.run import Done
-from kd2deploy.stages.trial import described_trial, tried
+from kd2deploy.stages.trial import Attempt, described_trial, tried
 
 FINALISTS = 3
 """Best trials that are tried again, beside the recipe's own. Ours."""
@@ -80,8 +80,8 @@ def tried_again(
     job, pairs, stages = sought.job, {}, []
     for one in entrants:
         for seed in seeds:
-            name, entries = f"final-{sought.role}{one.number}", sought.trainings(one.params)
-            stage = described_trial(job, name, sought.role, entries, sought.start, sought.teacher, [], seed)
+            name, attempt = f"final-{sought.role}{one.number}", Attempt(sought.trainings(one.params), seed)
+            stage = described_trial(job, name, sought.role, attempt, sought.start, sought.teacher)
             pairs[stage.name] = one, seed
             stages.append(stage)
     scores: dict[tuple[int, int], float | None] = {}

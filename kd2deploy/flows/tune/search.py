@@ -20,7 +20,7 @@ from kd2deploy.report.tuning import Outcome, Search, Trial
 from kd2deploy.run import Done
 from kd2deploy.stages.distill import Role
 from kd2deploy.stages.job import Job, Model
-from kd2deploy.stages.trial import Curve, Tried, described_trial, tried
+from kd2deploy.stages.trial import Attempt, Curve, Tried, described_trial, tried
 from kd2deploy.train.length import steps_of
 
 if TYPE_CHECKING:
@@ -183,12 +183,8 @@ def tried_all(sought: Sought, trials: Trials, proposed: Sequence[Mapping[str, An
     for at, params in enumerate(proposed):
         if trials.like(params) is None and params not in proposed[:at]:
             name = f"trial-{sought.role}{first + at + 1}"
-            entries = sought.trainings(params)
-            stages.append(
-                described_trial(
-                    job, name, sought.role, entries, sought.start, sought.teacher, limits, job.recipe.seeds[0]
-                )
-            )
+            attempt = Attempt(sought.trainings(params), job.recipe.seeds[0], limits)
+            stages.append(described_trial(job, name, sought.role, attempt, sought.start, sought.teacher))
             names[stages[-1].name] = at
     found: list[Tried | Kd2DeployError | None] = [None] * len(proposed)
     with closing(job.executor.each(job.run, stages, job.watcher, names)) as done:
