@@ -16,10 +16,7 @@ from typing import Any, Self
 from kd2deploy.errors import SessionError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-LAUNCH = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
-"""Chromium reads its orders from descriptor 3 and answers on 4."""
+KEEPER = Path(__file__).with_name("keeper.py")
 SWITCHES = (
     "--headless",
     "--disable-gpu",
@@ -57,7 +54,7 @@ class Chromium:
         if os.geteuid() == 0:  # its sandbox cannot be set up by root
             switches.append("--no-sandbox")
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", LAUNCH, str(to_browser), str(from_browser), program, *switches, "about:blank"],
+            [sys.executable, "-I", str(KEEPER), str(to_browser), str(from_browser), program, *switches, "about:blank"],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

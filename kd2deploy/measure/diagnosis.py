@@ -40,17 +40,22 @@ class Case:
     student: Timing
     teacher: Timing
     ratio: Interval | None
-    limit: float
+    limit: float | None
+    """The least speedup that is asked for; None where none is, and the student is to be as fast as the teacher."""
     machine: Machine | None = None
     precision: str = "fp32"
     size_mb: float | None = None
     bandwidth: Callable[[], float] | None = None
     """Measures the memory's GB/s; asked only where there is something to explain."""
 
+    @property
+    def wanted(self) -> float:
+        return 1.0 if self.limit is None else self.limit
+
 
 def diagnose(case: Case) -> tuple[Diagnosis, ...]:
     """Findings that explain a speedup whose pessimistic end is below the limit, gravest first; none when it clears."""
-    if case.ratio is not None and case.ratio.low >= case.limit:
+    if case.ratio is not None and case.ratio.low >= case.wanted:
         return ()
     if case.student.failure or case.teacher.failure:
         failed = case.student if case.student.failure else case.teacher
@@ -133,9 +138,11 @@ def fixed_overhead(case: Case) -> Diagnosis | None:
 
 
 def threads_wait(case: Case) -> Diagnosis | None:
-    wall = sum(block.wall_s for block in case.student.blocks)
-    busy = sum(block.cpu_s for block in case.student.blocks) / wall / max(1, case.student.threads) if wall else 1.0
-    if case.student.threads < 2 or _on_device(case) or busy >= IDLE_THREADS:
+    wall, cpu = sum(block.wall_s for block in case.student.blocks), case.student.cpu_s
+    if case.student.threads < 2 or _on_device(case) or cpu is None or not wall:
+        return None
+    busy = cpu / wall / case.student.threads
+    if busy >= IDLE_THREADS:
         return None
     return Diagnosis(
         "threads wait",
@@ -146,22 +153,21 @@ def threads_wait(case: Case) -> Diagnosis | None:
 
 def noisy(case: Case) -> Diagnosis | None:
     steadiness = [noise(timing.samples_ms, timing.inputs) for timing in (case.student, case.teacher)]
-    inconclusive = case.ratio is not None and case.ratio.low < case.limit <= case.ratio.high
+    inconclusive = case.ratio is not None and case.ratio.low < case.wanted <= case.ratio.high
     flags = [flag for each in steadiness for flag in each.flags]
     if not inconclusive or not flags:
         return None
-    return Diagnosis(
-        "noisy machine", f"the limit lies inside the interval, and {flags[0]}", "measure again on a quiet machine"
-    )
+    what = "whether it is faster at all is not sure" if case.limit is None else "the limit lies inside the interval"
+    return Diagnosis("noisy machine", f"{what}, and {flags[0]}", "measure again on a quiet machine")
 
 
 def too_large(case: Case) -> Diagnosis | None:
-    if case.ratio is None or case.ratio.high >= case.limit:
+    if case.ratio is None or case.ratio.high >= case.wanted:
         return None
     return Diagnosis(
         "too large",
-        f"nothing else explains it: the student runs at {figure(case.ratio.estimate, 'ratio')} where "
-        f"{as_given(case.limit, 'ratio')}x is asked",
+        f"nothing else explains it: the student runs at {figure(case.ratio.estimate, 'ratio')} "
+        + ("the baseline's speed" if case.limit is None else f"where {as_given(case.limit, 'ratio')}x is asked"),
         "a smaller student (let `plan` choose one), or a faster way to deploy it",
     )
 

@@ -59,7 +59,8 @@ class Block:
     """Place in the round's order of blocks, over all contenders: 0, 1, 2, 3 for two contenders."""
     ns: tuple[int, ...]
     inputs: tuple[int, ...]
-    cpu_s: float
+    cpu_s: float | None
+    """Of the process that times; None where another one works."""
     wall_s: float
     load_before: float
     """One-minute load average of the machine."""
@@ -94,7 +95,7 @@ class Timing:
     """Throughput per process: requests back to back, `in_flight` at once, no clock between them."""
     batch: int = 1
     peak_rss_mb: float = 0.0
-    """Largest resident memory of any of its processes."""
+    """Largest resident memory of any of its processes; 0 where it is not known."""
     device: DeviceTimes | None = None
     """Where a request's time goes on a device; None on a processor, and of a session without a stream."""
     peak_device_mb: float | None = None
@@ -142,10 +143,16 @@ class Timing:
         return found if all(found.values()) else {}
 
     @property
-    def cpu_ms_per_run(self) -> float:
-        """Mean processor time of one run, all threads together."""
+    def cpu_s(self) -> float | None:
+        """Processor time of all blocks, all threads together; None where another process works."""
+        known = [block.cpu_s for block in self.blocks if block.cpu_s is not None]
+        return sum(known) if len(known) == len(self.blocks) else None
+
+    @property
+    def cpu_ms_per_run(self) -> float | None:
+        """Mean processor time of one run; None where it is not known."""
         runs = sum(len(block.ns) for block in self.blocks)
-        return 1e3 * sum(block.cpu_s for block in self.blocks) / runs if runs else 0.0
+        return 1e3 * self.cpu_s / runs if runs and self.cpu_s is not None else None
 
     def by_process(self) -> list[list[Doubles]]:
         """Milliseconds per process and block, in the order taken."""

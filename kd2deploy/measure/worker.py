@@ -48,6 +48,7 @@ class Worker:
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.times, self.memory_mb, self.clock = times, memory_mb, clock
+        self.cpu_clock: Clock | None = time.process_time_ns
         self.session: Session | None = None
         self.feeds: list[Feed] = []
         self.device: Literal["cpu", "cuda"] = "cpu"
@@ -104,7 +105,7 @@ class Worker:
         begun = time.perf_counter_ns()
         self.session = self.opening(place.threads).__enter__()
         if isinstance(self.session, Clocked):
-            self.clock = self.session.clock_ns
+            self.clock, self.cpu_clock = self.session.clock_ns, None  # another process works
         return {"open_s": (time.perf_counter_ns() - begun) / 1e9, "describe": dict(self.session.describe())}
 
     def warm(self, feeds: str, seconds: float, runs: int) -> Reply:
@@ -130,7 +131,7 @@ class Worker:
         session, load, marks = self._opened(), os.getloadavg()[0], Marks(self.clock)
         run = partial(marks.of_run, session.run_marked) if isinstance(session, Marking) else session.run
         warm_up(run, self.feeds, seconds=warm_s, runs=warm_runs, settle=False, start=start, clock=self.clock)
-        taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock)
+        taken = timed(run, self.feeds, runs=runs, start=start, clock=self.clock, cpu_clock=self.cpu_clock)
         return {**asdict(taken), **marks.of_last(runs), "load_before": load, "load_after": os.getloadavg()[0]}
 
     def throughput(
@@ -204,7 +205,7 @@ class Worker:
         marks, asked = Marks(self.clock), self.asked
         run = partial(marks.of_run, partial(asked.run, self._opened()))
         warm_up(run, asked.requests, seconds=0.0, runs=warm_runs, settle=False, start=start, clock=self.clock)
-        taken = timed(run, asked.requests, runs=runs, start=start, clock=self.clock)
+        taken = timed(run, asked.requests, runs=runs, start=start, clock=self.clock, cpu_clock=self.cpu_clock)
         return {**asdict(taken), **marks.of_last(runs)}
 
     def outputs(self, feed: str, to: str) -> Reply:
@@ -217,7 +218,8 @@ class Worker:
 
     def describe(self) -> Reply:
         session = self._opened()
-        said: Reply = {"describe": dict(session.describe()), "peak_rss_mb": peak_rss_mb()}
+        memory = 0.0 if isinstance(session, Clocked) else peak_rss_mb()
+        said: Reply = {"describe": dict(session.describe()), "peak_rss_mb": memory}
         if isinstance(session, Resident) and session.stream is not None and self.feeds:
             said["device"] = asdict(self.times(session, self.feeds))
         if self.device == "cuda":

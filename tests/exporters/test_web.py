@@ -16,6 +16,7 @@ from kd2deploy.exporters.onnx.checking import run_all
 from kd2deploy.exporters.quantize import Int8, int8_from_onnx
 from kd2deploy.exporters.web import WebSession, browser, runtime, web_from_onnx
 from kd2deploy.exporters.web.session import ISOLATED, served
+from kd2deploy.measure.neighbours import in_use
 from kd2deploy.measure.worker import Worker
 
 
@@ -82,6 +83,26 @@ def test_a_worker_tells_time_by_a_session_that_has_its_own_clock(text: Case, web
         assert len(worker.time(0, 3, 0.0, 1)["ns"]) == 3
     finally:
         worker.close()
+
+
+def test_what_only_a_process_of_ones_own_knows_is_not_told_of_a_page(text: Case, web: Artifact) -> None:
+    worker = Worker()
+    worker.open(web.to_json(), text.task.ports.to_json(), asdict(text.target), {})
+    try:
+        worker.feeds = text.samples[:2]
+        assert worker.time(0, 3, 0.0, 1)["cpu_s"] is None
+        assert worker.describe()["peak_rss_mb"] == 0
+    finally:
+        worker.close()
+
+
+def test_what_a_page_used_is_ours_while_it_is_open_and_when_it_is_closed(tmp_path: Path) -> None:
+    before = in_use().by_us_s
+    with browser.Chromium(tmp_path) as page:
+        page.value("(() => { let sum = 0; for (let turn = 0; turn < 1e9; turn++) sum += turn; return sum })()")
+        alive = in_use().by_us_s
+        assert alive - before > 0.3, "a thousand million additions"
+    assert in_use().by_us_s >= alive, "it is not lost with the page's process"
 
 
 def test_only_the_artifacts_own_files_are_served_and_each_isolated(tmp_path: Path) -> None:

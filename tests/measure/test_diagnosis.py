@@ -37,7 +37,7 @@ TEACHER = timing("teacher", 20.0)
 SLOW = ratio(1.0, 1.2)
 
 
-def words(student: Timing, found: Interval | None = SLOW, limit: float = 4.0, **known: Any) -> list[str]:
+def words(student: Timing, found: Interval | None = SLOW, limit: float | None = 4.0, **known: Any) -> list[str]:
     return [each.word for each in diagnose(Case(student, TEACHER, found, limit, **known))]
 
 
@@ -92,11 +92,22 @@ def test_bandwidth_is_measured_only_where_there_is_something_to_explain() -> Non
 
 def test_threads_that_wait_for_each_other() -> None:
     assert words(timing("student", busy=0.5)) == ["threads wait"]
+    idle = timing("student", busy=0.0)
+    elsewhere = replace(idle, blocks=tuple(replace(block, cpu_s=None) for block in idle.blocks))
+    assert words(elsewhere) == ["too large"], "what a browser's threads do is not known here"
 
 
 def test_a_neighbour_makes_it_noisy_only_where_the_limit_cannot_be_told() -> None:
     assert words(timing("student", noise=0.3), ratio(3.5, 4.5)) == ["noisy machine"]
     assert words(timing("student", noise=0.3), ratio(3.0, 3.5)) == ["too large"]
+
+
+def test_no_limit_is_spoken_of_where_none_is_asked_for() -> None:
+    (unsure,) = diagnose(Case(timing("student", noise=0.3), TEACHER, ratio(0.9, 1.1), None))
+    assert unsure.sentence.startswith("whether it is faster at all is not sure, and ")
+    (slower,) = diagnose(Case(timing("student"), TEACHER, ratio(0.7, 0.9), None))
+    assert slower.sentence.endswith("the student runs at 0.80x the baseline's speed")
+    assert words(timing("student"), ratio(1.0, 1.2), None) == []
 
 
 def test_a_contender_that_failed_is_the_first_thing_to_mend() -> None:

@@ -176,7 +176,7 @@ def why_slow(field: Field, target: Target) -> list[Finding]:
         fast,
         slow,
         ratio.interval,
-        target.gates.min_speedup or 1.0,
+        target.gates.min_speedup,
         machine=describe_machine(),
         precision=deployed.artifact.precision,
         size_mb=deployed.artifact.weights_mb,
