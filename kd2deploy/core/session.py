@@ -40,7 +40,9 @@ class Marking(Protocol):
 
 @runtime_checkable
 class Clocked(Protocol):
-    """A session that runs in another program, a browser or a device's own, and knows what only carried arrays there."""
+    """A session that runs in another program, a browser or a device's own, and knows what only carried arrays there.
+
+    Of the process that holds it neither processor time nor memory is told: the work is the other program's."""
 
     def clock_ns(self) -> int:
         """Nanoseconds that have passed where it runs: differences are told by this clock in place of ours."""
